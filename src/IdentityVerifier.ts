@@ -1,0 +1,169 @@
+/**
+ * Proves who sent a request: the token decides, the headers may only agree.
+ *
+ * @since 0.1.0
+ */
+import { Cache, Clock, Context, Duration, Effect, Exit, Option, Redacted, Result, Schema } from "effect"
+import { Base64Url } from "effect/encoding"
+import * as Crypto from "node:crypto"
+import type { Caller } from "./Caller.ts"
+import type { DatabricksError } from "./DatabricksError.ts"
+import { AuthenticationError, type ForwardedHeaders } from "./ForwardedHeaders.ts"
+import * as Scim from "./internal/scim.ts"
+import type { Send } from "./internal/workspaceHttp.ts"
+
+/**
+ * A header names somebody else than the token proves (403).
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class IdentityMismatchError extends Schema.TaggedError<IdentityMismatchError>(
+  "effect-databricks/IdentityMismatchError"
+)("IdentityMismatchError", { message: Schema.String }, { httpApiStatus: 403 }) {}
+
+/**
+ * The workspace could not be asked who holds this token (503); tokens proven before go on.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class IdentityUnavailableError extends Schema.TaggedError<IdentityUnavailableError>(
+  "effect-databricks/IdentityUnavailableError"
+)("IdentityUnavailableError", { message: Schema.String }, { httpApiStatus: 503 }) {}
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export type IdentityError = AuthenticationError | IdentityMismatchError | IdentityUnavailableError
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface IdentityVerifier {
+  /** The caller whom the token in these headers proves. */
+  readonly verify: (
+    headers: ForwardedHeaders & { readonly accessToken: Redacted.Redacted }
+  ) => Effect.Effect<Caller, IdentityError>
+}
+
+/**
+ * Asks `SCIM Me` once per token: concurrent requests share the question, and the answer is kept until the token
+ * expires (5 minutes if it does not say when). A refusal is kept for 5 seconds, an outage not at all. At most 10,000
+ * tokens are remembered, by their SHA-256.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = Effect.fnUntraced(function* (send: Send): Effect.fn.Return<IdentityVerifier> {
+  const proven = yield* Cache.makeWith(
+    Effect.fnUntraced(function* (_fingerprint: string) {
+      const token = yield* Token
+      const { identity } = yield* Effect.mapError(Scim.me(send, bearer(token)), refusal)
+      return { identity, timeToLive: yield* untilExpiry(token) }
+    }),
+    {
+      capacity: 10_000,
+      timeToLive: (exit) =>
+        Exit.isSuccess(exit)
+          ? exit.value.timeToLive
+          : Option.exists(Exit.findErrorOption(exit), (error) => error._tag === "AuthenticationError")
+            ? Duration.seconds(5)
+            : Duration.zero,
+      requireServicesAt: "lookup"
+    }
+  )
+  return {
+    verify: (headers) =>
+      Cache.get(proven, Crypto.hash("sha256", Redacted.value(headers.accessToken), "base64url")).pipe(
+        Effect.provideService(Token, headers.accessToken),
+        Effect.flatMap(({ identity }) => agree(headers, identity)),
+        Effect.map((identity) => ({ ...asCaller(headers, identity), ...bearer(headers.accessToken) }))
+      )
+  }
+})
+
+/**
+ * Believes the headers and proves nothing.
+ *
+ * Only for an application that nothing but the Databricks Apps proxy can reach: whoever can send it a request directly
+ * can name anybody. The workspace still checks the token of every call that reaches it, but what the application keeps
+ * by caller (caches, pools, streams) is then as safe as the network is.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const trustProxy: IdentityVerifier = {
+  verify: (headers) => {
+    const userName = headers.email ?? headers.preferredUsername ?? headers.user
+    return userName === undefined
+      ? Effect.fail(new AuthenticationError({ message: "The request has no x-forwarded-user header" }))
+      : Effect.succeed({
+          ...asCaller(headers, new Scim.Identity({ id: headers.user ?? userName, userName })),
+          ...bearer(headers.accessToken)
+        })
+  }
+}
+
+class Token extends Context.Service<Token, Redacted.Redacted>()("effect-databricks/IdentityVerifier/Token") {}
+
+const bearer = (token: Redacted.Redacted) => ({
+  authorization: Effect.succeed(Redacted.make(`Bearer ${Redacted.value(token)}`))
+})
+
+const asCaller = (headers: ForwardedHeaders, identity: Scim.Identity) => ({
+  context: "user" as const,
+  id: headers.user ?? identity.id,
+  scimId: identity.id,
+  userName: identity.userName,
+  email: identity.email,
+  oboDevFallback: false
+})
+
+const agree = (
+  headers: ForwardedHeaders,
+  identity: Scim.Identity
+): Effect.Effect<Scim.Identity, IdentityMismatchError> => {
+  // An opaque x-forwarded-user (123@456) is no e-mail address, and nothing that SCIM answers can be compared with it.
+  const claimed = [headers.email, isEmail(headers.user) ? headers.user : undefined].filter((_) => _ !== undefined)
+  return claimed.every((email) => identity.owns(email))
+    ? Effect.succeed(identity)
+    : Effect.fail(
+        new IdentityMismatchError({ message: "The forwarded headers name somebody else than the access token proves" })
+      )
+}
+
+const isEmail = (user: string | undefined): user is string =>
+  user !== undefined && /^[^@]+@[^@]*[^@\d][^@]*$/.test(user)
+
+const refusal = ({ reason }: DatabricksError): IdentityError => {
+  switch (reason._tag) {
+    case "InvalidCredentialError":
+      return new AuthenticationError({
+        message: "The workspace does not accept the access token: it is wrong or expired"
+      })
+    case "MissingScopeError":
+    case "PermissionDeniedError":
+      return new AuthenticationError({ message: reason.message })
+    default:
+      return new IdentityUnavailableError({
+        message: `The workspace cannot be asked who sent this request: ${reason.message}`
+      })
+  }
+}
+
+const untilExpiry = (token: Redacted.Redacted) =>
+  Effect.map(Clock.currentTimeMillis, (now) =>
+    Base64Url.decodeString(Redacted.value(token).split(".")[1] ?? "").pipe(
+      Result.getSuccess,
+      Option.flatMap(decodeClaims),
+      Option.match({
+        onNone: () => Duration.minutes(5),
+        onSome: ({ exp }) => Duration.millis(Math.max(0, exp * 1000 - now))
+      })
+    )
+  )
+
+const decodeClaims = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Struct({ exp: Schema.Finite })))

@@ -1,0 +1,23 @@
+/**
+ * @since 0.1.0
+ */
+export type { Caller } from "./Caller.ts"
+export * as DatabricksError from "./DatabricksError.ts"
+export * as ExecutionContext from "./ExecutionContext.ts"
+export {
+  asService,
+  asUser,
+  getCurrentUserId,
+  getWarehouseId,
+  getWorkspaceId,
+  groupedByCaller,
+  isInUserContext,
+  provideUser,
+  UserContext
+} from "./ExecutionContext.ts"
+export * as ForwardedHeaders from "./ForwardedHeaders.ts"
+export * as IdentityVerifier from "./IdentityVerifier.ts"
+export * as Operation from "./Operation.ts"
+export * as ServiceContext from "./ServiceContext.ts"
+export * as WorkspaceClient from "./WorkspaceClient.ts"
+export { getWorkspaceClient } from "./WorkspaceClient.ts"

@@ -1,0 +1,33 @@
+/** `SCIM Me`: the workspace's own word on who holds a credential. */
+import { Effect, Schema } from "effect"
+import { HttpClientRequest } from "effect/http"
+import type { Caller } from "../Caller.ts"
+import { json, type Send } from "./workspaceHttp.ts"
+
+export const path = "/api/2.0/preview/scim/v2/Me"
+
+export class Identity extends Schema.Class<Identity>("effect-databricks/Identity")({
+  id: Schema.NonEmptyString,
+  userName: Schema.NonEmptyString,
+  emails: Schema.optional(Schema.Array(Schema.Struct({ value: Schema.optional(Schema.String) })))
+}) {
+  get email(): string | undefined {
+    return (
+      this.emails?.find((_) => _.value !== undefined)?.value ??
+      (this.userName.includes("@") ? this.userName : undefined)
+    )
+  }
+
+  /** Whether this e-mail address is one of this person's. */
+  owns(email: string): boolean {
+    const wanted = email.toLowerCase()
+    return this.userName.toLowerCase() === wanted || (this.emails ?? []).some((_) => _.value?.toLowerCase() === wanted)
+  }
+}
+
+export const me = Effect.fnUntraced(function* (send: Send, caller: Pick<Caller, "authorization">) {
+  const response = yield* send(caller, HttpClientRequest.get(path))
+  return { identity: yield* decode(response), workspaceId: response.headers["x-databricks-org-id"] }
+})
+
+const decode = json(Identity)

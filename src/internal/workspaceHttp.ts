@@ -1,0 +1,54 @@
+/** HTTP to one workspace as a given caller: the one place where a credential meets the wire. */
+import { Effect, Redacted, Schema } from "effect"
+import { type HttpClient, HttpClientRequest, type HttpClientResponse } from "effect/http"
+import type { Caller } from "../Caller.ts"
+import { DatabricksError, InvalidRequestError, InvalidResponseError } from "../DatabricksError.ts"
+import * as Answer from "./answer.ts"
+
+export type Send = (
+  caller: Pick<Caller, "authorization">,
+  request: HttpClientRequest.HttpClientRequest
+) => Effect.Effect<HttpClientResponse.HttpClientResponse, DatabricksError>
+
+export const make = (http: HttpClient.HttpClient, host: string): Send =>
+  Effect.fnUntraced(function* (caller, request) {
+    // A credential leaves for this workspace only, whatever address a caller puts together.
+    if (!request.url.startsWith("/")) {
+      return yield* new DatabricksError({
+        reason: new InvalidRequestError({ message: `A request to the workspace is a path that begins with "/"` })
+      })
+    }
+    const authorization = yield* caller.authorization
+    const response = yield* http
+      .execute(
+        request.pipe(
+          HttpClientRequest.prependUrl(host),
+          HttpClientRequest.setHeader("authorization", Redacted.value(authorization))
+        )
+      )
+      .pipe(Effect.mapError(Answer.fromHttpClientError))
+    return response.status >= 200 && response.status < 300
+      ? response
+      : yield* Effect.flip(Answer.fromResponse(request, response))
+  })
+
+/** Decodes a JSON body; anything else, half a document included, is an `InvalidResponseError`. */
+export const json = <S extends Schema.Constraint>(schema: S) => {
+  const decode = Schema.decodeUnknownEffect(Schema.fromJsonString(schema))
+  return (response: HttpClientResponse.HttpClientResponse) =>
+    response.text.pipe(
+      Effect.mapError(Answer.fromHttpClientError),
+      Effect.flatMap((text) => Effect.mapError(decode(text), () => invalid(response)))
+    )
+}
+
+const invalid = (response: HttpClientResponse.HttpClientResponse) => {
+  const type = response.headers["content-type"] ?? "no content type"
+  return new DatabricksError({
+    reason: new InvalidResponseError({
+      message: `${Answer.endpointOf(response.request)} answered ${response.status} with something else than its JSON (${type}): is DATABRICKS_HOST a Databricks workspace?`,
+      status: response.status,
+      requestId: response.headers["x-request-id"]
+    })
+  })
+}

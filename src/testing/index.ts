@@ -1,0 +1,1 @@
+export * as TestContext from "./TestContext.ts"
