@@ -135,25 +135,32 @@ describe("Telemetry", () => {
     })
   )
 
-  it.effect.each(["hang", "stall"] as const)(
-    "leaves a collector alone, with a bounded backlog, when it does %s",
-    (behaviour) =>
-      Effect.gen(function* () {
-        const { collector, layer } = yield* broken("http/protobuf", "http", behaviour, { maxBatchSize: 1 })
-        const scope = yield* Scope.make()
-        const context = yield* Layer.buildWithScope(layer, scope)
-        const burst = Effect.forEach(Array.from({ length: 100 }), () =>
-          Effect.void.pipe(Effect.withSpan("a span"))
-        ).pipe(Effect.provide(context))
-        yield* burst
-        yield* live(eventually(() => collector.received.requests === 32))
-        yield* TestClock.adjust("10 seconds")
-        yield* burst
-        yield* TestClock.adjust("5 seconds")
-        assert.strictEqual(collector.received.requests, 32)
-        yield* Effect.forkChild(Scope.close(scope, Exit.void))
-        yield* TestClock.adjust("3 seconds")
-      })
+  it.effect.each([
+    { behaviour: "hang", spans: 100, requests: 32 },
+    { behaviour: "stall", spans: 1, requests: 1 }
+  ] as const)("sends $spans spans in $requests requests to a collector that does $behaviour, then no more", (the) =>
+    Effect.gen(function* () {
+      const { collector, layer } = yield* broken("http/protobuf", "http", the.behaviour, { maxBatchSize: 1 })
+      const scope = yield* Scope.make()
+      const context = yield* Layer.buildWithScope(layer, scope)
+      const burst = Effect.void.pipe(
+        Effect.withSpan("a span"),
+        Effect.repeat({ times: the.spans - 1 }),
+        Effect.provide(context)
+      )
+      yield* burst
+      yield* live(eventually(() => collector.received.requests === the.requests))
+      yield* TestClock.adjust("10 seconds")
+      yield* burst
+      yield* TestClock.adjust("5 seconds")
+      // Whatever was sent in vain would have arrived before this: the collector sees requests in their order.
+      yield* live(
+        Effect.promise(() => fetch(collector.endpoint, { method: "POST" })).pipe(Effect.timeoutOption("1 second"))
+      )
+      assert.strictEqual(collector.received.requests, the.requests + 1)
+      yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      yield* TestClock.adjust("3 seconds")
+    })
   )
 })
 
