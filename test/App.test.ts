@@ -1,0 +1,234 @@
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Effect, Exit, Layer, Schedule, Schema, Scope } from "effect"
+import { HttpRouter, HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
+import * as App from "../src/App.ts"
+import { connection, eventually, get, runApp } from "./fixtures/child.ts"
+import { otlpReceiver } from "./fixtures/otlpReceiver.ts"
+
+describe("runMain", () => {
+  it.live.each(["SIGTERM", "SIGINT"] as const)(
+    "finishes the request in flight on %s, then sends its telemetry",
+    (signal) =>
+      Effect.gen(function* () {
+        const collector = yield* otlpReceiver("grpc")
+        const app = yield* runApp(["serve"], {
+          OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
+          OTEL_EXPORTER_OTLP_PROTOCOL: "grpc"
+        })
+        const port = yield* app.port
+        const idle = yield* connection(port)
+        idle.send(get("/"))
+        yield* eventually(() => idle.state.received.endsWith("here"))
+        const silent = yield* connection(port)
+        const busy = yield* connection(port)
+        busy.send(get("/slow"))
+        yield* app.printed("slow begun")
+        yield* app.kill(signal)
+
+        yield* eventually(() => idle.state.closed)
+        assert.strictEqual(busy.state.received, "")
+        const refused = yield* Effect.flip(connection(port))
+        assert.include(refused.message, "ECONNREFUSED")
+        yield* eventually(() => busy.state.closed)
+        assert.include(busy.state.received.toLowerCase(), "\r\nconnection: close\r\n")
+        assert.isTrue(busy.state.received.endsWith("\r\n\r\n" + "whole ".repeat(10_000)))
+        yield* eventually(() => silent.state.closed)
+
+        assert.strictEqual(yield* app.exit, 0)
+        assert.strictEqual(app.output.stderr, "")
+        const spans = collector.received.spans.map((span) => span.attributes["url.path"] ?? span.name)
+        assert.includeMembers(spans, ["/slow", "slow work"])
+        assert.deepInclude(
+          collector.received.metrics.map(({ name, value }) => ({ name, value })),
+          {
+            name: "slow_answers",
+            value: 1
+          }
+        )
+        // What closes after the server but before telemetry is still told; what closes after telemetry only locally.
+        const bodies = collector.received.logs.map((log) => log.body)
+        assert.includeMembers(bodies, ["slow begun", "services closed"])
+        assert.notInclude(bodies, "everything closed")
+        assert.isBelow(app.output.stdout.indexOf("services closed"), app.output.stdout.indexOf("everything closed"))
+      })
+  )
+
+  it.live("interrupts a request that never ends, after the grace period", () =>
+    Effect.gen(function* () {
+      const app = yield* runApp(["impatient"])
+      const endless = yield* connection(yield* app.port)
+      endless.send(get("/endless"))
+      yield* app.printed("endless begun")
+      yield* app.kill("SIGTERM")
+      assert.strictEqual(yield* app.exit, 0)
+      assert.include(endless.state.received, "HTTP/1.1 503")
+    })
+  )
+
+  it.live("exits with 1 when closing does not end", () =>
+    Effect.gen(function* () {
+      const app = yield* runApp(["impatient", "500"])
+      const stubborn = yield* connection(yield* app.port)
+      stubborn.send(get("/stubborn"))
+      yield* app.printed("stubborn begun")
+      yield* app.kill("SIGTERM")
+      assert.strictEqual(yield* app.exit, 1)
+      assert.strictEqual(app.output.stderr, "Closing took longer than 500ms\n")
+    })
+  )
+
+  it.live("takes two Ctrl-C at once for one, and a later one for an order to exit", () =>
+    Effect.gen(function* () {
+      const patient = yield* runApp(["serve"])
+      const busy = yield* connection(yield* patient.port)
+      busy.send(get("/slow"))
+      yield* patient.printed("slow begun")
+      yield* Effect.andThen(patient.kill("SIGINT"), patient.kill("SIGINT"))
+      assert.strictEqual(yield* patient.exit, 0)
+      assert.isTrue(busy.state.received.endsWith("whole "))
+
+      const app = yield* runApp(["impatient"])
+      const stubborn = yield* connection(yield* app.port)
+      stubborn.send(get("/stubborn"))
+      yield* app.printed("stubborn begun")
+      yield* Effect.repeat(app.kill("SIGINT"), { schedule: Schedule.spaced("100 millis"), while: app.running })
+      assert.strictEqual(yield* app.exit, 130)
+    })
+  )
+
+  it.live.each([
+    { main: "unfit", env: {}, message: "No warehouse: set DATABRICKS_WAREHOUSE_ID" },
+    {
+      main: "serve",
+      env: { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1", OTEL_EXPORTER_OTLP_PROTOCOL: "pigeon" },
+      message: 'Expected "grpc" | "http/protobuf" | "http/json" at ["OTEL_EXPORTER_OTLP_PROTOCOL"]'
+    }
+  ])("a failed start is one line and exit code 1: $message", ({ env, main, message }) =>
+    Effect.gen(function* () {
+      const app = yield* runApp([main], { ...env })
+      assert.strictEqual(yield* app.exit, 1)
+      assert.strictEqual(app.output.stderr, `${message}\n`)
+      assert.notInclude(app.output.stdout, "Unfit")
+    })
+  )
+
+  it.live("says in one line that the port of DATABRICKS_APP_PORT is taken", () =>
+    Effect.gen(function* () {
+      const first = yield* runApp(["serve"])
+      const port = String(yield* first.port)
+      const second = yield* runApp(["configured"], { DATABRICKS_APP_PORT: port })
+      assert.strictEqual(yield* second.exit, 1)
+      assert.strictEqual(second.output.stderr, `listen EADDRINUSE: address already in use 127.0.0.1:${port}\n`)
+    })
+  )
+
+  it.live("closes everything after a crash, says why and exits with 1", () =>
+    Effect.gen(function* () {
+      const app = yield* runApp(["crash"])
+      const client = yield* connection(yield* app.port)
+      client.send(get("/crash"))
+      assert.strictEqual(yield* app.exit, 1)
+      assert.strictEqual(app.output.stderr, "The ground gave way\n")
+      assert.include(app.output.stdout, "everything closed")
+    })
+  )
+
+  it.live("prints a defect with its stack", () =>
+    Effect.gen(function* () {
+      const app = yield* runApp(["defect"])
+      assert.strictEqual(yield* app.exit, 1)
+      assert.match(app.output.stderr, /^Error: a bug\n\s+at .*fixtures\/app\.ts/)
+    })
+  )
+
+  it.live("exits with 0 when an effect is done", () =>
+    Effect.gen(function* () {
+      const app = yield* runApp(["done"])
+      assert.strictEqual(yield* app.exit, 0)
+      assert.strictEqual(app.output.stderr, "")
+    })
+  )
+})
+
+const Bodies = HttpApi.make("bodies").add(
+  HttpApiGroup.make("api").add(
+    HttpApiEndpoint.post("measure", "/api", { payload: Schema.Struct({ text: Schema.String }), success: Schema.Number })
+  )
+)
+
+const Routes = Layer.mergeAll(
+  HttpRouter.add(
+    "POST",
+    "/router",
+    HttpServerRequest.HttpServerRequest.use((request) =>
+      Effect.map(request.text, (text) => HttpServerResponse.text(String(text.length)))
+    )
+  ),
+  HttpApiBuilder.layer(Bodies).pipe(
+    Layer.provide(
+      HttpApiBuilder.group(Bodies, "api", (handlers) =>
+        handlers.handle("measure", ({ payload }) => Effect.succeed(payload.text.length))
+      )
+    )
+  )
+)
+
+const serving = (options: App.HttpServerOptions) =>
+  HttpRouter.serve(Routes, { disableListenLog: true, disableLogger: true }).pipe(
+    Layer.provideMerge(App.layerHttpServer({ host: "127.0.0.1", port: 0, ...options }))
+  )
+
+describe("layerHttpServer", () => {
+  const url = HttpServer.addressFormattedWith(Effect.succeed)
+
+  const post = (path: string, length: number) =>
+    Effect.gen(function* () {
+      const base = yield* url
+      const body = JSON.stringify({ text: "x".repeat(length - '{"text":""}'.length) })
+      const headers = { "content-type": "application/json" }
+      return yield* Effect.promise(() => fetch(base + path, { method: "POST", body, headers })).pipe(
+        Effect.map((response) => response.status)
+      )
+    })
+
+  it.live.each(["/router", "/api"])("limits the body that a handler of %s reads", (path) =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* post(path, 1_000_000), 200)
+      assert.strictEqual(yield* post(path, 1_000_001), 413)
+    }).pipe(Effect.provide(serving({}), { local: true }))
+  )
+
+  it.live.each(["/router", "/api"])("takes another limit for %s", (path) =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* post(path, 2_000_000), 200)
+      assert.strictEqual(yield* post(path, 2_000_001), 413)
+    }).pipe(Effect.provide(serving({ maxBodySize: 2_000_000 }), { local: true }))
+  )
+
+  it.live("listens on all interfaces unless told otherwise", () =>
+    Effect.gen(function* () {
+      assert.include(yield* url, "//0.0.0.0:")
+    }).pipe(Effect.provide(App.layerHttpServer({ port: 0 }), { local: true }))
+  )
+
+  it.live("fails with the name of a port that is none", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(Layer.buildWithScope(App.layerHttpServer(), yield* Scope.Scope))
+      assert.include(String(error), "DATABRICKS_APP_PORT")
+    }).pipe(Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env: { DATABRICKS_APP_PORT: "door" } }))))
+  )
+
+  it.live("closes at once when nothing is in flight", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const context = yield* Layer.buildWithScope(serving({ gracePeriod: "1 hour" }), scope)
+      const base = yield* Effect.provide(url, context)
+      const client = yield* connection(Number(new URL(base).port))
+      client.send("POST /router HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi")
+      yield* eventually(() => client.state.received.endsWith("2"))
+      yield* Scope.close(scope, Exit.void).pipe(Effect.timeout("10 seconds"))
+      yield* eventually(() => client.state.closed)
+    })
+  )
+})
