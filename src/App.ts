@@ -94,10 +94,9 @@ const closer = (node: Http.Server): Effect.Effect<void> => {
     for (const answer of answers) answer.shouldKeepAlive = false
     node.close(() => resume(Effect.void))
     // A request may be on its way on a connection that is new.
-    const silent = setTimeout(() => {
+    setTimeout(() => {
       for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy()
-    }, 500)
-    return Effect.sync(() => clearTimeout(silent))
+    }, 500).unref()
   })
 }
 

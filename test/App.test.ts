@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Exit, Layer, Schedule, Schema, Scope } from "effect"
+import { ConfigProvider, Effect, Exit, Fiber, Latch, Layer, Schedule, Schema, Scope, Stream } from "effect"
 import { HttpRouter, HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import * as App from "../src/App.ts"
@@ -84,7 +84,12 @@ describe("runMain", () => {
       const busy = yield* connection(yield* patient.port)
       busy.send(get("/slow"))
       yield* patient.printed("slow begun")
-      yield* Effect.andThen(patient.kill("SIGINT"), patient.kill("SIGINT"))
+      const idle = yield* connection(yield* patient.port)
+      idle.send(get("/"))
+      yield* eventually(() => idle.state.received.endsWith("here"))
+      yield* patient.kill("SIGINT")
+      yield* eventually(() => idle.state.closed)
+      yield* patient.kill("SIGINT")
       assert.strictEqual(yield* patient.exit, 0)
       assert.isTrue(busy.state.received.endsWith("whole "))
 
@@ -157,7 +162,16 @@ const Bodies = HttpApi.make("bodies").add(
   )
 )
 
+const end = Latch.makeUnsafe()
+
 const Routes = Layer.mergeAll(
+  HttpRouter.add(
+    "GET",
+    "/stream",
+    HttpServerResponse.stream(
+      Stream.concat(Stream.succeed("begun"), Stream.fromEffect(Effect.as(end.await, "ended"))).pipe(Stream.encodeText)
+    )
+  ),
   HttpRouter.add(
     "POST",
     "/router",
@@ -219,16 +233,38 @@ describe("layerHttpServer", () => {
     }).pipe(Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env: { DATABRICKS_APP_PORT: "door" } }))))
   )
 
-  it.live("closes at once when nothing is in flight", () =>
+  it.live("cuts what is left after the grace period", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const context = yield* Layer.buildWithScope(serving({ gracePeriod: "50 millis" }), scope)
+      const half = yield* connection(Number(new URL(yield* Effect.provide(url, context)).port))
+      half.send("POST /router HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhiPOST /router HT")
+      yield* eventually(() => half.state.received.endsWith("2"))
+      yield* Scope.close(scope, Exit.void).pipe(Effect.timeout("10 seconds"))
+      yield* eventually(() => half.state.closed)
+    })
+  )
+
+  it.live("waits for what is in flight and for nothing else", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const context = yield* Layer.buildWithScope(serving({ gracePeriod: "1 hour" }), scope)
-      const base = yield* Effect.provide(url, context)
-      const client = yield* connection(Number(new URL(base).port))
-      client.send("POST /router HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi")
-      yield* eventually(() => client.state.received.endsWith("2"))
-      yield* Scope.close(scope, Exit.void).pipe(Effect.timeout("10 seconds"))
-      yield* eventually(() => client.state.closed)
+      const port = Number(new URL(yield* Effect.provide(url, context)).port)
+      const idle = yield* connection(port)
+      idle.send("POST /router HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi")
+      yield* eventually(() => idle.state.received.endsWith("2"))
+      const silent = yield* connection(port)
+      const streaming = yield* connection(port)
+      streaming.send(get("/stream"))
+      yield* eventually(() => streaming.state.received.includes("begun"))
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+
+      yield* eventually(() => idle.state.closed && silent.state.closed)
+      assert.isUndefined(closing.pollUnsafe())
+      end.openUnsafe()
+      yield* Fiber.join(closing).pipe(Effect.timeout("10 seconds"))
+      yield* eventually(() => streaming.state.closed)
+      assert.include(streaming.state.received, "ended\r\n0\r\n")
     })
   )
 })
