@@ -1,0 +1,212 @@
+/**
+ * How any failure looks over HTTP: a status, and a body of a `_tag` and one sentence.
+ *
+ * @since 0.1.0
+ */
+import { Cause, Data, Duration, Effect, Predicate, Schema, SchemaIssue } from "effect"
+import { HttpServerError, HttpServerRespondable, HttpServerResponse, Multipart } from "effect/http"
+import { HttpApiError } from "effect/http-api"
+import { DatabricksError, type Reason } from "../DatabricksError.ts"
+import { IdentityUnavailableError } from "../IdentityVerifier.ts"
+import { ServiceContext } from "../ServiceContext.ts"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export const Body = Schema.Struct({ _tag: Schema.String, message: Schema.String })
+
+/**
+ * A failure as the client is told of it; a handler may fail with one of its own making.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class HttpFailure extends Data.TaggedError("HttpFailure")<{
+  readonly status: number
+  readonly body: typeof Body.Type
+  /** When the client may come back. */
+  readonly retryAfter?: Duration.Duration | undefined
+}> {
+  override get message(): string {
+    return this.body.message
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** Shows the sentence of a 5xx too, which production masks as `Server error`. */
+  readonly development: boolean
+}
+
+/**
+ * The HTTP view of an error; one that is not known is a 500, unless its schema has an `httpApiStatus`.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const fromError = (error: unknown, options: Options): HttpFailure => mask(ofError(error), options)
+
+/**
+ * The HTTP view of whatever ended a request: its error, or a 500 for a defect.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const fromCause = (cause: Cause.Cause<unknown>, options: Options): HttpFailure => mask(ofCause(cause), options)
+
+/**
+ * @since 0.1.0
+ * @category conversions
+ */
+export const toResponse = ({ body, retryAfter, status }: HttpFailure): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.jsonUnsafe(body, {
+    status,
+    ...(retryAfter && { headers: { "retry-after": String(Math.max(1, Math.ceil(Duration.toSeconds(retryAfter)))) } })
+  })
+
+/**
+ * Answers for a cause, and logs it: a 5xx as an error with the cause, anything else at debug.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const respond = (
+  cause: Cause.Cause<unknown>
+): Effect.Effect<HttpServerResponse.HttpServerResponse, never, ServiceContext> =>
+  Effect.gen(function* () {
+    const { development } = yield* ServiceContext
+    const failure = ofCause(cause)
+    const line = `${failure.status} ${failure.body._tag}: ${failure.body.message}`
+    yield* failure.status >= 500 ? Effect.logError(line, cause) : Effect.logDebug(line)
+    return toResponse(mask(failure, { development }))
+  })
+
+/**
+ * Whether a cause knows its own response, or is an interruption that no answer will reach.
+ *
+ * @internal
+ */
+export const answersItself = (cause: Cause.Cause<unknown>): boolean => {
+  if (Cause.hasInterruptsOnly(cause)) return true
+  const error = Cause.squash(cause)
+  return HttpServerRespondable.isRespondable(error) && !(ofHttp(error) ?? ofAnnotated(error))
+}
+
+const mask = (failure: HttpFailure, { development }: Options): HttpFailure =>
+  failure.status < 500 || development
+    ? failure
+    : new HttpFailure({ ...failure, body: { ...failure.body, message: "Server error" } })
+
+const view = (status: number, _tag: string, message: string, retryAfter?: Duration.Duration): HttpFailure =>
+  new HttpFailure({ status, body: { _tag, message: sentence(message) }, retryAfter })
+
+// What follows the first line is for a developer at a console: the statement with a caret under it, a stack.
+const sentence = (message: string): string => {
+  const line = message.trimStart().split(/\s*[\r\n]/, 1)[0]!
+  return line === "" ? "The request failed" : line.length > 500 ? `${line.slice(0, 500)}…` : line
+}
+
+const ofCause = (cause: Cause.Cause<unknown>): HttpFailure => {
+  if (Cause.hasInterruptsOnly(cause)) return view(503, "Interrupted", "The request was interrupted")
+  const error = Cause.squash(cause)
+  if (Cause.hasFails(cause)) return ofError(error)
+  return ofHttp(error) ?? view(500, "InternalServerError", error instanceof Error ? error.message : String(error))
+}
+
+const ofError = (error: unknown): HttpFailure => {
+  if (error instanceof HttpFailure) return error
+  if (error instanceof DatabricksError) {
+    const { reason } = error
+    return view(statusOf(reason), reason._tag, reason.message, reason.retryAfter)
+  }
+  if (error instanceof IdentityUnavailableError) return view(503, error._tag, error.message, Duration.seconds(5))
+  if (Schema.isSchemaError(error)) return badRequest("", error)
+  return (
+    ofHttp(error) ??
+    ofAnnotated(error) ??
+    view(500, tagOf(error) ?? "InternalServerError", error instanceof Error ? error.message : "The request failed")
+  )
+}
+
+const statuses: { readonly [Tag in Reason["_tag"]]: number } = {
+  InvalidCredentialError: 401,
+  MissingScopeError: 403,
+  PermissionDeniedError: 403,
+  NotFoundError: 404,
+  InvalidRequestError: 400,
+  RateLimitedError: 429,
+  UnavailableError: 503,
+  ConnectionError: 503,
+  InvalidResponseError: 502,
+  WorkspaceFailedError: 502,
+  UnknownWarehouseError: 500,
+  StatementFailedError: 500,
+  StatementGoneError: 409
+}
+
+const statusOf = (reason: Reason): number => {
+  if (reason._tag !== "StatementFailedError") return statuses[reason._tag]
+  const sqlState = reason.sqlState ?? ""
+  if (sqlState === "42501") return 403
+  // Data exceptions, and statements that make no sense here: what was sent in is wrong.
+  return /^(22|42)/.test(sqlState) ? 400 : statuses[reason._tag]
+}
+
+// Effect raises these itself, most of them as defects.
+const ofHttp = (error: unknown): HttpFailure | undefined => {
+  if (HttpServerError.isHttpServerError(error)) {
+    const { reason } = error
+    if (reason._tag === "RouteNotFound") return view(404, "RouteNotFound", `There is no ${reason.methodAndUrl}`)
+    if (reason._tag !== "RequestParseError") return view(500, reason._tag, reason.message)
+    return reason.reason === "BodyTooLarge" ? tooLarge : view(400, "BadRequest", "The request body cannot be read")
+  }
+  if (HttpApiError.HttpApiSchemaError.is(error)) {
+    const slot = slots[error.kind]
+    return slot === undefined
+      ? view(500, "InvalidAnswer", `The handler's answer does not fit its schema: ${error.cause.message}`)
+      : badRequest(slot, error.cause)
+  }
+  if (HttpApiError.HttpApiPayloadTooLarge.is(error)) return tooLarge
+  if (error instanceof Multipart.MultipartError) {
+    const { _tag } = error.reason
+    if (_tag === "InternalError") return view(500, error._tag, error.message)
+    return _tag === "Parse" ? view(400, "BadRequest", "The request body is not a valid multipart form") : tooLarge
+  }
+  return undefined
+}
+
+const tooLarge = view(413, "PayloadTooLarge", "The request body is larger than this server accepts")
+
+const slots = {
+  Params: "path",
+  Headers: "headers",
+  Query: "query",
+  Payload: "body",
+  Body: undefined,
+  ResponseHeaders: undefined
+}
+
+const badRequest = (slot: string, { issue }: Schema.SchemaError): HttpFailure => {
+  const issues = formatIssue(issue).issues.map(({ message, path = [] }) => {
+    const at = [slot, ...path.map((_) => String(Predicate.isObject(_) && "key" in _ ? _.key : _))].filter(
+      (_) => _ !== ""
+    )
+    return at.length === 0 ? message : `${at.join(".")}: ${message}`
+  })
+  return view(400, "BadRequest", issues.join("; "))
+}
+
+const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1()
+
+const ofAnnotated = (error: unknown): HttpFailure | undefined => {
+  if (!(error instanceof Error) || !Schema.isSchema(error.constructor)) return undefined
+  const status = Schema.resolveAnnotations(error.constructor)?.["httpApiStatus"]
+  return typeof status === "number" ? view(status, tagOf(error) ?? error.name, error.message) : undefined
+}
+
+const tagOf = (error: unknown): string | undefined =>
+  Predicate.hasProperty(error, "_tag") && Predicate.isString(error._tag) ? error._tag : undefined
