@@ -93,10 +93,10 @@ export const layerConfig: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
         (yield* optional(Config.String("DATABRICKS_APP_NAME"))),
       attributes,
       headers: yield* pairs("OTEL_EXPORTER_OTLP_HEADERS"),
-      exportInterval: yield* optional(Config.Int("OTEL_BSP_SCHEDULE_DELAY")),
-      metricInterval: yield* optional(Config.Int("OTEL_METRIC_EXPORT_INTERVAL")),
-      maxBatchSize: yield* optional(Config.Int("OTEL_BSP_MAX_EXPORT_BATCH_SIZE")),
-      requestTimeout: yield* optional(Config.Int("OTEL_EXPORTER_OTLP_TIMEOUT"))
+      exportInterval: yield* positive("OTEL_BSP_SCHEDULE_DELAY"),
+      metricInterval: yield* positive("OTEL_METRIC_EXPORT_INTERVAL"),
+      maxBatchSize: yield* positive("OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
+      requestTimeout: yield* positive("OTEL_EXPORTER_OTLP_TIMEOUT")
     })
   })
 )
@@ -156,6 +156,9 @@ const layerBoundedClient = (requestTimeout: Duration.Duration) =>
   ).pipe(Layer.provide(FetchHttpClient.layer))
 
 const optional = <A>(config: Config.Config<A>) => Config.map(Config.option(config), Option.getOrUndefined)
+
+// The exporters throw at a zero.
+const positive = (name: string) => optional(Config.schema(Schema.Int.check(Schema.isGreaterThan(0)), name))
 
 const pairs = (name: string) =>
   optional(

@@ -112,7 +112,8 @@ describe("Telemetry", () => {
   it.effect.each([
     ["OTEL_EXPORTER_OTLP_PROTOCOL", "carrier pigeon"],
     ["OTEL_RESOURCE_ATTRIBUTES", "team=%zz"],
-    ["OTEL_BSP_SCHEDULE_DELAY", "soon"]
+    ["OTEL_BSP_SCHEDULE_DELAY", "soon"],
+    ["OTEL_METRIC_EXPORT_INTERVAL", "0"]
   ] as const)("fails with the name of %s when it is %s", ([name, value]) =>
     Effect.gen(function* () {
       const env = { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1", [name]: value }
