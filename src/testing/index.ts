@@ -1,1 +1,2 @@
+export * as LocalWorkspace from "./LocalWorkspace.ts"
 export * as TestContext from "./TestContext.ts"

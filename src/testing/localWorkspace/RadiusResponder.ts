@@ -1,0 +1,119 @@
+import { Effect, type Scope } from "effect"
+import { createHash, createHmac, timingSafeEqual } from "node:crypto"
+import { createSocket } from "node:dgram"
+
+// RFC 2865 names the codes and attributes; RFC 3579 the Message-Authenticator.
+const ACCESS_REQUEST = 1
+const ACCESS_ACCEPT = 2
+const ACCESS_REJECT = 3
+const USER_NAME = 1
+const USER_PASSWORD = 2
+const MESSAGE_AUTHENTICATOR = 80
+const HEADER_LENGTH = 20
+const BLOCK = 16
+
+const md5 = (...parts: ReadonlyArray<Uint8Array>) => {
+  const hash = createHash("md5")
+  for (const part of parts) hash.update(part)
+  return hash.digest()
+}
+
+interface Attribute {
+  readonly type: number
+  readonly offset: number
+  readonly value: Buffer
+}
+
+const attributesOf = (packet: Buffer): ReadonlyArray<Attribute> | undefined => {
+  const attributes: Array<Attribute> = []
+  let offset = HEADER_LENGTH
+  while (offset < packet.length) {
+    const length = packet[offset + 1] ?? 0
+    if (length < 2 || offset + length > packet.length) return undefined
+    attributes.push({ type: packet[offset] ?? 0, offset, value: packet.subarray(offset + 2, offset + length) })
+    offset += length
+  }
+  return attributes
+}
+
+const decryptPassword = (hidden: Buffer, secret: Buffer, authenticator: Buffer) => {
+  const plain = Buffer.alloc(hidden.length)
+  let previous = authenticator
+  for (let start = 0; start < hidden.length; start += BLOCK) {
+    const pad = md5(secret, previous)
+    for (let i = 0; i < BLOCK; i++) plain[start + i] = (hidden[start + i] ?? 0) ^ (pad[i] ?? 0)
+    previous = hidden.subarray(start, start + BLOCK)
+  }
+  const end = plain.indexOf(0)
+  return plain.subarray(0, end === -1 ? plain.length : end).toString("utf8")
+}
+
+/** The signature over a packet whose Message-Authenticator is zero while it is computed. */
+const messageAuthenticator = (packet: Buffer, valueOffset: number, secret: Buffer) => {
+  const blank = Buffer.from(packet)
+  blank.fill(0, valueOffset, valueOffset + BLOCK)
+  return createHmac("md5", secret).update(blank).digest()
+}
+
+const replyTo = (request: Buffer, accepted: boolean, secret: Buffer) => {
+  const reply = Buffer.alloc(HEADER_LENGTH + 2 + BLOCK)
+  reply[0] = accepted ? ACCESS_ACCEPT : ACCESS_REJECT
+  reply[1] = request[1] ?? 0
+  reply.writeUInt16BE(reply.length, 2)
+  request.copy(reply, 4, 4, HEADER_LENGTH)
+  reply[HEADER_LENGTH] = MESSAGE_AUTHENTICATOR
+  reply[HEADER_LENGTH + 1] = 2 + BLOCK
+  messageAuthenticator(reply, HEADER_LENGTH + 2, secret).copy(reply, HEADER_LENGTH + 2)
+  // The response authenticator covers the request's, which is still in its place.
+  md5(reply, secret).copy(reply, 4)
+  return reply
+}
+
+/** Answers one packet, or nothing when it is not a well-formed request of somebody who knows the secret. */
+export const respond = (
+  packet: Buffer,
+  secret: Buffer,
+  accepts: (user: string, password: string) => boolean
+): Buffer | undefined => {
+  if (packet.length < HEADER_LENGTH || packet[0] !== ACCESS_REQUEST || packet.readUInt16BE(2) !== packet.length) {
+    return undefined
+  }
+  const attributes = attributesOf(packet)
+  const user = attributes?.find((attribute) => attribute.type === USER_NAME)
+  const password = attributes?.find((attribute) => attribute.type === USER_PASSWORD)
+  if (user === undefined || password === undefined || password.value.length % BLOCK !== 0) return undefined
+  const signature = attributes?.find((attribute) => attribute.type === MESSAGE_AUTHENTICATOR)
+  if (signature !== undefined) {
+    const expected = messageAuthenticator(packet, signature.offset + 2, secret)
+    if (signature.value.length !== BLOCK || !timingSafeEqual(signature.value, expected)) return undefined
+  }
+  const plain = decryptPassword(password.value, secret, packet.subarray(4, HEADER_LENGTH))
+  return replyTo(packet, accepts(user.value.toString("utf8"), plain), secret)
+}
+
+/** Listens on a free UDP port of the loopback interface until the scope closes, and returns the port. */
+export const listen = (
+  secret: string,
+  accepts: (user: string, password: string) => boolean
+): Effect.Effect<number, never, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.callback<{ readonly port: number; readonly close: Effect.Effect<void> }>((resume) => {
+        const socket = createSocket("udp4")
+        const key = Buffer.from(secret, "utf8")
+        socket.once("error", (error) => resume(Effect.die(error)))
+        socket.on("message", (packet, peer) => {
+          const reply = respond(packet, key, accepts)
+          if (reply !== undefined) socket.send(reply, peer.port, peer.address)
+        })
+        socket.bind(0, "127.0.0.1", () => {
+          const close = Effect.callback<void>((done) => {
+            socket.close(() => done(Effect.void))
+          })
+          resume(Effect.succeed({ port: socket.address().port, close }))
+        })
+      }),
+      (responder) => responder.close
+    ),
+    (responder) => responder.port
+  )

@@ -1,0 +1,106 @@
+import { Data } from "effect"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+
+// What Databricks answers where the reference is not sure: all in one place, so that each is corrected with one edit.
+
+/** An answer that ends the handling of a request. */
+export class Refused extends Data.TaggedError("Refused")<{
+  readonly response: HttpServerResponse.HttpServerResponse
+}> {}
+
+const refuse = (status: number, body: unknown, headers?: Record<string, string>) =>
+  new Refused({ response: HttpServerResponse.jsonUnsafe(body, { status, ...(headers && { headers }) }) })
+
+const apiError = (status: number, error_code: string, message: string) =>
+  refuse(status, { error_code, message, details: [] })
+
+export const credentialMissing = refuse(
+  401,
+  { error_code: 401, message: "Credential was not sent or was of an unsupported type for this API." },
+  { "www-authenticate": 'Bearer realm="DatabricksRealm"' }
+)
+
+export const tokenRejected = refuse(403, { error_code: 403, message: "Invalid access token." })
+
+// Both forms occur; SQL is known for the plain one.
+export const scopeMissing = (scope: string) =>
+  scope === "sql"
+    ? new Refused({
+        response: HttpServerResponse.text(`Invalid scope, required scopes: ${scope}`, { status: 403 })
+      })
+    : refuse(403, { error_code: 403, message: `Provided OAuth token does not have required scopes: ${scope}` })
+
+export const endpointNotFound = (method: string, path: string) =>
+  refuse(404, { error_code: "ENDPOINT_NOT_FOUND", message: `No API found for '${method} ${path}'` })
+
+export const malformed = (message: string) => apiError(400, "MALFORMED_REQUEST", message)
+
+export const invalidParameter = (message: string) => apiError(400, "INVALID_PARAMETER_VALUE", message)
+
+export const unknownWarehouse = (id: string) => invalidParameter(`${id} is not a valid endpoint id.`)
+
+export const warehouseNotFound = (id: string) =>
+  apiError(404, "RESOURCE_DOES_NOT_EXIST", `SQL warehouse ${id} does not exist.`)
+
+export const statementNotFound = (id: string) => apiError(404, "NOT_FOUND", `The statement ${id} was not found.`)
+
+export const chunkNotFound = (index: number) => invalidParameter(`Chunk index ${index} is out of range.`)
+
+export const statementNotReady = (id: string, state: string) =>
+  invalidParameter(`The statement ${id} has no result: its state is ${state}.`)
+
+export const endpointUnknown = (endpoint: string) => apiError(404, "NOT_FOUND", `Endpoint ${endpoint} not found.`)
+
+export const oauthError = (status: number, error: string, description: string) =>
+  refuse(status, { error, error_description: description })
+
+/** A failed statement: still HTTP 200. */
+export interface StatementError {
+  readonly error_code: string
+  readonly message: string
+  readonly sql_state: string
+}
+
+export const statementError = (condition: string, message: string, sqlState: string): StatementError => ({
+  error_code: "BAD_REQUEST",
+  message: `[${condition}] ${message} SQLSTATE: ${sqlState}`,
+  sql_state: sqlState
+})
+
+export const unboundParameter = (name: string) =>
+  statementError(
+    "UNBOUND_SQL_PARAMETER",
+    `Found the unbound parameter: ${name}. Please, fix \`args\` and provide a mapping of the parameter to either a SQL literal or collection constructor functions.`,
+    "42P02"
+  )
+
+export const inlineLimitExceeded = (limit: number): StatementError => ({
+  error_code: "BAD_REQUEST",
+  message: `Inline byte limit exceeded. Statements executed with disposition=INLINE can have a result size of at most ${limit} bytes. Please execute the statement with disposition=EXTERNAL_LINKS if you want to download the full result.`,
+  sql_state: "54000"
+})
+
+// The error condition and SQLSTATE of Databricks for those of Postgres. A value that cannot be cast is a failure of the
+// statement, not of the request, wherever the cast stands: in a parameter's declared type or in the SQL.
+const conditions: Readonly<Record<string, readonly [condition: string, sqlState: string]>> = {
+  "22P02": ["CAST_INVALID_INPUT", "22018"],
+  "22007": ["CAST_INVALID_INPUT", "22018"],
+  "22008": ["CAST_INVALID_INPUT", "22018"],
+  "22003": ["CAST_OVERFLOW", "22003"],
+  "22012": ["DIVIDE_BY_ZERO", "22012"],
+  "42601": ["PARSE_SYNTAX_ERROR", "42601"],
+  "42P01": ["TABLE_OR_VIEW_NOT_FOUND", "42P01"],
+  "42P07": ["TABLE_OR_VIEW_ALREADY_EXISTS", "42P07"],
+  "42703": ["UNRESOLVED_COLUMN.WITHOUT_SUGGESTION", "42703"],
+  "42883": ["UNRESOLVED_ROUTINE", "42883"],
+  "3F000": ["SCHEMA_NOT_FOUND", "42704"],
+  "42P06": ["SCHEMA_ALREADY_EXISTS", "42P06"],
+  "42501": ["INSUFFICIENT_PERMISSIONS", "42501"],
+  "23502": ["NOT_NULL_CONSTRAINT_VIOLATION", "23502"],
+  "42804": ["DATATYPE_MISMATCH", "42K09"]
+}
+
+export const fromPostgres = (code: string, message: string): StatementError => {
+  const [condition, sqlState] = conditions[code] ?? ["POSTGRES_ERROR", code]
+  return statementError(condition, message, sqlState)
+}

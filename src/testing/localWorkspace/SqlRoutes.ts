@@ -1,0 +1,161 @@
+import { Effect, Schema, type Scope } from "effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import type { Faults } from "./Faults.ts"
+import type { Login } from "./PostgresSession.ts"
+import type { Directory, Principal } from "./Principals.ts"
+import * as Replies from "./Replies.ts"
+import { adder, authenticated, body, pathOf } from "./Requests.ts"
+import { parameterTypeOf } from "./SqlTypes.ts"
+import * as Statements from "./Statements.ts"
+import * as Warehouses from "./Warehouses.ts"
+
+/** What the routes about warehouses and statements need to know of the workspace. */
+export interface SqlOptions {
+  readonly directory: Directory
+  readonly warehouses: Warehouses.Warehouses
+  readonly faults: Faults
+  readonly limits: Statements.Limits
+  readonly scope: Scope.Scope
+  readonly login: (caller: Principal) => Omit<Login, "parameters">
+}
+
+const Parameter = Schema.Struct({
+  name: Schema.String,
+  type: Schema.optional(Schema.String),
+  value: Schema.optional(Schema.NullOr(Schema.String))
+})
+
+const ExecuteStatement = Schema.Struct({
+  statement: Schema.String,
+  warehouse_id: Schema.String,
+  catalog: Schema.optional(Schema.String),
+  schema: Schema.optional(Schema.String),
+  parameters: Schema.optional(Schema.Array(Parameter)),
+  row_limit: Schema.optional(Schema.Finite),
+  byte_limit: Schema.optional(Schema.Finite),
+  disposition: Schema.optional(Schema.String),
+  format: Schema.optional(Schema.String),
+  wait_timeout: Schema.optional(Schema.String),
+  on_wait_timeout: Schema.optional(Schema.String)
+})
+
+const DEFAULT_WAIT = "10s"
+
+/** In milliseconds: zero, or five to fifty seconds. */
+const waitOf = (text: string) => {
+  const seconds = /^\d+s$/.test(text) ? Number.parseInt(text) : Number.NaN
+  return seconds === 0 || (seconds >= 5 && seconds <= 50)
+    ? Effect.succeed(seconds * 1000)
+    : Effect.fail(Replies.invalidParameter(`wait_timeout ${text} must be 0s or between 5s and 50s.`))
+}
+
+/** Says which of the fields that are well-formed have a value that cannot be served. */
+const complaint = (request: typeof ExecuteStatement.Type): string | undefined => {
+  const { disposition = "INLINE", format = "JSON_ARRAY", on_wait_timeout = "CONTINUE" } = request
+  if (disposition !== "INLINE") return `The local workspace serves no disposition ${disposition}, only INLINE.`
+  if (format !== "JSON_ARRAY") return "The format field must be JSON_ARRAY when the disposition field is INLINE."
+  if (on_wait_timeout !== "CONTINUE" && on_wait_timeout !== "CANCEL") {
+    return `on_wait_timeout ${on_wait_timeout} must be CONTINUE or CANCEL.`
+  }
+  const untyped = request.parameters?.find(({ type }) => type !== undefined && parameterTypeOf(type) === undefined)
+  return untyped === undefined ? undefined : `Parameter ${untyped.name} has the unsupported type ${untyped.type}.`
+}
+
+const parameter = (name: string) => Effect.map(HttpRouter.params, (params) => params[name] ?? "")
+
+const json = (value: object) => HttpServerResponse.jsonUnsafe(value)
+
+export const addTo = (options: SqlOptions, router: HttpRouter.HttpRouter) =>
+  Effect.gen(function* () {
+    const add = adder(router)
+    const { faults, warehouses } = options
+    const statements = new Map<string, Statements.Statement>()
+    const guarded = <E, R>(handle: (caller: Principal) => Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>) =>
+      authenticated(options.directory)("sql", handle)
+
+    const warehouse = Effect.flatMap(parameter("id"), (id) => {
+      const found = warehouses.get(id)
+      return found === undefined ? Effect.fail(Replies.warehouseNotFound(id)) : Effect.succeed(found)
+    })
+
+    // What belongs to somebody else does not exist: a refusal would tell that it does.
+    const statement = (caller: Principal) =>
+      Effect.flatMap(parameter("id"), (id) => {
+        const found = statements.get(id)
+        return found?.owner.id === caller.id ? Effect.succeed(found) : Effect.fail(Replies.statementNotFound(id))
+      })
+
+    const execute = guarded((caller) =>
+      Effect.gen(function* () {
+        const request = yield* body(ExecuteStatement)
+        const http = yield* HttpServerRequest.HttpServerRequest
+        const wait = yield* waitOf(request.wait_timeout ?? DEFAULT_WAIT)
+        const wrong = complaint(request)
+        if (wrong !== undefined) return yield* Replies.invalidParameter(wrong)
+        const warehouse = warehouses.get(request.warehouse_id)
+        if (warehouse === undefined) return yield* Replies.unknownWarehouse(request.warehouse_id)
+        const order: Statements.Order = {
+          owner: caller,
+          warehouse,
+          sql: request.statement,
+          schema: request.schema,
+          parameters: request.parameters ?? [],
+          rowLimit: request.row_limit,
+          byteLimit: request.byte_limit
+        }
+        const started = yield* Statements.start(order, options.login(caller), options.limits, options.scope)
+        statements.set(started.id, started)
+        started.pretendPending(faults.pendingPolls(http.method, pathOf(http)))
+        const ended = wait > 0 && (yield* started.ended(wait))
+        if (wait > 0 && !ended && request.on_wait_timeout === "CANCEL") yield* started.cancel
+        return json(started.view())
+      })
+    )
+
+    const poll = guarded((caller) => Effect.map(statement(caller), (found) => json(found.poll())))
+
+    const chunk = guarded((caller) =>
+      Effect.gen(function* () {
+        const found = yield* statement(caller)
+        const index = Number(yield* parameter("index"))
+        if (found.state() !== "SUCCEEDED") return yield* Replies.statementNotReady(found.id, found.state())
+        const chunk = found.chunk(index)
+        return chunk === undefined ? yield* Replies.chunkNotFound(index) : json(chunk)
+      })
+    )
+
+    const cancel = guarded((caller) =>
+      statement(caller).pipe(
+        Effect.flatMap((found) => found.cancel),
+        Effect.as(HttpServerResponse.empty({ status: 200 }))
+      )
+    )
+
+    const close = guarded((caller) =>
+      statement(caller).pipe(
+        Effect.flatMap((found) => found.close),
+        Effect.as(json({}))
+      )
+    )
+
+    const list = guarded(() => Effect.sync(() => json({ warehouses: [...warehouses.values()].map(Warehouses.toJson) })))
+    const get = guarded(() => Effect.map(warehouse, (found) => json(Warehouses.toJson(found))))
+    const start = guarded(() =>
+      warehouse.pipe(
+        Effect.flatMap((found) => found.start),
+        Effect.as(json({}))
+      )
+    )
+
+    yield* add("GET", "/api/2.0/sql/warehouses", list)
+    yield* add("GET", "/api/2.0/sql/warehouses/:id", get)
+    yield* add("POST", "/api/2.0/sql/warehouses/:id/start", start)
+    // The router takes the path with a trailing slash as well.
+    yield* add("POST", "/api/2.0/sql/statements", execute)
+    yield* add("GET", "/api/2.0/sql/statements/:id", poll)
+    yield* add("GET", "/api/2.0/sql/statements/:id/result/chunks/:index", chunk)
+    yield* add("POST", "/api/2.0/sql/statements/:id/cancel", cancel)
+    yield* add("DELETE", "/api/2.0/sql/statements/:id", close)
+  })

@@ -1,0 +1,206 @@
+import type { FieldDescription } from "@effect/sql-pg/PgProtocol"
+
+/** A column as the manifest of a statement describes it. */
+export interface Column {
+  readonly name: string
+  readonly type_text: string
+  readonly type_name: string
+  readonly position: number
+  readonly type_precision?: number
+  readonly type_scale?: number
+}
+
+interface TypeOf {
+  readonly name: string
+  readonly text: string
+  readonly precision?: number
+  readonly scale?: number
+}
+
+const OID = {
+  bool: 16,
+  bytea: 17,
+  int8: 20,
+  int2: 21,
+  int4: 23,
+  text: 25,
+  oid: 26,
+  float4: 700,
+  float8: 701,
+  date: 1082,
+  timestamp: 1114,
+  timestamptz: 1184,
+  interval: 1186,
+  numeric: 1700,
+  void: 2278
+} as const
+
+const simple: Readonly<Record<number, readonly [name: string, text: string]>> = {
+  [OID.bool]: ["BOOLEAN", "BOOLEAN"],
+  [OID.bytea]: ["BINARY", "BINARY"],
+  [OID.int8]: ["LONG", "BIGINT"],
+  [OID.int2]: ["SHORT", "SMALLINT"],
+  [OID.int4]: ["INT", "INT"],
+  [OID.oid]: ["LONG", "BIGINT"],
+  [OID.float4]: ["FLOAT", "FLOAT"],
+  [OID.float8]: ["DOUBLE", "DOUBLE"],
+  [OID.date]: ["DATE", "DATE"],
+  [OID.timestamp]: ["TIMESTAMP_NTZ", "TIMESTAMP_NTZ"],
+  [OID.timestamptz]: ["TIMESTAMP", "TIMESTAMP"],
+  [OID.interval]: ["INTERVAL", "INTERVAL"],
+  [OID.void]: ["NULL", "VOID"]
+}
+
+const elementOf: Readonly<Record<number, number>> = {
+  1000: OID.bool,
+  1001: OID.bytea,
+  1005: OID.int2,
+  1007: OID.int4,
+  1009: OID.text,
+  1014: OID.text,
+  1015: OID.text,
+  1016: OID.int8,
+  1021: OID.float4,
+  1022: OID.float8,
+  1115: OID.timestamp,
+  1182: OID.date,
+  1185: OID.timestamptz,
+  1231: OID.numeric
+}
+
+// A numeric without a precision is wider than any DECIMAL; this is the widest that keeps many decimals (inferred).
+const UNCONSTRAINED_DECIMAL = { precision: 38, scale: 18 }
+
+const typeOf = (oid: number, modifier: number): TypeOf => {
+  if (oid === OID.numeric) {
+    const packed = modifier - 4
+    const { precision, scale } =
+      modifier < 4 ? UNCONSTRAINED_DECIMAL : { precision: (packed >> 16) & 0xffff, scale: packed & 0x7ff }
+    return { name: "DECIMAL", text: `DECIMAL(${precision},${scale})`, precision, scale }
+  }
+  const element = elementOf[oid]
+  if (element !== undefined) return { name: "ARRAY", text: `ARRAY<${typeOf(element, modifier).text}>` }
+  const [name, text] = simple[oid] ?? ["STRING", "STRING"]
+  return { name, text }
+}
+
+export const columnOf = (field: FieldDescription, position: number): Column => {
+  const type = typeOf(field.dataTypeOid, field.typeModifier)
+  return {
+    name: field.name,
+    type_text: type.text,
+    type_name: type.name,
+    position,
+    ...(type.precision !== undefined && { type_precision: type.precision }),
+    ...(type.scale !== undefined && { type_scale: type.scale })
+  }
+}
+
+// At least milliseconds, and microseconds where there are any, so that nothing is lost (inferred).
+const isoTimestamp = (text: string, suffix: string) => {
+  const match = /^(\d+-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d+))?/.exec(text)
+  return match === null ? text : `${match[1]}T${match[2]}.${(match[3] ?? "").padEnd(3, "0")}${suffix}`
+}
+
+// Spark writes a whole floating-point number with its point.
+const floating = (text: string) => (/^-?\d+$/.test(text) ? `${text}.0` : text)
+
+type Json = string | number | boolean | null | ReadonlyArray<Json>
+
+/** Reads `{a,"b c",NULL,{d}}` as JSON, since a complex value arrives as a JSON text. */
+const arrayToJson = (text: string, element: number): string => {
+  let position = text.indexOf("{")
+  const scalar = (raw: string): Json => {
+    const value = formatValue(raw, element)
+    const bare = element === OID.bool || element === OID.int2 || element === OID.int4 || element === OID.float8
+    return bare && value !== "NaN" ? JSON.parse(value) : value
+  }
+  const list = (): ReadonlyArray<Json> => {
+    const items: Array<Json> = []
+    position++
+    while (position < text.length && text[position] !== "}") {
+      if (text[position] === "{") items.push(list())
+      else if (text[position] === '"') {
+        let value = ""
+        for (position++; position < text.length && text[position] !== '"'; position++) {
+          if (text[position] === "\\") position++
+          value += text[position]
+        }
+        position++
+        items.push(scalar(value))
+      } else {
+        const end = text.slice(position).search(/[,}]/)
+        const raw = text.slice(position, position + end)
+        position += end
+        items.push(raw === "NULL" ? null : scalar(raw))
+      }
+      if (text[position] === ",") position++
+    }
+    position++
+    return items
+  }
+  return JSON.stringify(list())
+}
+
+/** Rewrites a value as Postgres writes it into the text that the statement API sends. */
+export const formatValue = (text: string, oid: number): string => {
+  switch (oid) {
+    case OID.bool:
+      return text === "t" ? "true" : "false"
+    case OID.bytea:
+      return Buffer.from(text.slice(2), "hex").toString("base64")
+    case OID.float4:
+    case OID.float8:
+      return floating(text)
+    case OID.timestamp:
+      return isoTimestamp(text, "")
+    case OID.timestamptz:
+      return isoTimestamp(text, "Z")
+  }
+  const element = elementOf[oid]
+  return element === undefined ? text : arrayToJson(text, element)
+}
+
+/** How a declared parameter type is bound: the type of the parameter, and what it is cast to where that says more. */
+export interface ParameterType {
+  readonly oid: number
+  readonly cast?: string
+}
+
+const parameterTypes: Readonly<Record<string, number>> = {
+  STRING: OID.text,
+  BOOLEAN: OID.bool,
+  BYTE: OID.int2,
+  TINYINT: OID.int2,
+  SHORT: OID.int2,
+  SMALLINT: OID.int2,
+  INT: OID.int4,
+  INTEGER: OID.int4,
+  LONG: OID.int8,
+  BIGINT: OID.int8,
+  FLOAT: OID.float4,
+  REAL: OID.float4,
+  DOUBLE: OID.float8,
+  DATE: OID.date,
+  TIMESTAMP: OID.timestamptz,
+  TIMESTAMP_LTZ: OID.timestamptz,
+  TIMESTAMP_NTZ: OID.timestamp,
+  BINARY: OID.bytea,
+  INTERVAL: OID.interval,
+  VOID: OID.text
+}
+
+// What Databricks takes for a DECIMAL that says no more.
+const DEFAULT_DECIMAL = "numeric(10,0)"
+
+/** Undefined for a type that cannot be a parameter, such as ARRAY. */
+export const parameterTypeOf = (declared: string): ParameterType | undefined => {
+  const type = declared.trim().toUpperCase()
+  const decimal = /^(?:DECIMAL|DEC|NUMERIC)(?:\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\))?$/.exec(type)
+  if (decimal !== null) {
+    const cast = decimal[1] === undefined ? DEFAULT_DECIMAL : `numeric(${decimal[1]},${decimal[2] ?? 0})`
+    return { oid: OID.numeric, cast }
+  }
+  const oid = type.startsWith("INTERVAL ") ? OID.interval : parameterTypes[type]
+  return oid === undefined ? undefined : { oid }
+}

@@ -1,0 +1,61 @@
+import { type Duration, Effect, Latch, type Scope } from "effect"
+
+/** The states of a SQL warehouse. */
+export type WarehouseState = "STARTING" | "RUNNING" | "STOPPING" | "STOPPED" | "DELETING" | "DELETED"
+
+/** A SQL warehouse of the local workspace. */
+export interface Warehouse {
+  readonly id: string
+  readonly name: string
+  readonly state: () => WarehouseState
+  /** Begins to start a stopped warehouse; returns before it runs. */
+  readonly start: Effect.Effect<void>
+  readonly untilRunning: Effect.Effect<void>
+}
+
+const make = (
+  scope: Scope.Scope,
+  startTime: Duration.Input,
+  definition: { readonly id: string; readonly name: string; readonly state: WarehouseState }
+): Warehouse => {
+  let state = definition.state
+  const running = Latch.makeUnsafe(state === "RUNNING")
+  const become = Effect.sync(() => {
+    state = "RUNNING"
+    running.openUnsafe()
+  })
+  return {
+    id: definition.id,
+    name: definition.name,
+    state: () => state,
+    start: Effect.suspend(() => {
+      if (state !== "STOPPED") return Effect.void
+      state = "STARTING"
+      return Effect.sleep(startTime).pipe(Effect.andThen(become), Effect.forkIn(scope), Effect.asVoid)
+    }),
+    untilRunning: running.await
+  }
+}
+
+export type Warehouses = ReadonlyMap<string, Warehouse>
+
+export const makeAll = (
+  scope: Scope.Scope,
+  startTime: Duration.Input,
+  definitions: ReadonlyArray<{ readonly id: string; readonly name: string; readonly state: WarehouseState }>
+): Warehouses => new Map(definitions.map((definition) => [definition.id, make(scope, startTime, definition)]))
+
+export const toJson = (warehouse: Warehouse) => ({
+  id: warehouse.id,
+  name: warehouse.name,
+  state: warehouse.state(),
+  size: "SMALL",
+  cluster_size: "Small",
+  min_num_clusters: 1,
+  max_num_clusters: 1,
+  num_clusters: warehouse.state() === "RUNNING" ? 1 : 0,
+  auto_stop_mins: "10",
+  creator_name: "admin@example.com",
+  warehouse_type: "PRO",
+  enable_serverless_compute: true
+})
