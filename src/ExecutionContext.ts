@@ -44,7 +44,8 @@ export class UserContext extends Context.Service<UserContext, Caller>()("effect-
  * @category combinators
  */
 export const asUser = (request: ForwardedHeaders.Source): Layer.Layer<UserContext, IdentityError, ServiceContext> =>
-  Layer.effectContext(Effect.map(identify(request), (user) => withCaller(Context.empty(), user)))
+  // Not memoised: a layer that is kept and provided again proves its caller again.
+  Layer.fromBuild(() => Effect.map(identify(request), (user) => withCaller(Context.empty(), user)))
 
 /**
  * `Effect.provide(asUser(request))` without the layer, at about a quarter of its cost.
@@ -76,13 +77,16 @@ export const provideUser: {
 /**
  * Runs one call as the service principal, also where a user's call asks for it.
  *
+ * What requires UserContext runs as the user here too: it reads who that is from UserContext.
+ *
  * @since 0.1.0
  * @category combinators
  */
-export const asService: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Effect.provideService(
-  ExecutionContext,
-  undefined
-)
+export const asService = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.updateContext(effect, (context: Context.Context<R>) =>
+    // Taken out, not set to undefined: a service that is built in here, and keeps its context, must not keep this.
+    Context.get(context, ExecutionContext) === undefined ? context : withoutCaller(context)
+  )
 
 /**
  * Batches the requests of each caller apart: a resolver runs as whoever asked first, and must not answer another.
@@ -154,29 +158,36 @@ export const getWarehouseId: Effect.Effect<string, ServiceContextError, ServiceC
 const withCaller = <R>(context: Context.Context<R>, user: Caller): Context.Context<R | UserContext> =>
   Context.add(Context.add(context, UserContext, user), ExecutionContext, user)
 
+const withoutCaller = Context.omit(ExecutionContext)
+
 const callerKey = (caller: Caller | undefined) =>
   caller === undefined || caller.context === "service" ? "" : caller.scimId
 
-const identify = Effect.fnUntraced(function* (
-  request: ForwardedHeaders.Source
-): Effect.fn.Return<Caller, IdentityError, ServiceContext> {
-  const { development, identityVerifier, principal } = yield* ServiceContext
-  const headers = yield* ForwardedHeaders.decode(request)
-  const { accessToken, user } = headers
-  if (accessToken === undefined) {
-    if (development) {
-      yield* Effect.logWarning("No x-forwarded-access-token in development: this call runs as the service principal")
-      return { ...principal, oboDevFallback: true }
-    }
-    return yield* new ForwardedHeaders.AuthenticationError({
+const identify = (request: ForwardedHeaders.Source): Effect.Effect<Caller, IdentityError, ServiceContext> =>
+  Effect.flatMap(ForwardedHeaders.decode(request), (headers) =>
+    Effect.flatMap(ServiceContext, ({ development, identityVerifier, principal }) => {
+      const { accessToken, user } = headers
+      if (accessToken === undefined) {
+        return development ? Effect.as(fallbackWarning, { ...principal, oboDevFallback: true }) : noToken(user)
+      }
+      return user === undefined && !development ? noUser : identityVerifier.verify({ ...headers, accessToken })
+    })
+  )
+
+const fallbackWarning = Effect.logWarning(
+  "No x-forwarded-access-token in development: this call runs as the service principal"
+)
+
+const noToken = (user: string | undefined) =>
+  Effect.fail(
+    new ForwardedHeaders.AuthenticationError({
       message:
         user === undefined
           ? "The request has no x-forwarded-user and no x-forwarded-access-token header: it did not come through the Databricks Apps proxy"
           : "The request has no x-forwarded-access-token header: user authorization is off for this app. Add user_api_scopes to it, restart it, and sign in again"
     })
-  }
-  if (user === undefined && !development) {
-    return yield* new ForwardedHeaders.AuthenticationError({ message: "The request has no x-forwarded-user header" })
-  }
-  return yield* identityVerifier.verify({ ...headers, accessToken })
-})
+  )
+
+const noUser = Effect.suspend(() =>
+  Effect.fail(new ForwardedHeaders.AuthenticationError({ message: "The request has no x-forwarded-user header" }))
+)

@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { Duration, Effect, Predicate, Schedule, Schema, Stream } from "effect"
+import { Context, Duration, Effect, Predicate, Random, References, Schema, Stream, Tracer } from "effect"
 import { dual } from "effect/Function"
 import type { Caller } from "./Caller.ts"
 import * as ExecutionContext from "./ExecutionContext.ts"
@@ -70,17 +70,16 @@ export const execute: {
     options: O
   ): Effect.Effect<A, E | TimeoutOf<O>, R | ServiceContext>
 } = dual(2, <A, E, R>(effect: Effect.Effect<A, E, R>, options: Options) => {
-  const { retry, timeout } = options
-  const attempt =
-    timeout === undefined
-      ? effect
-      : Effect.timeoutOrElse(effect, { duration: timeout, orElse: () => Effect.fail(timedOut(options.name, timeout)) })
-  const chain =
-    retry === undefined
-      ? attempt
-      : Effect.retry(attempt, { schedule: backoff(retry), times: (retry.attempts ?? 3) - 1, while: isRetryable })
+  const attempt = options.timeout === undefined ? effect : timed(effect, options.name, options.timeout)
+  const work = options.retry === undefined ? attempt : retried(attempt, options.retry)
   return Effect.flatMap(ExecutionContext.current, (caller) =>
-    Effect.withSpan(Effect.annotateLogs(chain, logged(caller, options)), "plugin.execute", spanOptions(caller, options))
+    Effect.useSpan("plugin.execute", { attributes: attributesOf(caller, options) }, (span) =>
+      Effect.updateContext(work, (context: Context.Context<R>) =>
+        Context.add(context, Tracer.ParentSpan, span).pipe(
+          Context.add(References.CurrentLogAnnotations, logged(context, caller, options))
+        )
+      )
+    )
   )
 })
 
@@ -95,8 +94,18 @@ export const executeStream: {
   <A, E, R>(stream: Stream.Stream<A, E, R>, options: StreamOptions): Stream.Stream<A, E, R | ServiceContext>
 } = dual(2, <A, E, R>(stream: Stream.Stream<A, E, R>, options: StreamOptions) =>
   Stream.unwrap(
-    Effect.map(ExecutionContext.current, (caller) =>
-      Stream.withSpan(stream, "plugin.execute", spanOptions(caller, options))
+    Effect.contextWith((context: Context.Context<ServiceContext>) =>
+      Effect.map(ExecutionContext.current, (caller) =>
+        stream.pipe(
+          // Any fiber may pull: whoever it runs as, the stream goes on as the caller who opened it.
+          Stream.provideService(
+            ExecutionContext.ExecutionContext,
+            Context.get(context, ExecutionContext.ExecutionContext)
+          ),
+          Stream.provideService(References.CurrentLogAnnotations, logged(context, caller, options)),
+          Stream.withSpan("plugin.execute", { attributes: attributesOf(caller, options), captureStackTrace: false })
+        )
+      )
     )
   )
 )
@@ -111,42 +120,60 @@ export type TimeoutOf<O extends Options> = O extends { readonly timeout: Duratio
   ? OperationTimeoutError
   : never
 
-const timedOut = (operation: string, timeout: Duration.Input) =>
-  new OperationTimeoutError({
-    operation,
-    message: `${operation} took longer than ${Duration.format(Duration.fromInputUnsafe(timeout))}`
+const timed = <A, E, R>(effect: Effect.Effect<A, E, R>, operation: string, timeout: Duration.Input) => {
+  const duration = Duration.fromInputUnsafe(timeout)
+  const message = () => `${operation} took longer than ${Duration.format(duration)}`
+  return Effect.timeoutOrElse(effect, {
+    duration,
+    orElse: () => Effect.fail(new OperationTimeoutError({ operation, message: message() }))
   })
+}
 
-const logged = (caller: Caller, { name }: StreamOptions) => ({
+// By hand, because a schedule is set up for every call and this costs nothing until one fails.
+const retried = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  { attempts = 3, delay = firstDelay }: Retry
+): Effect.Effect<A, E, R> =>
+  attempts <= 1
+    ? effect
+    : Effect.catchIf(effect, isRetryable, (error) => {
+        const backoff = Duration.min(Duration.fromInputUnsafe(delay), maxDelay)
+        return Effect.flatMap(Random.nextBetween(0.8, 1.2), (jitter) =>
+          Effect.delay(
+            retried(effect, { attempts: attempts - 1, delay: Duration.times(backoff, 2) }),
+            Duration.max(Duration.times(backoff, jitter), askedFor(error))
+          )
+        )
+      })
+
+const firstDelay = Duration.seconds(1)
+const maxDelay = Duration.seconds(30)
+
+const isRetryable = <E>(error: E): error is E & { readonly isRetryable: true } =>
+  Predicate.hasProperty(error, "isRetryable") && error.isRetryable === true
+
+const askedFor = (error: object) =>
+  Predicate.hasProperty(error, "retryAfter") && Duration.isDuration(error.retryAfter) ? error.retryAfter : Duration.zero
+
+const identityOf = (caller: Caller, { name }: StreamOptions) => ({
   "operation.name": name,
   "execution.context": caller.context,
   "caller.id": caller.id
 })
 
-const spanOptions = (caller: Caller, options: StreamOptions) => {
+const attributesOf = (caller: Caller, options: StreamOptions) => {
   const attributes: Record<string, unknown> = {}
   for (const key in options.attributes) {
     if (Predicate.isNotNullish(options.attributes[key])) attributes[key] = options.attributes[key]
   }
-  Object.assign(attributes, logged(caller, options))
+  // Ours last, so that nobody's attribute can claim another caller.
+  Object.assign(attributes, identityOf(caller, options))
   if (caller.oboDevFallback) attributes["execution.obo_dev_fallback"] = true
-  // A stack per operation would cost as much again as the span itself.
-  return { attributes, captureStackTrace: false }
+  else delete attributes["execution.obo_dev_fallback"]
+  return attributes
 }
 
-const isRetryable = (error: unknown): boolean =>
-  Predicate.hasProperty(error, "isRetryable") && error.isRetryable === true
-
-const maxDelay = Duration.seconds(30)
-
-const backoff = ({ delay = "1 second" }: Retry) =>
-  Schedule.exponential(delay).pipe(
-    Schedule.setInputType<unknown>(),
-    Schedule.jittered,
-    Schedule.modifyDelay(({ duration, input }) =>
-      Effect.succeed(Duration.max(Duration.min(duration, maxDelay), askedFor(input)))
-    )
-  )
-
-const askedFor = (error: unknown) =>
-  Predicate.hasProperty(error, "retryAfter") && Duration.isDuration(error.retryAfter) ? error.retryAfter : Duration.zero
+const logged = (context: Context.Context<never>, caller: Caller, options: StreamOptions) => ({
+  ...Context.get(context, References.CurrentLogAnnotations),
+  ...identityOf(caller, options)
+})
