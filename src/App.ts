@@ -5,6 +5,7 @@
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { ByteSize, Cause, Config, Duration, Effect, Exit, Layer, Result, Runtime } from "effect"
+import * as Headers from "effect/http/Headers"
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Http from "node:http"
@@ -52,6 +53,7 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
     connectionsCheckingInterval: 5_000
   })
   const close = yield* Effect.cached(closer(node))
+  const redacted = yield* Headers.CurrentRedactedNames
   const server = yield* NodeHttpServer.make(() => node, {
     port,
     host: options.host ?? "0.0.0.0",
@@ -66,7 +68,11 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
       Effect.andThen(
         middleware === undefined ? server.serve(app) : server.serve(app, middleware),
         Effect.addFinalizer(() => Effect.timeoutOption(close, options.gracePeriod ?? "10 seconds"))
-      ).pipe(Effect.provideService(HttpIncomingMessage.MaxBodySize, maxBodySize))
+      ).pipe(
+        Effect.provideService(HttpIncomingMessage.MaxBodySize, maxBodySize),
+        // A request that is logged, or traced with its headers, shows this one no more than it shows authorization.
+        Effect.provideService(Headers.CurrentRedactedNames, [...redacted, "x-forwarded-access-token"])
+      )
   })
 })
 

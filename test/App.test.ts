@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Exit, Fiber, Latch, Layer, Schedule, Schema, Scope, Stream } from "effect"
+import { ConfigProvider, Effect, Exit, Fiber, Latch, Layer, Logger, Schedule, Schema, Scope, Stream } from "effect"
 import { HttpRouter, HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import * as App from "../src/App.ts"
@@ -218,6 +218,34 @@ describe("layerHttpServer", () => {
       assert.strictEqual(yield* post(path, 2_000_000), 200)
       assert.strictEqual(yield* post(path, 2_000_001), 413)
     }).pipe(Effect.provide(serving({ maxBodySize: 2_000_000 }), { local: true }))
+  )
+
+  it.live("keeps the user's token out of what a handler logs of its request", () =>
+    Effect.gen(function* () {
+      const logged: Array<unknown> = []
+      const inspecting = HttpRouter.add(
+        "GET",
+        "/",
+        HttpServerRequest.HttpServerRequest.use((request) =>
+          Effect.as(Effect.logInfo(request.headers, request), HttpServerResponse.empty())
+        )
+      )
+      const logger = Logger.layer([Logger.formatJson.pipe(Logger.map((line) => void logged.push(line)))])
+      yield* Effect.gen(function* () {
+        const headers = { "x-forwarded-access-token": "secret-token", "x-forwarded-user": "alice" }
+        const base = yield* url
+        yield* Effect.promise(() => fetch(base, { headers }))
+      }).pipe(
+        Effect.provide(
+          HttpRouter.serve(inspecting, { disableListenLog: true, disableLogger: true }).pipe(
+            Layer.provideMerge(App.layerHttpServer({ host: "127.0.0.1", port: 0 })),
+            Layer.provide(logger)
+          )
+        )
+      )
+      assert.include(logged.join(""), "alice")
+      assert.notInclude(logged.join(""), "secret-token")
+    })
   )
 
   it.live("listens on all interfaces unless told otherwise", () =>
