@@ -1,5 +1,6 @@
 import { defineConfig } from "vitest/config"
 
+// Tests import the package by its name and get its sources.
 const conditions = ["@effect-databricks/source"]
 
 export default defineConfig({
@@ -7,6 +8,10 @@ export default defineConfig({
   ssr: { resolve: { conditions } },
   test: {
     include: ["test/**/*.test.ts"],
+    // Processes, not threads: signals, exit codes and open handles are what some tests are about.
+    pool: "forks",
+    // All cores, for most of a test is waiting for Postgres to start; the default leaves one of two idle.
+    maxWorkers: "100%",
     testTimeout: 30_000,
     hookTimeout: 60_000
   }
