@@ -287,7 +287,8 @@ const serve = (
         token,
         connection: sockets.get(toIncomingMessage(request).socket) ?? 0
       })
-      return yield* faults.apply(request, path, app)
+      // Only what is inside a route is interruptible by default, and a fault may wait for ever outside of one.
+      return yield* Effect.interruptible(faults.apply(request, path, app))
     })
     const server = yield* NodeHttpServer.make(() => node, { host: LOOPBACK, port, disablePreemptiveShutdown: true })
     yield* server.serve(handler)
