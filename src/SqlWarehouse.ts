@@ -1,0 +1,224 @@
+/**
+ * Queries on a SQL warehouse, as whoever runs now.
+ *
+ * ```ts
+ * import { Schema } from "effect"
+ * import { SqlParameter, SqlWarehouse } from "effect-databricks"
+ *
+ * const Sale = Schema.Struct({ region: Schema.String, amount: Schema.Number })
+ *
+ * export const sales = SqlWarehouse.query(Sale)`
+ *   SELECT region, amount FROM sales WHERE day = ${SqlParameter.date("2026-01-31")}`
+ * ```
+ *
+ * @since 0.1.0
+ */
+import { Context, type Duration, Effect, Layer, type Schema, type Scope } from "effect"
+import type { DatabricksError } from "./DatabricksError.ts"
+import * as ExecutionContext from "./ExecutionContext.ts"
+import * as Rows from "./internal/rows.ts"
+import * as Statements from "./internal/statements.ts"
+import * as Operation from "./Operation.ts"
+import { ServiceContext, type ServiceContextError } from "./ServiceContext.ts"
+import * as SqlParameter from "./SqlParameter.ts"
+
+export {
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  RowDecodeError
+} from "./internal/rows.ts"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Statement {
+  readonly text: string
+  /** The values for the `:name` markers of the text. */
+  readonly parameters?: Readonly<Record<string, SqlParameter.Input>> | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** Another warehouse than that of the `ServiceContext`. */
+  readonly warehouseId?: string | undefined
+  readonly catalog?: string | undefined
+  readonly schema?: string | undefined
+  /** At most so many rows; `truncated` tells whether there were more. */
+  readonly rowLimit?: number | undefined
+  /** For the whole query, the start of a stopped warehouse included; then the statement is cancelled. */
+  readonly timeout?: Duration.Input | undefined
+  /**
+   * For a start that the workspace refused for the moment (429, 503, no connection); off unless asked for. What has an
+   * id is never started twice: its polls and chunks are asked for again in any case.
+   */
+  readonly retry?: Operation.Retry | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Column {
+  readonly name: string
+  /** Such as `DECIMAL(10,2)` or `ARRAY<STRING>`. */
+  readonly type_text: string
+  /** Such as `DECIMAL`, and `LONG` for BIGINT. */
+  readonly type_name: string
+}
+
+/**
+ * A result as the warehouse sent it: every value is text, or null for NULL.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Result {
+  readonly statementId: string
+  readonly columns: ReadonlyArray<Column>
+  readonly rows: ReadonlyArray<ReadonlyArray<string | null>>
+  /** Whether there were more rows than `rowLimit`. */
+  readonly truncated: boolean
+}
+
+/**
+ * What can become of a statement.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type Failure<O extends Options> =
+  | DatabricksError
+  | ServiceContextError
+  | SqlParameter.SqlParameterError
+  | Operation.TimeoutOf<O & { readonly name: string }>
+
+/**
+ * @since 0.1.0
+ * @category services
+ */
+export class SqlWarehouse extends Context.Service<
+  SqlWarehouse,
+  {
+    /**
+     * Runs a statement and reads all of its result, as the caller of the fiber that runs it.
+     *
+     * Interruption cancels the statement at the warehouse, in the background and as the same caller.
+     */
+    readonly execute: <const O extends Options>(statement: Statement, options?: O) => Effect.Effect<Result, Failure<O>>
+  }
+>()("effect-databricks/SqlWarehouse") {}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<SqlWarehouse["Service"], never, ServiceContext | Scope.Scope> = Effect.gen(
+  function* () {
+    const service = yield* ServiceContext
+    const statements = yield* Statements.make(service.connection.send)
+    const run = Effect.fnUntraced(function* (statement: Statement, options: Options) {
+      const caller = yield* ExecutionContext.current
+      const warehouseId = options.warehouseId ?? (yield* ExecutionContext.getWarehouseId)
+      yield* Effect.annotateCurrentSpan("warehouse.id", warehouseId)
+      const order = {
+        statement: statement.text,
+        warehouse_id: warehouseId,
+        catalog: options.catalog,
+        schema: options.schema,
+        row_limit: options.rowLimit,
+        parameters: yield* Effect.fromResult(SqlParameter.bind(statement.parameters ?? {}))
+      }
+      const result = yield* statements.run(caller, order, options.retry)
+      yield* Effect.annotateCurrentSpan({
+        "db.response.returned_rows": result.rows.length,
+        "db.response.truncated": result.truncated
+      })
+      return result
+    })
+    return {
+      execute: (statement, options) =>
+        run(statement, options ?? {}).pipe(
+          Operation.execute({
+            name: "sql.query",
+            attributes: { "db.system.name": "databricks", "db.query.text": statement.text },
+            timeout: options?.timeout
+          }),
+          Effect.provideService(ServiceContext, service)
+        )
+    }
+  }
+)
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<SqlWarehouse, never, ServiceContext> = Layer.effect(SqlWarehouse, make)
+
+/**
+ * Runs the statement that follows it, a template whose interpolations become parameters, and decodes its rows.
+ *
+ * An interpolation stands where SQL takes a value, hence never inside quotes; a name goes through `IDENTIFIER(${name})`.
+ *
+ * The Schema decides what a column becomes. Where it takes a number (`Schema.Number`, `Schema.Int`), a numeric column
+ * arrives as one; where it takes a boolean, a BOOLEAN does; anything else arrives as text, from which `Schema.BigInt`,
+ * `Schema.BigDecimal`, `Schema.Date` and `Schema.fromJsonString` (for ARRAY, MAP and STRUCT) read their own. NULL is
+ * `null`: `Schema.NullOr`. An integer beyond 2^53 is refused by a Schema of numbers, not rounded.
+ *
+ * @since 0.1.0
+ * @category queries
+ */
+export const query = <S extends Schema.Constraint, const O extends Options>(schema: S, options?: O) => {
+  const rowsOf = runner(schema, options)
+  return (template: TemplateStringsArray, ...values: ReadonlyArray<SqlParameter.Input>) =>
+    rowsOf(fromTemplate(template, values))
+}
+
+/**
+ * `query` for a statement that is at hand as text, with `:name` markers for its parameters.
+ *
+ * ```ts
+ * import { Schema } from "effect"
+ * import { SqlWarehouse } from "effect-databricks"
+ *
+ * export const greet = (greeting: string) =>
+ *   SqlWarehouse.queryText(Schema.Struct({ greeting: Schema.String }))("SELECT upper(:greeting) AS greeting", { greeting })
+ * ```
+ *
+ * @since 0.1.0
+ * @category queries
+ */
+export const queryText = <S extends Schema.Constraint, const O extends Options>(schema: S, options?: O) => {
+  const rowsOf = runner(schema, options)
+  return (text: string, parameters?: Readonly<Record<string, SqlParameter.Input>>) => rowsOf({ text, parameters })
+}
+
+const runner = <S extends Schema.Constraint, const O extends Options>(schema: S, options: O | undefined) => {
+  const decode = Rows.decoder(schema)
+  return (
+    statement: Statement
+  ): Effect.Effect<ReadonlyArray<S["Type"]>, Failure<O> | Rows.RowDecodeError, SqlWarehouse | S["DecodingServices"]> =>
+    Effect.gen(function* () {
+      const { execute } = yield* SqlWarehouse
+      const { columns, rows } = yield* execute(statement, options)
+      return yield* decode(columns, rows)
+    })
+}
+
+const fromTemplate = (template: ReadonlyArray<string>, values: ReadonlyArray<SqlParameter.Input>): Statement => {
+  // A marker that the template's author wrote must not be bound to an interpolation by chance.
+  const written = template.join(" ").toLowerCase()
+  let prefix = "p_"
+  while (written.includes(prefix)) prefix = `p${prefix}`
+  const text = template.reduce((before, after, index) => {
+    const marker = `${before}:${prefix}${index}`
+    return /^\w/.test(after) ? `${marker} ${after}` : marker + after
+  })
+  return { text, parameters: Object.fromEntries(values.map((value, index) => [`${prefix}${index + 1}`, value])) }
+}

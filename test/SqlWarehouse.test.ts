@@ -1,0 +1,554 @@
+import { assert, describe, it, layer } from "@effect/vitest"
+import { asUser, getWorkspaceClient, ServiceContext, SqlParameter, SqlWarehouse } from "effect-databricks"
+import { LocalWorkspace, TestContext } from "effect-databricks/testing"
+import { Effect, Exit, Fiber, Layer, Redacted, Schedule, Schema, Tracer } from "effect"
+import { HttpClientRequest, HttpClientResponse } from "effect/http"
+import { TestClock } from "effect/testing"
+import { alice, bob, requestOf, serviceContext } from "./fixtures/workspace.ts"
+
+const statements = "/api/2.0/sql/statements"
+
+const Live = SqlWarehouse.layer.pipe(Layer.provideMerge(serviceContext()))
+
+const Caller = Schema.Struct({ caller: Schema.String })
+const One = Schema.Struct({ x: Schema.Unknown })
+
+const whoAmI = Effect.map(SqlWarehouse.query(Caller)`SELECT current_user AS caller`, (rows) => rows[0]?.caller)
+
+const as = (userName: string) =>
+  Layer.unwrap(
+    Effect.map(
+      LocalWorkspace.LocalWorkspace.use((_) => _.headers(userName)),
+      asUser
+    )
+  )
+
+/** Waits, without a clock of its own, for what the other side of the wire is about to see. */
+const eventually = <A, E, R>(effect: Effect.Effect<A, E, R>, is: (a: A) => boolean) =>
+  effect.pipe(Effect.repeat({ until: is, schedule: Schedule.spaced("10 millis") }), Effect.timeout("20 seconds"))
+
+/** The requests about statements from here on. */
+const recording = Effect.gen(function* () {
+  const workspace = yield* LocalWorkspace.LocalWorkspace
+  const { length } = yield* workspace.requests
+  return (method: string, path: RegExp) =>
+    Effect.map(workspace.requests, (requests) =>
+      requests.slice(length).filter((_) => _.method === method && path.test(_.path))
+    )
+})
+
+const start = /^\/api\/2.0\/sql\/statements$/
+const poll = /^\/api\/2.0\/sql\/statements\/[^/]+$/
+const cancel = /^\/api\/2.0\/sql\/statements\/[^/]+\/cancel$/
+const chunk = /\/result\/chunks\/\d+$/
+
+const stateOf = (cancelPath: string) =>
+  Effect.gen(function* () {
+    const Answer = Schema.Struct({ status: Schema.Struct({ state: Schema.String }) })
+    const client = yield* getWorkspaceClient
+    const answer = yield* client.requestJson(HttpClientRequest.get(cancelPath.replace(/\/cancel$/, "")), Answer)
+    return answer.status.state
+  })
+
+const misbehave = (fault: LocalWorkspace.Fault) => LocalWorkspace.LocalWorkspace.use((_) => _.misbehave(fault))
+
+const pending = (polls: number) => misbehave({ kind: "pending", polls, method: "POST", path: statements, times: 1 })
+
+/** The reason of a query that fails with a DatabricksError. */
+const reasonOf = <A, E extends { readonly _tag: string }, R>(query: Effect.Effect<A, E, R>) =>
+  Effect.map(Effect.flip(query), (error) => {
+    assert.strictEqual(error._tag, "DatabricksError", String(error))
+    return (error as unknown as { readonly reason: Record<string, unknown> }).reason // narrowed by the assertion
+  })
+
+/** The mismatch that a query fails with. */
+const mismatchOf = <A, E, R>(query: Effect.Effect<A, E, R>) =>
+  Effect.map(Effect.flip(query), (error) => {
+    assert.instanceOf(error, SqlWarehouse.RowDecodeError)
+    return error as SqlWarehouse.RowDecodeError // narrowed by the assertion
+  })
+
+const sqlStateOf = <A, E extends { readonly _tag: string }, R>(query: Effect.Effect<A, E, R>) =>
+  Effect.map(reasonOf(query), (reason) => {
+    assert.include(reason, { _tag: "StatementFailedError", errorCode: "BAD_REQUEST" })
+    assert.match(String(reason["statementId"]), /./)
+    return reason["sqlState"]
+  })
+
+const refuseStarts = (times: number) =>
+  misbehave({ kind: "answer", status: 503, method: "POST", path: statements, times })
+
+const spansOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function* () {
+    const seen: Array<Tracer.NativeSpan> = []
+    const tracer = Tracer.make({
+      span: (options) => {
+        const span = new Tracer.NativeSpan(options)
+        seen.push(span)
+        return span
+      }
+    })
+    yield* Effect.exit(Effect.withTracer(effect, tracer))
+    return seen.map((_) => ({ name: _.name, attributes: Object.fromEntries(_.attributes) }))
+  })
+
+layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", excludeTestServices: true })(
+  "SqlWarehouse",
+  (it) => {
+    it.layer(Live)("who runs", (it) => {
+      it.effect("is the caller of the moment, with one SqlWarehouse built at start-up", () =>
+        Effect.gen(function* () {
+          const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
+          assert.strictEqual(yield* whoAmI, servicePrincipal.clientId)
+          assert.strictEqual(yield* whoAmI.pipe(Effect.provide(as(alice))), alice)
+          assert.strictEqual(yield* whoAmI.pipe(Effect.provide(as(bob))), bob)
+          assert.strictEqual(yield* whoAmI, servicePrincipal.clientId)
+        })
+      )
+
+      it.effect("is never mixed up among callers at the same time", () =>
+        Effect.gen(function* () {
+          const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
+          yield* misbehave({ kind: "pending", polls: 1, method: "POST", path: statements })
+          const callers = Array.from({ length: 18 }, (_, index) => [alice, bob, servicePrincipal.clientId][index % 3]!)
+          const answers = yield* Effect.forEach(
+            callers,
+            (caller) => (caller.includes("@") ? whoAmI.pipe(Effect.provide(as(caller))) : whoAmI),
+            { concurrency: "unbounded" }
+          )
+          assert.deepStrictEqual(answers, callers)
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("is in the one span of a query, with the text and without the values", () =>
+        Effect.gen(function* () {
+          const { warehouseId } = yield* LocalWorkspace.LocalWorkspace
+          const query = SqlWarehouse.query(One)`SELECT ${"a secret"} AS x`
+          const spans = yield* spansOf(query.pipe(Effect.provide(as(alice))))
+          const operations = spans.filter((_) => _.attributes["operation.name"] === "sql.query")
+          assert.lengthOf(operations, 1)
+          const { name, attributes } = operations[0]!
+          assert.strictEqual(name, "plugin.execute")
+          assert.include(attributes, {
+            "execution.context": "user",
+            "warehouse.id": warehouseId,
+            "db.query.text": "SELECT :p_1 AS x",
+            "db.response.returned_rows": 1
+          })
+          assert.match(String(attributes["statement.id"]), /./)
+          assert.notInclude(JSON.stringify(spans), "a secret")
+        })
+      )
+    })
+
+    it.layer(Live)("parameters", (it) => {
+      it.effect("arrive with their types", () =>
+        Effect.gen(function* () {
+          const Row = Schema.Struct({ type: Schema.String, text: Schema.NullOr(Schema.String) })
+          const typed = (value: SqlParameter.Input) =>
+            Effect.map(
+              SqlWarehouse.query(Row)`SELECT pg_typeof(${value})::text AS type, ${value}::text AS text`,
+              (rows) => [rows[0]?.type, rows[0]?.text]
+            )
+          const numbered = (value: SqlParameter.Input) =>
+            Effect.map(
+              SqlWarehouse.queryText(Row)("SELECT pg_typeof(:v)::text AS type, :v::text AS text", { v: value }),
+              (rows) => [rows[0]?.type, rows[0]?.text]
+            )
+          assert.deepStrictEqual(yield* typed("it's"), ["text", "it's"])
+          assert.deepStrictEqual(yield* typed(10), ["integer", "10"])
+          assert.deepStrictEqual(yield* typed(2 ** 40), ["bigint", "1099511627776"])
+          assert.deepStrictEqual(yield* typed(0.1), ["double precision", "0.1"])
+          assert.deepStrictEqual(yield* typed(2n ** 62n), ["bigint", "4611686018427387904"])
+          assert.deepStrictEqual(yield* typed(true), ["boolean", "true"])
+          assert.deepStrictEqual(yield* typed(null), ["text", null])
+          assert.deepStrictEqual(yield* typed(SqlParameter.date(null)), ["date", null])
+          assert.deepStrictEqual(yield* typed(SqlParameter.date("2024-02-29")), ["date", "2024-02-29"])
+          assert.deepStrictEqual(yield* numbered(SqlParameter.decimal("12.50")), ["numeric", "12.50"])
+          assert.deepStrictEqual(yield* numbered(new Date(0)), ["timestamp with time zone", "1970-01-01 00:00:00+00"])
+          const limited = yield* SqlWarehouse.query(One)`SELECT * FROM generate_series(1, 9) AS x LIMIT ${2}`
+          assert.lengthOf(limited, 2)
+        })
+      )
+
+      it.effect("stay values whatever they say", () =>
+        Effect.gen(function* () {
+          const attack = `'; DROP TABLE users; -- :p_2 \${x} \\' "`
+          const Row = Schema.Struct({ a: Schema.String, b: Schema.String })
+          const rows = yield* SqlWarehouse.query(Row)`SELECT ${attack} AS a, ${":p_1"} AS b`
+          assert.deepStrictEqual(rows, [{ a: attack, b: ":p_1" }])
+        })
+      )
+
+      it.effect("are never bound to a marker that the template's author wrote", () =>
+        Effect.gen(function* () {
+          const reason = yield* reasonOf(SqlWarehouse.query(One)`SELECT :p_1 AS x, ${"mine"} AS y`)
+          assert.include(reason, { _tag: "StatementFailedError", sqlState: "42P02" })
+          const rows = yield* SqlWarehouse.query(One)`SELECT ${1}AS x`
+          assert.deepStrictEqual(rows, [{ x: "1" }])
+        })
+      )
+
+      it.effect("that cannot be right are refused before anything is sent", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          const refused = [
+            SqlWarehouse.query(One)`SELECT ${SqlParameter.date("2026-02-30")} AS x`,
+            SqlWarehouse.queryText(One)("SELECT 1 AS x", { "": 1 }),
+            SqlWarehouse.queryText(One)("SELECT :a AS x", { "a b": 1 })
+          ]
+          for (const query of refused) {
+            assert.strictEqual((yield* Effect.flip(query))._tag, "SqlParameterError")
+          }
+          assert.lengthOf(yield* seen("POST", start), 0)
+        })
+      )
+    })
+
+    it.layer(Live)("rows", (it) => {
+      it.effect("become what the Schema says", () =>
+        Effect.gen(function* () {
+          const Row = Schema.Struct({
+            region: Schema.String,
+            amount: Schema.Number,
+            count: Schema.Int,
+            big: Schema.BigInt,
+            huge: Schema.BigInt,
+            price: Schema.BigDecimal,
+            rough: Schema.Number,
+            flag: Schema.Boolean,
+            nothing: Schema.NullOr(Schema.Number),
+            word: Schema.NullOr(Schema.String),
+            digits: Schema.String,
+            maybe: Schema.optional(Schema.String),
+            at: Schema.Date,
+            tags: Schema.fromJsonString(Schema.Array(Schema.String)),
+            parsed: Schema.NumberFromString
+          })
+          const rows = yield* SqlWarehouse.query(Row)`SELECT
+            'EMEA' AS region, 1.5::float8 AS amount, count(*) AS count, 7::int8 AS big, 9007199254740993 AS huge,
+            12.50::numeric(10,2) AS price, 0.25::numeric(10,2) AS rough, true AS flag, NULL::int AS nothing,
+            'null' AS word, '007' AS digits, 'x' AS maybe, '2026-01-31T12:00:00Z'::timestamptz AS at,
+            ARRAY['a', 'b'] AS tags, 12 AS parsed`
+          const { price, ...row } = rows[0]!
+          assert.strictEqual(String(price), "BigDecimal(12.5)")
+          assert.deepStrictEqual(row, {
+            region: "EMEA",
+            amount: 1.5,
+            count: 1,
+            big: 7n,
+            huge: 9007199254740993n,
+            rough: 0.25,
+            flag: true,
+            nothing: null,
+            word: "null",
+            digits: "007",
+            maybe: "x",
+            at: new Date("2026-01-31T12:00:00Z"),
+            tags: ["a", "b"],
+            parsed: 12
+          })
+        })
+      )
+
+      it.effect("come from every chunk, in order", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          yield* misbehave({ kind: "delay", duration: "50 millis", path: (path) => path.endsWith("/chunks/1") })
+          yield* misbehave({ kind: "answer", status: 503, path: (path) => path.endsWith("/chunks/2"), times: 1 })
+          const Row = Schema.Struct({ x: Schema.Int })
+          const rows = yield* SqlWarehouse.query(Row)`SELECT x FROM generate_series(1, 20) AS x ORDER BY x`
+          assert.deepStrictEqual(
+            rows.map((_) => _.x),
+            Array.from({ length: 20 }, (_, index) => index + 1)
+          )
+          assert.lengthOf(yield* seen("GET", chunk), 7)
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("may be none", () =>
+        Effect.gen(function* () {
+          assert.deepStrictEqual(yield* SqlWarehouse.query(One)`SELECT 1 AS x WHERE false`, [])
+          assert.deepStrictEqual(yield* SqlWarehouse.query(One)`CREATE TEMP TABLE none (x int)`, [])
+        })
+      )
+
+      it.effect("that do not match are named by number and column", () =>
+        Effect.gen(function* () {
+          const Row = Schema.Struct({ x: Schema.Number })
+          const isNull = yield* mismatchOf(SqlWarehouse.query(Row)`SELECT x FROM (VALUES (1), (NULL)) AS t (x)`)
+          assert.include(isNull, { row: 2, column: "x" })
+          assert.match(isNull.message, /^Row 2, column "x" \(INT\) does not match the Schema: /)
+          const rounded = yield* mismatchOf(SqlWarehouse.query(Row)`SELECT 9007199254740993 AS x`)
+          assert.include(rounded, { row: 1, column: "x" })
+          const text = yield* mismatchOf(SqlWarehouse.query(Row)`SELECT 'a secret' AS x`)
+          assert.notInclude(text.message, "secret")
+          const missing = yield* mismatchOf(SqlWarehouse.query(Row)`SELECT 1 AS y`)
+          assert.include(missing, { row: 1, column: "x" })
+          const twice = yield* mismatchOf(SqlWarehouse.query(Row)`SELECT 1 AS x, 2 AS x`)
+          assert.deepStrictEqual([twice.row, twice.column], [undefined, "x"])
+        })
+      )
+
+      it.effect("beyond the limit are left out, and the result says so", () =>
+        Effect.gen(function* () {
+          const { execute } = yield* SqlWarehouse.SqlWarehouse
+          const text = "SELECT * FROM generate_series(1, 9) AS x"
+          const some = yield* execute({ text }, { rowLimit: 4 })
+          assert.deepStrictEqual([some.rows.length, some.truncated], [4, true])
+          const all = yield* execute({ text }, { rowLimit: 9 })
+          assert.deepStrictEqual([all.rows.length, all.truncated], [9, false])
+        })
+      )
+    })
+
+    it.layer(Live)("a statement", (it) => {
+      it.effect("is polled until it has ended, also when polls fail for a moment", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          yield* pending(3)
+          const isPoll = (path: string) => poll.test(path)
+          yield* misbehave({ kind: "answer", status: 503, method: "GET", path: isPoll, times: 2 })
+          yield* misbehave({ kind: "drop", method: "GET", path: isPoll, times: 1 })
+          assert.strictEqual(yield* whoAmI.pipe(Effect.provide(as(alice))), alice)
+          assert.lengthOf(yield* seen("POST", start), 1)
+          assert.lengthOf(yield* seen("GET", poll), 7)
+          assert.lengthOf(yield* seen("POST", cancel), 0)
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("wakes a stopped warehouse, in the schema asked for", () =>
+        Effect.gen(function* () {
+          const { administer, warehouses } = yield* LocalWorkspace.LocalWorkspace
+          yield* administer(`CREATE SCHEMA shop; CREATE TABLE shop.sale (x int); INSERT INTO shop.sale VALUES (1);
+            GRANT USAGE ON SCHEMA shop TO public; GRANT SELECT ON shop.sale TO public`)
+          const options = { warehouseId: warehouses[1]!.id, schema: "shop" }
+          assert.deepStrictEqual(yield* SqlWarehouse.query(One, options)`SELECT x FROM sale`, [{ x: "1" }])
+        })
+      )
+
+      it.effect("that fails tells its SQLSTATE", () =>
+        Effect.gen(function* () {
+          assert.strictEqual(yield* sqlStateOf(SqlWarehouse.query(One)`SELEC 1`), "42601")
+          assert.strictEqual(yield* sqlStateOf(SqlWarehouse.query(One)`SELECT * FROM nowhere`), "42P01")
+          assert.strictEqual(yield* sqlStateOf(SqlWarehouse.queryText(One)("SELECT :unbound AS x")), "42P02")
+          assert.strictEqual(yield* sqlStateOf(SqlWarehouse.query(One)`SELECT ${"x"}::text::int AS x`), "22018")
+        })
+      )
+
+      it.effect("that somebody else ended says so", () =>
+        Effect.gen(function* () {
+          for (const [request, state] of [
+            [HttpClientRequest.post, "CANCELED"],
+            [HttpClientRequest.delete, "CLOSED"]
+          ] as const) {
+            const seen = yield* recording
+            yield* pending(1000)
+            const fiber = yield* Effect.forkChild(reasonOf(SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`))
+            const polled = yield* eventually(seen("GET", poll), (_) => _.length > 0)
+            const path = polled[0]!.path
+            const client = yield* getWorkspaceClient
+            yield* client.request(request(state === "CANCELED" ? `${path}/cancel` : path))
+            assert.include(yield* Fiber.join(fiber), { _tag: "StatementGoneError", state })
+          }
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("is started once, unless asked otherwise", () =>
+        Effect.gen(function* () {
+          const once = yield* recording
+          yield* refuseStarts(1)
+          assert.include(yield* reasonOf(whoAmI), { _tag: "UnavailableError" })
+          assert.lengthOf(yield* once("POST", start), 1)
+
+          const again = yield* recording
+          yield* refuseStarts(2)
+          const retry = { attempts: 3, delay: "1 millis" } as const
+          yield* SqlWarehouse.query(One, { retry })`SELECT 1 AS x`
+          assert.lengthOf(yield* again("POST", start), 3)
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("that may have started is not started again", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          yield* misbehave({ kind: "drop", when: "after", method: "POST", path: statements, times: 1 })
+          const retry = { attempts: 3, delay: "1 millis" } as const
+          const reason = yield* reasonOf(SqlWarehouse.query(One, { retry })`SELECT 1 AS x`)
+          assert.include(reason, { _tag: "ConnectionError" })
+          assert.lengthOf(yield* seen("POST", start), 1)
+
+          yield* pending(1000)
+          yield* misbehave({ kind: "answer", status: 400, method: "GET", path: (path) => poll.test(path), times: 1 })
+          const lost = yield* reasonOf(SqlWarehouse.query(One, { retry })`SELECT pg_sleep(60) AS x`)
+          assert.include(lost, { _tag: "InvalidRequestError" })
+          const cancelled = yield* eventually(seen("POST", cancel), (_) => _.length > 0)
+          yield* eventually(stateOf(cancelled[0]!.path), (_) => _ === "CANCELED")
+          assert.lengthOf(yield* seen("POST", start), 2)
+        }).pipe(Effect.scoped)
+      )
+    })
+
+    it.layer(Live)("interruption", (it) => {
+      it.effect("cancels a statement under way, with the caller's own token", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          yield* pending(1000)
+          const headers = yield* requestOf(alice)
+          const query = SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`
+          const fiber = yield* Effect.forkChild(query.pipe(Effect.provide(asUser(headers))))
+          yield* eventually(seen("GET", poll), (_) => _.length > 0)
+          yield* Fiber.interrupt(fiber)
+          const [request] = yield* eventually(seen("POST", cancel), (_) => _.length > 0)
+          assert.strictEqual(Redacted.value(request!.token!), headers["x-forwarded-access-token"])
+          yield* eventually(stateOf(request!.path), (_) => _ === "CANCELED").pipe(Effect.provide(asUser(headers)))
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("cancels a statement whose id is not known yet, and does not wait for it", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          const fiber = yield* Effect.forkChild(
+            SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`.pipe(Effect.provide(as(alice)))
+          )
+          yield* eventually(seen("POST", start), (_) => _.length > 0)
+          yield* Fiber.interrupt(fiber)
+          assert.lengthOf(yield* seen("POST", cancel), 0)
+          const [request] = yield* eventually(seen("POST", cancel), (_) => _.length > 0)
+          assert.strictEqual(request!.user, alice)
+          yield* eventually(stateOf(request!.path), (_) => _ === "CANCELED").pipe(Effect.provide(as(alice)))
+          assert.lengthOf(yield* seen("POST", start), 1)
+        })
+      )
+
+      it.effect("comes from a timeout too", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          yield* pending(1000)
+          const query = SqlWarehouse.query(One, { timeout: "300 millis" })`SELECT pg_sleep(60) AS x`
+          assert.strictEqual((yield* Effect.flip(query))._tag, "OperationTimeoutError")
+          const [request] = yield* eventually(seen("POST", cancel), (_) => _.length > 0)
+          yield* eventually(stateOf(request!.path), (_) => _ === "CANCELED")
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("is complete when the layer has closed, and survives a cancel that fails for a moment", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          yield* pending(1000)
+          yield* misbehave({ kind: "answer", status: 503, method: "POST", path: (path) => cancel.test(path), times: 1 })
+          const query = SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`
+          const fiber = yield* Effect.forkChild(Effect.provide(query, Layer.fresh(SqlWarehouse.layer)))
+          yield* eventually(seen("GET", poll), (_) => _.length > 0)
+          yield* Fiber.interrupt(fiber)
+          const requests = yield* seen("POST", cancel)
+          assert.lengthOf(requests, 2)
+          yield* eventually(stateOf(requests[0]!.path), (_) => _ === "CANCELED")
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("sends nothing for a statement that has ended", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          yield* misbehave({ kind: "hang", path: (path) => chunk.test(path) })
+          const query = SqlWarehouse.query(One)`SELECT * FROM generate_series(1, 9) AS x`
+          const fiber = yield* Effect.forkChild(Effect.provide(query, Layer.fresh(SqlWarehouse.layer)))
+          yield* eventually(seen("GET", chunk), (_) => _.length > 0)
+          yield* Fiber.interrupt(fiber)
+          assert.lengthOf(yield* seen("POST", cancel), 0)
+        }).pipe(Effect.scoped)
+      )
+    })
+
+    it.layer(Live)("the workspace", (it) => {
+      it.effect("may not know the warehouse", () =>
+        Effect.gen(function* () {
+          const reason = yield* reasonOf(SqlWarehouse.query(One, { warehouseId: "nope" })`SELECT 1 AS x`)
+          assert.include(reason, { _tag: "UnknownWarehouseError", warehouseId: "nope" })
+        })
+      )
+
+      it.effect("may refuse the scope", () =>
+        Effect.gen(function* () {
+          const headers = yield* LocalWorkspace.LocalWorkspace.use((_) =>
+            _.headers(alice, { scopes: ["iam.current-user:read"] })
+          )
+          const reason = yield* reasonOf(whoAmI.pipe(Effect.provide(asUser(headers))))
+          assert.include(reason, { _tag: "MissingScopeError", scope: "sql" })
+        })
+      )
+
+      it.effect("may answer half a document", () =>
+        Effect.gen(function* () {
+          yield* misbehave({ kind: "truncate", method: "POST", path: statements, times: 1 })
+          assert.include(yield* reasonOf(whoAmI), { _tag: "InvalidResponseError" })
+        }).pipe(Effect.scoped)
+      )
+    })
+
+    it.layer(SqlWarehouse.layer.pipe(Layer.provideMerge(serviceContext({ DATABRICKS_WAREHOUSE_ID: "" }))))(
+      "without a warehouse id",
+      (it) => {
+        it.effect("a query says which variable to set, and another warehouse can be named", () =>
+          Effect.gen(function* () {
+            const { warehouseId } = yield* LocalWorkspace.LocalWorkspace
+            const error = yield* Effect.flip(whoAmI)
+            assert.strictEqual(error._tag, "ServiceContextError")
+            assert.include(error.message, "DATABRICKS_WAREHOUSE_ID")
+            assert.lengthOf(yield* SqlWarehouse.query(One, { warehouseId })`SELECT 1 AS x`, 1)
+          })
+        )
+      }
+    )
+  }
+)
+
+describe("SqlWarehouse without a workspace", () => {
+  it.effect("is swapped for a layer of one function", () =>
+    Effect.gen(function* () {
+      const seen: Array<SqlWarehouse.Statement> = []
+      const Swapped = Layer.mock(SqlWarehouse.SqlWarehouse, {
+        execute: (statement) =>
+          Effect.sync(() => {
+            seen.push(statement)
+            const columns = [{ name: "caller", type_text: "STRING", type_name: "STRING" }]
+            return { statementId: "1", columns, rows: [["nobody"]], truncated: false }
+          })
+      })
+      const query = SqlWarehouse.query(Caller)`SELECT ${1} AS caller`
+      assert.deepStrictEqual(yield* query.pipe(Effect.provide(Swapped)), [{ caller: "nobody" }])
+      assert.deepStrictEqual(seen, [{ text: "SELECT :p_1 AS caller", parameters: { p_1: 1 } }])
+    })
+  )
+
+  it.effect("asks soon, then less often, at last every 5 s", () =>
+    Effect.gen(function* () {
+      const asked: Array<number> = []
+      const answer = JSON.stringify({ statement_id: "a/b", status: { state: "RUNNING" } })
+      const Running = Layer.effect(
+        ServiceContext.ServiceContext,
+        Effect.map(ServiceContext.ServiceContext, (service) => ({
+          ...service,
+          connection: {
+            ...service.connection,
+            send: (_caller: unknown, request: HttpClientRequest.HttpClientRequest) =>
+              Effect.map(
+                Effect.clockWith((clock) => clock.currentTimeMillis),
+                (now) => {
+                  if (request.url === "/api/2.0/sql/statements/a%2Fb") asked.push(now)
+                  return HttpClientResponse.fromWeb(request, new Response(answer))
+                }
+              )
+          }
+        }))
+      ).pipe(Layer.provide(TestContext.layer()))
+      const fiber = yield* Effect.forkChild(Effect.provide(whoAmI, Layer.provide(SqlWarehouse.layer, Running)))
+      yield* TestClock.adjust("1 minute")
+      const gaps = asked.map((at, index) => Math.round(at - (asked[index - 1] ?? 0)))
+      assert.deepStrictEqual(gaps.slice(0, 3), [100, 150, 225])
+      assert.isAtMost(Math.max(...gaps), 5000)
+      assert.strictEqual(gaps.at(-1), 5000)
+      assert.isTrue(Exit.hasInterrupts(yield* Effect.andThen(Fiber.interrupt(fiber), Fiber.await(fiber))))
+    })
+  )
+})

@@ -1,0 +1,36 @@
+import type { Effect } from "effect"
+import { Schema } from "effect"
+import { SqlParameter, SqlWarehouse } from "effect-databricks"
+import type { DatabricksError } from "effect-databricks/DatabricksError"
+import type { OperationTimeoutError } from "effect-databricks/Operation"
+import type { ServiceContextError } from "effect-databricks/ServiceContext"
+
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
+const isTrue = <T extends true>(): T | void => undefined
+
+const Sale = Schema.Struct({ region: Schema.String, amount: Schema.Number })
+
+type Expected = DatabricksError | ServiceContextError | SqlParameter.SqlParameterError | SqlWarehouse.RowDecodeError
+
+const sales = SqlWarehouse.query(Sale)`SELECT * FROM sales WHERE day = ${SqlParameter.date("2026-01-31")} LIMIT ${3}`
+isTrue<Equal<Effect.Success<typeof sales>, ReadonlyArray<{ readonly region: string; readonly amount: number }>>>()
+isTrue<Equal<Effect.Error<typeof sales>, Expected>>()
+isTrue<Equal<Effect.Services<typeof sales>, SqlWarehouse.SqlWarehouse>>()
+
+const bounded = SqlWarehouse.query(Sale, { timeout: "1 second" })`SELECT 1`
+isTrue<Equal<Effect.Error<typeof bounded>, Expected | OperationTimeoutError>>()
+
+const limited = SqlWarehouse.queryText(Sale, { rowLimit: 3 })("SELECT :a", { a: null })
+isTrue<Equal<Effect.Error<typeof limited>, Expected>>()
+
+// @ts-expect-error -- a text put together by hand is no template: its values would be part of the SQL
+SqlWarehouse.query(Sale)(`SELECT * FROM sales WHERE region = '${"x"}'`)
+
+// @ts-expect-error -- an object is no SQL value
+void SqlWarehouse.query(Sale)`SELECT ${{ a: 1 }}`
+
+// @ts-expect-error -- undefined is no SQL value: NULL is null
+void SqlWarehouse.query(Sale)`SELECT ${undefined}`
+
+// @ts-expect-error -- what only looks like a SqlParameter has not been validated
+void SqlWarehouse.query(Sale)`SELECT ${{ type: "DATE", value: "x" }}`
