@@ -45,10 +45,10 @@ export class AuthenticationError extends Schema.TaggedError<AuthenticationError>
 )("AuthenticationError", { message: Schema.String }, { httpApiStatus: 401 }) {}
 
 /**
- * Reads the four headers; an empty one counts as absent.
+ * Reads the four headers, in any letter case; a blank one counts as absent.
  *
  * Refused with `AuthenticationError`: a header that was sent twice, one with a comma (that is how servers join two) or
- * a control character, and one longer than 16 KiB.
+ * a control character, one longer than 16 KiB, and a token with anything but visible ASCII characters.
  *
  * @since 0.1.0
  * @category decoding
@@ -59,16 +59,16 @@ export const decode = (source: Source): Effect.Effect<ForwardedHeaders, Authenti
     const values: Array<string | undefined> = []
     for (const name of names) {
       const found = read(headers, name)
-      if (found.length > 1 || (found.length === 1 && !isHeaderValue(found[0]))) {
-        return Effect.fail(
-          new AuthenticationError({
-            message: `The header ${name} was sent twice, or holds a comma, a control character or more than ${maxLength} characters`
-          })
+      const value = found[0] ?? ""
+      if (found.length > 1 || !isHeaderValue(value)) {
+        return refuse(
+          `The header ${name} was sent twice, or holds a comma, a control character or more than ${maxLength} characters`
         )
       }
-      values.push(found[0] === "" ? undefined : found[0])
+      values.push(value.trim() === "" ? undefined : value)
     }
     const [user, email, preferredUsername, token] = values
+    if (token !== undefined && !isToken(token)) return refuse(`The header ${names[3]} does not hold an access token`)
     return Effect.succeed({
       user,
       email,
@@ -76,6 +76,8 @@ export const decode = (source: Source): Effect.Effect<ForwardedHeaders, Authenti
       accessToken: token === undefined ? undefined : Redacted.make(token, { label: "x-forwarded-access-token" })
     })
   })
+
+const refuse = (message: string) => Effect.fail(new AuthenticationError({ message }))
 
 const names = [
   "x-forwarded-user",
@@ -91,23 +93,25 @@ const isHeaderValue = Schema.is(
   Schema.String.check(Schema.isPattern(/^[^,\u0000-\u001f\u007f]*$/), Schema.isMaxLength(maxLength))
 )
 
+// What an Authorization header can carry.
+const isToken = (token: string) => /^[\x21-\x7e]+$/.test(token)
+
 const isWithHeaders = (source: Source): source is { readonly headers: HeadersInput } =>
   Predicate.hasProperty(source, "headers") && Predicate.isObject(source.headers)
 
 const isGetter = (headers: HeadersInput): headers is { readonly get: (name: string) => string | null } =>
   Predicate.hasProperty(headers, "get") && Predicate.isFunction(headers.get)
 
-const read = (headers: HeadersInput, name: string): ReadonlyArray<string> => {
-  if (isGetter(headers)) {
-    const value = headers.get(name)
-    return value === null ? [] : [value]
-  }
-  const found: Array<string> = []
+// What comes from outside TypeScript may hold anything, and is to be refused rather than to throw.
+const read = (headers: HeadersInput, name: string): ReadonlyArray<unknown> => {
+  if (isGetter(headers)) return present(headers.get(name))
+  const found: Array<unknown> = []
   for (const key in headers) {
     if (key.length !== name.length || key.toLowerCase() !== name) continue
     const value = headers[key]
-    if (typeof value === "string") found.push(value)
-    else if (value !== undefined) found.push(...value)
+    found.push(...present(Array.isArray(value) && value.length < 2 ? value[0] : value))
   }
   return found
 }
+
+const present = (value: unknown) => (Predicate.isNullish(value) ? [] : [value])

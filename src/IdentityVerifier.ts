@@ -51,8 +51,8 @@ export interface IdentityVerifier {
 
 /**
  * Asks `SCIM Me` once per token: concurrent requests share the question, and the answer is kept until the token
- * expires (5 minutes if it does not say when). A refusal is kept for 5 seconds, an outage not at all. At most 10,000
- * tokens are remembered, by their SHA-256.
+ * expires (5 minutes if it does not say when). A refusal is kept for 5 seconds, an outage, or 10 seconds without an
+ * answer, not at all. At most 10,000 tokens are remembered, by their SHA-256.
  *
  * @since 0.1.0
  * @category constructors
@@ -61,7 +61,10 @@ export const make = Effect.fnUntraced(function* (send: Send): Effect.fn.Return<I
   const proven = yield* Cache.makeWith(
     Effect.fnUntraced(function* (_fingerprint: string) {
       const token = yield* Token
-      const { identity } = yield* Effect.mapError(Scim.me(send, bearer(token)), refusal)
+      const { identity } = yield* Effect.timeoutOrElse(Effect.mapError(Scim.me(send, bearer(token)), refusal), {
+        duration: timeout,
+        orElse: () => Effect.fail(unavailable(`no answer within ${Duration.format(timeout)}`))
+      })
       return { identity, timeToLive: yield* untilExpiry(token) }
     }),
     {
@@ -107,6 +110,8 @@ export const trustProxy: IdentityVerifier = {
   }
 }
 
+const timeout = Duration.seconds(10)
+
 class Token extends Context.Service<Token, Redacted.Redacted>()("effect-databricks/IdentityVerifier/Token") {}
 
 const bearer = (token: Redacted.Redacted) => ({
@@ -148,11 +153,12 @@ const refusal = ({ reason }: DatabricksError): IdentityError => {
     case "PermissionDeniedError":
       return new AuthenticationError({ message: reason.message })
     default:
-      return new IdentityUnavailableError({
-        message: `The workspace cannot be asked who sent this request: ${reason.message}`
-      })
+      return unavailable(reason.message)
   }
 }
+
+const unavailable = (why: string) =>
+  new IdentityUnavailableError({ message: `The workspace cannot be asked who sent this request: ${why}` })
 
 const untilExpiry = (token: Redacted.Redacted) =>
   Effect.map(Clock.currentTimeMillis, (now) =>

@@ -5,10 +5,8 @@
  */
 import { Config as SdkConfig } from "@databricks/sdk-experimental/dist/config/Config.js"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import { Config, Context, Duration, Effect, Layer, Option, Redacted, Schema, type Scope } from "effect"
+import { Config, Context, Duration, Effect, Layer, Option, Redacted, Schema } from "effect"
 import { HttpClient, HttpClientRequest } from "effect/http"
-import * as Http from "node:http"
-import * as Https from "node:https"
 import type { Caller } from "./Caller.ts"
 import * as IdentityVerifier from "./IdentityVerifier.ts"
 import { type CredentialOptions, resolve } from "./internal/credentials.ts"
@@ -42,10 +40,7 @@ export class ServiceContext extends Context.Service<
     readonly development: boolean
     readonly identityVerifier: IdentityVerifier.IdentityVerifier
     /** How requests leave for the workspace; the same connections serve every caller. */
-    readonly connection: {
-      readonly send: WorkspaceHttp.Send
-      readonly agent: Http.Agent
-    }
+    readonly connection: { readonly send: WorkspaceHttp.Send }
   }
 >()("effect-databricks/ServiceContext") {}
 
@@ -65,29 +60,31 @@ export interface Options extends CredentialOptions {
 /**
  * Every variable that the SDK's auth chain knows, with `DATABRICKS_WORKSPACE_ID` and `DATABRICKS_WAREHOUSE_ID`.
  *
+ * An empty variable counts as absent.
+ *
  * @since 0.1.0
  * @category configuration
  */
-export const config: Config.Config<Options> = Config.all({
-  workspaceId: Config.option(Config.NonEmptyString("DATABRICKS_WORKSPACE_ID")),
-  warehouseId: Config.option(Config.NonEmptyString("DATABRICKS_WAREHOUSE_ID")),
-  environment: Config.all(
-    Object.fromEntries(
-      Array.from(new SdkConfig({}).attributes)
-        .flatMap(({ envVar }) => (envVar === undefined ? [] : [envVar]))
-        .map((name) => [name, Config.option(Config.Redacted(name))])
+export const config: Config.Config<Options> = Config.all(
+  Object.fromEntries(
+    Array.from(new SdkConfig({}).attributes).flatMap(({ envVar }) =>
+      envVar === undefined ? [] : [[envVar, Config.option(Config.Redacted(envVar))]]
     )
   )
-}).pipe(
-  Config.map(({ workspaceId, warehouseId, environment }) => ({
-    workspaceId: Option.getOrUndefined(workspaceId),
-    warehouseId: Option.getOrUndefined(warehouseId),
-    environment: Object.fromEntries(
-      Object.entries(environment).flatMap(([name, value]) =>
+).pipe(
+  Config.map((variables) => {
+    const environment = Object.fromEntries(
+      Object.entries(variables).flatMap(([name, value]) =>
         Option.isSome(value) && Redacted.value(value.value) !== "" ? [[name, value.value]] : []
       )
     )
-  }))
+    const plain = (name: string) => environment[name] && Redacted.value(environment[name])
+    return {
+      workspaceId: plain("DATABRICKS_WORKSPACE_ID"),
+      warehouseId: plain("DATABRICKS_WAREHOUSE_ID"),
+      environment
+    }
+  })
 )
 
 /**
@@ -98,15 +95,23 @@ export const config: Config.Config<Options> = Config.all({
  */
 export const make = (
   options: Options
-): Effect.Effect<ServiceContext["Service"], ServiceContextError, HttpClient.HttpClient | Scope.Scope> =>
-  Effect.timeoutOrElse(connect(options), {
-    duration: startTimeout,
-    orElse: () =>
-      Effect.fail(
-        failed(
-          `${options.host ?? "The workspace at DATABRICKS_HOST"} did not answer within ${Duration.format(startTimeout)}: check DATABRICKS_HOST and the network`
-        )
-      )
+): Effect.Effect<ServiceContext["Service"], ServiceContextError, HttpClient.HttpClient> =>
+  Effect.suspend(() => {
+    let asked = "The service principal's sign-in"
+    return Effect.timeoutOrElse(
+      connect(options, (host) => {
+        asked = host
+      }),
+      {
+        duration: startTimeout,
+        orElse: () =>
+          Effect.fail(
+            failed(
+              `${asked} did not answer within ${Duration.format(startTimeout)}: check DATABRICKS_HOST and the network`
+            )
+          )
+      }
+    )
   })
 
 /**
@@ -137,15 +142,18 @@ const layerHttpClient = NodeHttpClient.layerUndiciNoDispatcher.pipe(
 )
 
 const connect = Effect.fnUntraced(function* (
-  options: Options
-): Effect.fn.Return<ServiceContext["Service"], ServiceContextError, HttpClient.HttpClient | Scope.Scope> {
+  options: Options,
+  asking: (host: string) => void
+): Effect.fn.Return<ServiceContext["Service"], ServiceContextError, HttpClient.HttpClient> {
   const nodeEnv = yield* Effect.mapError(Config.option(Config.String("NODE_ENV")), (error) => failed(error.message))
   const development = Option.contains(nodeEnv, "development")
-  const { authorization, host } = yield* resolve(options)
-  const send = WorkspaceHttp.make(yield* HttpClient.HttpClient, host)
+  const http = yield* HttpClient.HttpClient
+  const { authorization, host, source } = yield* resolve(http, options)
+  asking(host)
+  const send = WorkspaceHttp.make(http, host)
   const [{ identity, workspaceId }, warehouseId] = yield* Effect.all(
     [
-      Effect.mapError(Scim.me(send, { authorization }), (error) => failed(startSentence(error))),
+      Effect.mapError(Scim.me(send, { authorization }), (error) => failed(startSentence(error, host, source))),
       options.warehouseId !== undefined
         ? Effect.succeedSome(options.warehouseId)
         : development
@@ -174,17 +182,9 @@ const connect = Effect.fnUntraced(function* (
     },
     development,
     identityVerifier: options.identity === "trusted" ? IdentityVerifier.trustProxy : yield* IdentityVerifier.make(send),
-    connection: { send, agent: yield* makeAgent(host) }
+    connection: { send }
   }
 })
-
-const makeAgent = (host: string) =>
-  Effect.acquireRelease(
-    Effect.sync(() =>
-      host.startsWith("http:") ? new Http.Agent({ keepAlive: true }) : new Https.Agent({ keepAlive: true })
-    ),
-    (agent) => Effect.sync(() => agent.destroy())
-  )
 
 const Warehouses = Schema.Struct({
   warehouses: Schema.optional(Schema.Array(Schema.Struct({ id: Schema.String, state: Schema.optional(Schema.String) })))

@@ -4,10 +4,10 @@
  * @since 0.1.0
  */
 import type * as Sdk from "@databricks/sdk-experimental"
-import { Effect, Redacted, type Schema } from "effect"
-import type { HttpClientRequest, HttpClientResponse } from "effect/http"
+import { Effect, Predicate, Schema, Stream } from "effect"
+import { HttpBody, HttpClientRequest, type HttpClientResponse } from "effect/http"
 import type { Caller } from "./Caller.ts"
-import { DatabricksError, InvalidResponseError, make as databricksError } from "./DatabricksError.ts"
+import { DatabricksError, make as databricksError, WorkspaceFailedError } from "./DatabricksError.ts"
 import * as ExecutionContext from "./ExecutionContext.ts"
 import * as Answer from "./internal/answer.ts"
 import * as WorkspaceHttp from "./internal/workspaceHttp.ts"
@@ -62,81 +62,93 @@ export const getWorkspaceClient: Effect.Effect<WorkspaceClient, never, ServiceCo
   }
 )
 
-const useSdk = <A>(
-  { host, connection }: ServiceContext["Service"],
+const useSdk = Effect.fnUntraced(function* <A>(
+  { connection, host }: ServiceContext["Service"],
   caller: Caller,
   call: (sdk: Sdk.WorkspaceClient) => Promise<A>
-): Effect.Effect<A, DatabricksError> =>
-  Effect.gen(function* () {
-    // The SDK takes a tenth of a second to load: whoever never calls it never waits for it.
-    const sdk = yield* Effect.promise(() => import("@databricks/sdk-experimental"))
-    const sent = { endpoint: "a call of the Databricks SDK" }
-    return yield* Effect.tryPromise({
-      try: (signal) => call(makeSdk(sdk, { host, caller, signal, sent, agent: connection.agent })),
-      catch: (cause) => cause
-    }).pipe(
-      Effect.catch((cause) => {
-        const error = sdkError(sdk, sent.endpoint, cause)
-        return error === undefined ? Effect.die(cause) : Effect.fail(error)
-      })
-    )
-  })
-
-// One client a call: it is nothing but closures, and so there is none that could be used for somebody else.
-const makeSdk = (
-  sdk: typeof Sdk,
-  options: {
-    readonly host: string
-    readonly caller: Caller
-    readonly signal: AbortSignal
-    readonly sent: { endpoint: string }
-    readonly agent: NonNullable<ConstructorParameters<typeof Sdk.ApiClient>[1]>["agent"]
-  }
-): Sdk.WorkspaceClient => {
-  const { agent, caller, host, sent, signal } = options
-  const config = new sdk.Config({
-    host,
-    // Neither the environment nor a profile may add the service principal's credentials to a user's.
-    loaders: [],
-    authType: "pat",
-    credentials: {
-      name: "pat",
-      configure: async () => async (headers) => {
-        headers.set("Authorization", Redacted.value(await Effect.runPromise(caller.authorization)))
+): Effect.fn.Return<A, DatabricksError> {
+  // The SDK takes a tenth of a second to load: whoever never calls it never waits for it.
+  const sdk = yield* Effect.promise(() => import("@databricks/sdk-experimental"))
+  const waiting = yield* Effect.promise(() => import("@databricks/sdk-experimental/dist/apis/apiError.js"))
+  const context = yield* Effect.context<never>()
+  return yield* Effect.tryPromise({
+    try: (signal) =>
+      call(
+        makeSdk(sdk, host, (request, read) =>
+          Effect.runPromiseWith(context)(Effect.flatMap(connection.send(caller, request), read), { signal })
+        )
+      ),
+    catch: (cause) => cause
+  }).pipe(
+    Effect.catch((cause) => {
+      if (cause instanceof DatabricksError) return Effect.fail(cause)
+      if (cause instanceof Error) {
+        if (cause.cause instanceof DatabricksError) return Effect.fail(cause.cause)
+        if (cause instanceof waiting.ApiError || cause instanceof sdk.retries.TimeoutError) {
+          return Effect.fail(databricksError(new WorkspaceFailedError({ message: cause.message })))
+        }
       }
-    }
-  })
-  const client = new sdk.WorkspaceClient(config, { agent: agent!, product: "effect-databricks" })
-  const request = client.apiClient.request.bind(client.apiClient)
-  const cancellationToken = {
-    get isCancellationRequested() {
-      return signal.aborted
-    },
-    onCancellationRequested: (f: () => void) => signal.addEventListener("abort", f, { once: true })
-  }
-  client.apiClient.request = (options, context) => {
-    sent.endpoint = `${options.method} ${options.path}`
-    const cancellable = context?.copy() ?? new sdk.Context()
-    cancellable.setItems({ cancellationToken })
-    return request(options, cancellable)
+      return Effect.die(cause)
+    })
+  )
+})
+
+type Exchange = <A>(
+  request: HttpClientRequest.HttpClientRequest,
+  read: (response: HttpClientResponse.HttpClientResponse) => Effect.Effect<A, DatabricksError>
+) => Promise<A>
+
+// One client a call: it is nothing but closures, and so there is none that could be used for somebody else. The SDK
+// names paths and shapes; its requests go the way of all others, because its own transport retries for five minutes
+// whatever `Retry-After` says, loses error codes, hangs on redirects and keeps its own connections.
+const makeSdk = (sdk: typeof Sdk, host: string, exchange: Exchange): Sdk.WorkspaceClient => {
+  // No loaders: neither the environment nor a profile may add the service principal's credentials to a user's.
+  const config = new sdk.Config({ host, loaders: [], authType: "pat" })
+  const client = new sdk.WorkspaceClient(config, { product: "effect-databricks" })
+  client.apiClient.request = async ({ headers, method, path, payload, query, raw, responseHeaders = [] }) => {
+    const url = new URL(host)
+    url.pathname = path
+    url.search = client.apiClient.searchParams(query ?? {})
+    const request = HttpClientRequest.make(method)(url.pathname + url.search, {
+      headers: { ...Object.fromEntries(headers), "user-agent": client.apiClient.userAgent() },
+      body: bodyOf(payload)
+    })
+    return exchange(request, (response) =>
+      Effect.map(raw ? contents(response) : sdkJson(response), (body) =>
+        Predicate.isObject(body)
+          ? { ...body, ...Object.fromEntries(responseHeaders.map((name) => [name, response.headers[name]])) }
+          : body
+      )
+    ).catch((error: unknown) => {
+      // Code around the SDK catches its ApiError.
+      throw error instanceof DatabricksError && error.status !== undefined
+        ? Object.assign(new sdk.ApiError(error.message, error.reason.errorCode ?? "UNKNOWN", error.status, "", []), {
+            cause: error
+          })
+        : error
+    })
   }
   return client
 }
 
-// Undefined for what the SDK does not throw: that is a defect of the call.
-const sdkError = (sdk: typeof Sdk, endpoint: string, cause: unknown): DatabricksError | undefined => {
-  if (cause instanceof DatabricksError) return cause
-  if (cause instanceof sdk.ApiError) {
-    const { response, statusCode } = cause
-    // The SDK loses the code of some answers, but keeps what was answered.
-    const body = typeof response === "string" ? response : JSON.stringify(response)
-    return Answer.fromAnswer({ endpoint, status: statusCode, headers: {}, body })
-  }
-  if (!(cause instanceof Error)) return undefined
-  if (cause instanceof sdk.HttpError || cause.name === "AbortError" || "code" in cause) {
-    return Answer.connection(endpoint, cause)
-  }
-  return cause.message.startsWith("Can't parse reponse as JSON")
-    ? databricksError(new InvalidResponseError({ message: `${endpoint} answered with something else than its JSON` }))
-    : undefined
-}
+const bodyOf = (payload: unknown): HttpBody.HttpBody =>
+  payload === undefined
+    ? HttpBody.empty
+    : payload instanceof ReadableStream
+      ? HttpBody.stream(
+          Stream.fromReadableStream({ evaluate: () => payload, onError: (cause) => cause }),
+          "application/octet-stream"
+        )
+      : HttpBody.jsonUnsafe(payload)
+
+const contents = (response: HttpClientResponse.HttpClientResponse) =>
+  Effect.succeed({ contents: Stream.toReadableStream(response.stream) })
+
+// An answer without a body is an empty object to the SDK.
+const sdkJson = (response: HttpClientResponse.HttpClientResponse) =>
+  Effect.flatMap(
+    Effect.mapError(response.text, Answer.fromHttpClientError),
+    (text): Effect.Effect<unknown, DatabricksError> => (text === "" ? Effect.succeed({}) : decodeJson(response))
+  )
+
+const decodeJson = WorkspaceHttp.json(Schema.Unknown)

@@ -1,49 +1,36 @@
 /** Turns what a workspace answered, or did not, into a `DatabricksError`. */
-import { Duration, Effect, Option, Schema } from "effect"
+import { Duration, Effect, Option, Predicate, Schema, Stream } from "effect"
 import type { HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
 import * as E from "../DatabricksError.ts"
 
-/**
- * What to call a request in a message: its method and path, without the query.
- */
+/** What to call a request in a message: its method and path, without the query. */
 export const endpointOf = (request: HttpClientRequest.HttpClientRequest): string =>
   `${request.method} ${request.url.replace(/^https?:\/\/[^/]+/, "").replace(/[?#].*$/, "")}`
 
-/**
- * The error for a request that got no answer.
- */
+/** The error for a request that got no answer. */
 export const fromHttpClientError = (error: HttpClientError.HttpClientError): E.DatabricksError =>
-  connection(endpointOf(error.request), error.reason.cause)
+  connection(endpointOf(error.request), codeOf(error.reason.cause))
 
-/**
- * The error for a request that `cause` kept from being answered.
- */
-export const connection = (endpoint: string, cause: unknown): E.DatabricksError => {
-  const code = codeOf(cause)
-  return E.make(
+/** The error for a request that got no answer, with the code that says why: `ECONNREFUSED`, `timeout`. */
+export const connection = (endpoint: string, code: string | undefined): E.DatabricksError =>
+  E.make(
     new E.ConnectionError({
       message: `No answer to ${endpoint}${code === undefined ? "" : ` (${code})`}: check that the workspace at DATABRICKS_HOST can be reached`,
-      // The request that hangs on the client's error carries the credential: only the innermost cause goes on.
+      // The request that hangs on the client's error carries the credential: only the code goes on.
       cause: code
     })
   )
-}
 
-/**
- * The error that an HTTP answer outside 2xx stands for.
- */
+/** The error that an HTTP answer outside 2xx stands for. */
 export const fromResponse = (
   request: HttpClientRequest.HttpClientRequest,
   response: HttpClientResponse.HttpClientResponse
 ): Effect.Effect<E.DatabricksError> =>
-  Effect.map(
-    Effect.catch(response.text, () => Effect.succeed("")),
-    (body) => fromAnswer({ endpoint: endpointOf(request), status: response.status, headers: response.headers, body })
+  Effect.map(head(response), (body) =>
+    fromAnswer({ endpoint: endpointOf(request), status: response.status, headers: response.headers, body })
   )
 
-/**
- * An HTTP answer outside 2xx, however it was received.
- */
+/** An HTTP answer outside 2xx, however it was received. */
 export interface Answer {
   readonly endpoint: string
   readonly status: number
@@ -51,30 +38,28 @@ export interface Answer {
   readonly body: string
 }
 
-/**
- * Classifies an answer by status and code; by its message only where Databricks has no code for it.
- */
-export const fromAnswer = (answer: Answer): E.DatabricksError => {
-  const { endpoint, status } = answer
-  const body = Option.getOrUndefined(decodeBody(answer.body))
-  const said = (
-    body?.message ??
-    body?.error_description ??
-    body?.error ??
-    body?.detail ??
-    plainText(answer.body)
-  ).trim()
-  const errorCode =
-    typeof body?.error_code === "string" ? body.error_code : (body?.error ?? body?.scimType ?? undefined)
-  const details = body?.details ?? []
+/** Classifies an answer by status and code; by its message only where Databricks has no code for it. */
+export const fromAnswer = ({ body: text, endpoint, headers, status }: Answer): E.DatabricksError => {
+  const body = parse(text)
+  const error = Predicate.isObject(body["error"]) ? body["error"]["message"] : body["error"]
+  const said = oneLine(
+    stringOf(body["message"]) ??
+      stringOf(body["error_description"]) ??
+      stringOf(error) ??
+      stringOf(body["detail"]) ??
+      plainText(text)
+  )
+  const errorCode = codeIn(body["error_code"]) ?? codeIn(body["error"]) ?? codeIn(body["scimType"])
+  const details = Array.isArray(body["details"]) ? body["details"].filter(Predicate.isObject) : []
+  const detail = (name: string) => details.map((_) => stringOf(_[name])).find((_) => _ !== undefined)
   const fields = {
     message: `${endpoint} answered ${status}${said === "" ? "" : `: ${said}`}`,
     status,
     errorCode,
-    requestId: details.find((_) => _.request_id !== undefined)?.request_id ?? answer.headers["x-request-id"],
-    retryAfter: retryAfter(answer.headers["retry-after"], details.find((_) => _.retry_delay !== undefined)?.retry_delay)
+    requestId: detail("request_id") ?? headers["x-request-id"],
+    retryAfter: retryAfter(headers, detail("retry_delay"))
   }
-  const scope = /required scopes?: ([\w.:, -]*[\w:])/.exec(said)?.[1]
+  const scope = /required scopes?: ([\w:.-]*\w(?:, ?[\w:.-]*\w)*)/.exec(said)?.[1]
   if (status === 403 && scope !== undefined) {
     return E.make(
       new E.MissingScopeError({
@@ -84,7 +69,7 @@ export const fromAnswer = (answer: Answer): E.DatabricksError => {
       })
     )
   }
-  if (status === 401 || (status === 403 && said === "Invalid access token.")) {
+  if (status === 401 || errorCode === "invalid_client" || (status === 403 && /^Invalid access token\b/.test(said))) {
     return E.make(new E.InvalidCredentialError(fields))
   }
   if (status === 403) return E.make(new E.PermissionDeniedError(fields))
@@ -109,42 +94,52 @@ export const fromAnswer = (answer: Answer): E.DatabricksError => {
   return E.make(new E.InvalidRequestError(fields))
 }
 
-const ErrorBody = Schema.fromJsonString(
-  Schema.Struct({
-    error_code: Schema.optional(Schema.Union([Schema.String, Schema.Number])),
-    message: Schema.optional(Schema.String),
-    error: Schema.optional(Schema.String),
-    error_description: Schema.optional(Schema.String),
-    detail: Schema.optional(Schema.String),
-    scimType: Schema.optional(Schema.NullOr(Schema.String)),
-    details: Schema.optional(
-      Schema.Array(
-        Schema.Struct({
-          request_id: Schema.optional(Schema.String),
-          retry_delay: Schema.optional(Schema.String)
-        })
-      )
+// An error says what it has to say in its first bytes, whatever it goes on to send.
+const maxErrorBytes = 64 * 1024
+
+const head = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<string> =>
+  Effect.suspend(() => {
+    let bytes = 0
+    return response.stream.pipe(
+      Stream.takeUntil((chunk) => (bytes += chunk.length) >= maxErrorBytes),
+      Stream.decodeText,
+      Stream.mkString
     )
-  })
-)
+  }).pipe(Effect.catch(() => Effect.succeed("")))
 
-const decodeBody = Schema.decodeUnknownOption(ErrorBody)
+// Field by field, because one of an unforeseen shape must not hide what the others say.
+const parse = (text: string): Readonly<Record<string, unknown>> =>
+  Option.getOrElse(Option.filter(decodeJson(text), Predicate.isObject), () => ({}))
 
-// A page of HTML says nothing to whoever reads the message.
-const plainText = (body: string) => (/^\s*</.test(body) || /^\s*[{[]/.test(body) ? "" : body.slice(0, 300))
+const decodeJson = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Unknown))
 
-const retryAfter = (header: string | undefined, delay: string | undefined) => {
-  const seconds = /^\s*\d+\s*$/.test(header ?? "")
+// SCIM has been seen to send the word "null".
+const stringOf = (value: unknown) => (typeof value === "string" && value !== "" && value !== "null" ? value : undefined)
+
+// Old endpoints repeat the status as their code, or send a sentence where a code belongs.
+const codeIn = (value: unknown) => (typeof value === "string" && /^[A-Za-z][\w.]*$/.test(value) ? value : undefined)
+
+const oneLine = (said: string) => said.trim().replace(/\s+/g, " ").slice(0, 1000)
+
+// A page of HTML, or half a document, says nothing to whoever reads the message.
+const plainText = (body: string) => (/^\s*[<{[]/.test(body) ? "" : body)
+
+const retryAfter = (headers: Answer["headers"], delay: string | undefined) => {
+  const header = headers["retry-after"]?.trim() ?? ""
+  const seconds = /^\d+(\.\d+)?$/.test(header)
     ? Number(header)
-    : /^[\d.]+s$/.test(delay ?? "")
-      ? parseFloat(delay!)
-      : undefined
-  return seconds === undefined ? undefined : Duration.seconds(seconds)
+    : header.endsWith("GMT")
+      ? // A date is one on the workspace's clock, which its answer tells; ours may differ.
+        (Date.parse(header) - Date.parse(headers["date"] ?? "")) / 1000
+      : /^\d+(\.\d+)?s$/.test(delay ?? "")
+        ? Number.parseFloat(delay!)
+        : Number.NaN
+  return Number.isFinite(seconds) ? Duration.seconds(Math.max(0, seconds)) : undefined
 }
 
 const codeOf = (cause: unknown): string | undefined => {
   for (let at = cause, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
     if ("code" in at && typeof at.code === "string") return at.code
   }
-  return cause instanceof Error ? cause.name : typeof cause === "string" ? cause : undefined
+  return cause instanceof Error ? cause.name : undefined
 }

@@ -1,10 +1,13 @@
 /** The service principal's credentials, by the SDK's own auth chain. */
 import { Config as SdkConfig, ConfigError as SdkConfigError } from "@databricks/sdk-experimental/dist/config/Config.js"
 import { Effect, Redacted } from "effect"
+import type { HttpClient } from "effect/http"
 import type { Caller } from "../Caller.ts"
 import { InvalidCredentialError, make as databricksError } from "../DatabricksError.ts"
 import * as Answer from "./answer.ts"
-import { failed, type ServiceContextError, startSentence } from "./startError.ts"
+import * as ClientCredentials from "./clientCredentials.ts"
+import * as Host from "./host.ts"
+import { failed, type ServiceContextError } from "./startError.ts"
 
 export interface CredentialOptions {
   /** URL or bare host name; may be left to the profile. */
@@ -20,81 +23,98 @@ export interface CredentialOptions {
 
 export interface Credentials extends Pick<Caller, "authorization"> {
   readonly host: string
+  /** Where the credentials were found: what to check when they are refused. */
+  readonly source: string
 }
 
 export const resolve = Effect.fnUntraced(function* (
+  http: HttpClient.HttpClient,
   options: CredentialOptions
 ): Effect.fn.Return<Credentials, ServiceContextError> {
   const env = Object.fromEntries(
     Object.entries(options.environment ?? {}).map(([name, value]) => [name, Redacted.value(value)])
   )
-  if ((options.clientId ?? env["DATABRICKS_CLIENT_ID"]) !== undefined) {
-    if ((options.clientSecret ?? env["DATABRICKS_CLIENT_SECRET"]) === undefined) {
-      return yield* failed("DATABRICKS_CLIENT_ID is set and DATABRICKS_CLIENT_SECRET is not: set both, or neither")
-    }
-  } else if ((options.clientSecret ?? env["DATABRICKS_CLIENT_SECRET"]) !== undefined) {
-    return yield* failed("DATABRICKS_CLIENT_SECRET is set and DATABRICKS_CLIENT_ID is not: set both, or neither")
-  }
+  const given = options.host ?? env["DATABRICKS_HOST"]
   const sdk = new SdkConfig({
     env,
     ...defined({
-      host: options.host,
+      host: given === undefined ? undefined : yield* Host.parse(given),
       profile: options.profile,
       clientId: options.clientId,
       token: options.token && Redacted.value(options.token),
       clientSecret: options.clientSecret && Redacted.value(options.clientSecret)
     })
   })
-  yield* Effect.tryPromise({
-    try: () => sdk.ensureResolved(),
-    catch: (cause) => failed(`The credentials are not usable: ${sdkSentence(cause)}`)
-  })
-  const host = yield* parseHost(sdk.host)
-  const authorization = Effect.tryPromise({
-    try: async () => {
-      const headers = new Headers()
-      await sdk.authenticate(headers)
-      return Redacted.make(headers.get("authorization") ?? "", { label: "authorization" })
-    },
-    catch: (cause) => {
-      const sentence = sdkSentence(cause)
-      const code = /\bE[A-Z_]{4,}\b/.exec(sentence)?.[0]
-      return code === undefined
-        ? databricksError(
-            new InvalidCredentialError({ message: `The service principal cannot sign in to ${host}: ${sentence}` })
-          )
-        : Answer.connection(`the service principal's sign-in at ${host}`, code)
-    }
-  })
-  yield* Effect.mapError(authorization, (error) => failed(startSentence(error)))
-  return { host, authorization }
+  const cause = yield* Effect.promise(() => sdk.ensureResolved().catch((cause: unknown) => cause))
+  const configured = Array.from(sdk.attributes).filter((_) => _.auth !== undefined && !_.isUndefined())
+  const source = configured.map((_) => _.envVar ?? _.name).join(", ")
+  if (cause instanceof SdkConfigError) {
+    return yield* failed(
+      new Set(configured.map((_) => _.auth)).size > 1
+        ? `There is more than one way to sign in (${source}): keep one, or choose with DATABRICKS_AUTH_TYPE`
+        : `${sdkSentence(cause).replace(/^resolve: /, "")}: check DATABRICKS_CONFIG_PROFILE and DATABRICKS_CONFIG_FILE`
+    )
+  }
+  if (sdk.host === undefined) {
+    return yield* failed(
+      sdk.profile === undefined
+        ? "DATABRICKS_HOST is not set: set it to the workspace's URL or host name, or name a DATABRICKS_CONFIG_PROFILE"
+        : `DATABRICKS_HOST is not set, and the profile "${sdk.profile}" gives no host: check ${sdk.configFile ?? "~/.databrickscfg"}`
+    )
+  }
+  const host = yield* Host.parse(sdk.host, `The host of the profile "${sdk.profile ?? "DEFAULT"}"`)
+  const { clientId, clientSecret } = sdk
+  if ((clientId === undefined) !== (clientSecret === undefined)) {
+    const [set, missing] = clientId === undefined ? ["SECRET", "ID"] : ["ID", "SECRET"]
+    return yield* failed(
+      `DATABRICKS_CLIENT_${set} is set and DATABRICKS_CLIENT_${missing} is not: set both, or neither`
+    )
+  }
+  if ((sdk.authType ?? "oauth-m2m") === "oauth-m2m" && clientId !== undefined && clientSecret !== undefined) {
+    const client = { id: clientId, secret: Redacted.make(clientSecret) }
+    return { host, source, authorization: yield* ClientCredentials.authorization(http, host, client) }
+  }
+  const authorization = bySdk(sdk)
+  yield* Effect.mapError(authorization, (error) =>
+    failed(
+      configured.length === 0 && sdk.authType === undefined
+        ? "There is nothing to sign in with: set DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET, or DATABRICKS_TOKEN, or DATABRICKS_CONFIG_PROFILE"
+        : error.message
+    )
+  )
+  return { host, source, authorization }
 })
 
-const parseHost = (host: string | undefined): Effect.Effect<string, ServiceContextError> => {
-  if (host === undefined || host === "") {
-    return Effect.fail(
-      failed(
-        "DATABRICKS_HOST is not set: set it to the workspace's URL or host name, or name a DATABRICKS_CONFIG_PROFILE"
-      )
-    )
+const bySdk = (sdk: SdkConfig): Caller["authorization"] => {
+  const signIn = async () => {
+    const headers = new Headers()
+    await sdk.authenticate(headers)
+    return Redacted.make(headers.get("authorization") ?? "", { label: "authorization" })
   }
-  const url = URL.parse(host.includes("://") ? host : `https://${host}`)
-  if (url === null) return Effect.fail(failed(`DATABRICKS_HOST is neither a URL nor a host name: "${host}"`))
-  if (url.protocol !== "https:" && !/^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname)) {
-    return Effect.fail(
-      failed(`DATABRICKS_HOST must begin with https://, or credentials would travel in the open: "${host}"`)
-    )
-  }
-  return Effect.succeed(url.origin)
+  let flight: Promise<Redacted.Redacted> | undefined
+  return Effect.tryPromise({
+    // Whoever comes while a token is being fetched waits for that one: the SDK would fetch another.
+    try: () =>
+      (flight ??= signIn().finally(() => {
+        flight = undefined
+      })),
+    catch: (cause) =>
+      cause instanceof Error && "code" in cause && typeof cause.code === "string"
+        ? Answer.connection("the service principal's sign-in", cause.code)
+        : databricksError(
+            new InvalidCredentialError({ message: `The service principal cannot sign in: ${sdkSentence(cause)}` })
+          )
+  })
 }
 
 // The SDK's own sentences are good; those that quote what a token endpoint answered could quote a token.
 const sdkSentence = (cause: unknown): string =>
-  cause instanceof SdkConfigError
-    ? cause.baseMessage.replace(/\{.*/s, "…")
+  (cause instanceof SdkConfigError
+    ? cause.baseMessage
     : cause instanceof Error
-      ? cause.message.replace(/\{.*/s, "…")
+      ? cause.message
       : "unknown failure"
+  ).replace(/\{.*/s, "…")
 
 const defined = <A extends object>(options: A): { [K in keyof A]: NonNullable<A[K]> } =>
   // The loop drops exactly what the type drops.

@@ -13,24 +13,31 @@ export type Send = (
 export const make = (http: HttpClient.HttpClient, host: string): Send =>
   Effect.fnUntraced(function* (caller, request) {
     // A credential leaves for this workspace only, whatever address a caller puts together.
-    if (!request.url.startsWith("/")) {
+    if (!/^\/(?![/\\])/.test(request.url)) {
       return yield* new DatabricksError({
-        reason: new InvalidRequestError({ message: `A request to the workspace is a path that begins with "/"` })
+        reason: new InvalidRequestError({ message: `A request to the workspace is a path that begins with one "/"` })
       })
     }
     const authorization = yield* caller.authorization
-    const response = yield* http
-      .execute(
-        request.pipe(
-          HttpClientRequest.prependUrl(host),
-          HttpClientRequest.setHeader("authorization", Redacted.value(authorization))
-        )
+    return yield* exchange(
+      http,
+      request.pipe(
+        HttpClientRequest.prependUrl(host),
+        HttpClientRequest.setHeader("authorization", Redacted.value(authorization))
       )
-      .pipe(Effect.mapError(Answer.fromHttpClientError))
-    return response.status >= 200 && response.status < 300
-      ? response
-      : yield* Effect.flip(Answer.fromResponse(request, response))
+    )
   })
+
+/** Sends a request as it is; an answer outside 2xx is a failure. */
+export const exchange = Effect.fnUntraced(function* (
+  http: HttpClient.HttpClient,
+  request: HttpClientRequest.HttpClientRequest
+): Effect.fn.Return<HttpClientResponse.HttpClientResponse, DatabricksError> {
+  const response = yield* Effect.mapError(http.execute(request), Answer.fromHttpClientError)
+  return response.status >= 200 && response.status < 300
+    ? response
+    : yield* Effect.flip(Answer.fromResponse(request, response))
+})
 
 /** Decodes a JSON body; anything else, half a document included, is an `InvalidResponseError`. */
 export const json = <S extends Schema.Constraint>(schema: S) => {
@@ -38,15 +45,21 @@ export const json = <S extends Schema.Constraint>(schema: S) => {
   return (response: HttpClientResponse.HttpClientResponse) =>
     response.text.pipe(
       Effect.mapError(Answer.fromHttpClientError),
-      Effect.flatMap((text) => Effect.mapError(decode(text), () => invalid(response)))
+      Effect.flatMap((text) => Effect.mapError(decode(text), () => invalid(response, text)))
     )
 }
 
-const invalid = (response: HttpClientResponse.HttpClientResponse) => {
-  const type = response.headers["content-type"] ?? "no content type"
+const invalid = (response: HttpClientResponse.HttpClientResponse, text: string) => {
+  const type = response.headers["content-type"] ?? "something of no type"
+  const what =
+    text === ""
+      ? "an empty body"
+      : type.includes("json")
+        ? "JSON that breaks off or is not of the shape it should have"
+        : `${type} in place of JSON`
   return new DatabricksError({
     reason: new InvalidResponseError({
-      message: `${Answer.endpointOf(response.request)} answered ${response.status} with something else than its JSON (${type}): is DATABRICKS_HOST a Databricks workspace?`,
+      message: `${Answer.endpointOf(response.request)} answered ${response.status} with ${what}`,
       status: response.status,
       requestId: response.headers["x-request-id"]
     })

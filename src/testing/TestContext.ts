@@ -5,7 +5,6 @@
  */
 import { Context, Effect, Layer, Option, Redacted } from "effect"
 import type { HttpClientRequest } from "effect/http"
-import * as Http from "node:http"
 import type { Caller } from "../Caller.ts"
 import { ConnectionError, make as databricksError } from "../DatabricksError.ts"
 import { ExecutionContext, UserContext } from "../ExecutionContext.ts"
@@ -47,8 +46,7 @@ export const layer = (options: Options = {}): Layer.Layer<ServiceContext> =>
               message: `TestContext has no workspace to send ${request.method} ${request.url} to: use LocalWorkspace, or provide the service that sends it`
             })
           )
-        ),
-      agent: new Http.Agent()
+        )
     }
   })
 

@@ -1,0 +1,21 @@
+/** The address of a workspace. */
+import { Effect } from "effect"
+import { failed, type ServiceContextError } from "./startError.ts"
+
+/** Whether nobody on the way can read what is sent there. */
+export const isPrivate = (url: URL): boolean =>
+  url.protocol === "https:" || (url.protocol === "http:" && /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname))
+
+/** The origin of a URL or bare host name; `setting` is where it was found. */
+export const parse = (host: string, setting = "DATABRICKS_HOST"): Effect.Effect<string, ServiceContextError> => {
+  const url = URL.parse(host.includes("://") ? host.trim() : `https://${host.trim()}`)
+  if (url === null || url.hostname === "") {
+    return Effect.fail(failed(`${setting} is neither a URL nor a host name: "${host}"`))
+  }
+  if (!isPrivate(url)) {
+    return Effect.fail(
+      failed(`${setting} must begin with https://, or credentials would travel in the open: "${url.origin}"`)
+    )
+  }
+  return Effect.succeed(url.origin)
+}
