@@ -43,14 +43,18 @@ export interface StreamOptions {
 }
 
 /**
- * An operation took longer than its `timeout`, and was interrupted (504).
+ * An operation took longer than its `timeout`, and was interrupted (504). Retryable, as the next attempt starts afresh.
  *
  * @since 0.1.0
  * @category errors
  */
 export class OperationTimeoutError extends Schema.TaggedError<OperationTimeoutError>(
   "effect-databricks/OperationTimeoutError"
-)("OperationTimeoutError", { message: Schema.String, operation: Schema.String }, { httpApiStatus: 504 }) {}
+)("OperationTimeoutError", { message: Schema.String, operation: Schema.String }, { httpApiStatus: 504 }) {
+  get isRetryable(): boolean {
+    return true
+  }
+}
 
 /**
  * Runs an effect as one operation, in a span `plugin.execute`.
