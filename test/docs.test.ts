@@ -31,7 +31,7 @@ describe("the examples", () => {
 
   it.each(fences.filter((fence) => fence.runs).map((fence) => [`${fence.file}:${fence.line}`, fence] as const))(
     "%s gives what it says",
-    async (_, fence) => assert.isObject(await import(modules.pathOf(fence)))
+    async (_, fence) => assert.isDefined(await import(modules.pathOf(fence)))
   )
 })
 
