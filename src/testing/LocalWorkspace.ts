@@ -19,21 +19,14 @@
  *
  * @since 0.1.0
  */
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { toIncomingMessage } from "@effect/platform-node/NodeHttpServerRequest"
 import { Clock, Context, Duration, Effect, Layer, Redacted, References, Schema, Scope } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
-import * as HttpServerRequest from "effect/http/HttpServerRequest"
-import { createHash, randomBytes } from "node:crypto"
-import { createServer } from "node:http"
+import { createHash } from "node:crypto"
 import { type Fault, Faults } from "./localWorkspace/Faults.ts"
+import { type RecordedRequest, serve } from "./localWorkspace/HttpSide.ts"
 import * as IdentityRoutes from "./localWorkspace/IdentityRoutes.ts"
-import * as PostgresServer from "./localWorkspace/PostgresServer.ts"
-import { execute } from "./localWorkspace/PostgresSession.ts"
+import * as Lakebase from "./localWorkspace/Lakebase.ts"
 import * as Principals from "./localWorkspace/Principals.ts"
-import * as RadiusResponder from "./localWorkspace/RadiusResponder.ts"
-import * as Replies from "./localWorkspace/Replies.ts"
-import { bearer, pathOf } from "./localWorkspace/Requests.ts"
 import * as SqlRoutes from "./localWorkspace/SqlRoutes.ts"
 import * as Warehouses from "./localWorkspace/Warehouses.ts"
 
@@ -60,6 +53,16 @@ export type {
    */
   Misbehaviour
 } from "./localWorkspace/Faults.ts"
+
+export type {
+  /**
+   * A request that reached the workspace.
+   *
+   * @category models
+   * @since 0.1.0
+   */
+  RecordedRequest
+} from "./localWorkspace/HttpSide.ts"
 
 /**
  * The local workspace did not start, or a script of `administer` failed.
@@ -151,22 +154,6 @@ export interface TokenOptions {
 }
 
 /**
- * A request that reached the workspace.
- *
- * @category models
- * @since 0.1.0
- */
-export interface RecordedRequest {
-  readonly method: string
-  readonly path: string
-  /** The user name of the live token that came with it. */
-  readonly user: string | undefined
-  readonly token: Redacted.Redacted<string> | undefined
-  /** Counts the TCP connections from 1: requests on one connection have the same number. */
-  readonly connection: number
-}
-
-/**
  * A running local workspace.
  *
  * @category services
@@ -213,7 +200,6 @@ export class LocalWorkspace extends Context.Service<
 >()("effect-databricks/testing/LocalWorkspace") {}
 
 const LOOPBACK = "127.0.0.1"
-const DATABASE = "databricks_postgres"
 const ENDPOINT = "projects/local/branches/production/endpoints/primary"
 const DEFAULT_WORKSPACE_ID = "7405612890431178"
 const DEFAULT_USERS: ReadonlyArray<User> = [{ userName: "alice@example.com" }, { userName: "bob@example.com" }]
@@ -228,75 +214,7 @@ const DEFAULT_MAX_CONNECTIONS = 104
 const CREDENTIAL_SCOPE = "postgres"
 const DEFAULT_USER_SCOPES = ["iam.current-user:read", "iam.access-control:read", "sql", CREDENTIAL_SCOPE]
 
-const identifier = (name: string) => `"${name.replaceAll('"', '""')}"`
-
 const warehouseIdOf = (name: string) => createHash("sha256").update(name).digest("hex").slice(0, 16)
-
-const rolesOf = (directory: Principals.Directory) =>
-  [
-    ...[...directory.principals.keys()].map((role) => `CREATE ROLE ${identifier(role)} LOGIN;`),
-    `GRANT CREATE ON DATABASE ${identifier(DATABASE)} TO ${identifier(directory.service.userName)};`
-  ].join("\n")
-
-const startPostgres = (directory: Principals.Directory, maxConnections: number) =>
-  Effect.gen(function* () {
-    const secret = randomBytes(16).toString("hex")
-    const radius = yield* RadiusResponder.listen(secret, (role, password) => directory.mayLogIn(role, password))
-    const port = yield* PostgresServer.start({
-      hba: `host all all ${LOOPBACK}/32 radius radiusservers="${LOOPBACK}" radiusports="${radius}" radiussecrets="${secret}"\n`,
-      maxConnections
-    })
-    const administer = (script: string, database: string = DATABASE) =>
-      execute({ port, database, role: PostgresServer.superuser, password: directory.masterKey }, script)
-    yield* administer(`CREATE DATABASE ${identifier(DATABASE)}`, "postgres")
-    yield* administer(rolesOf(directory))
-    return { port, administer }
-  }).pipe(Effect.mapError((error) => new LocalWorkspaceError({ message: error.message, cause: error })))
-
-/** Serves the routes, with the faults and the record of requests around them. */
-const serve = (
-  port: number,
-  directory: Principals.Directory,
-  faults: Faults,
-  router: HttpRouter.HttpRouter,
-  record: (request: RecordedRequest) => void
-) =>
-  Effect.gen(function* () {
-    const sockets = new WeakMap<object, number>()
-    let accepted = 0
-    const node = createServer()
-    node.on("connection", (socket) => {
-      accepted++
-      sockets.set(socket, accepted)
-    })
-    // The only way for it to fail is that no route has the path.
-    const app = Effect.catch(router.asHttpEffect(), () =>
-      Effect.map(
-        HttpServerRequest.HttpServerRequest,
-        (request) => Replies.endpointNotFound(request.method, pathOf(request)).response
-      )
-    )
-    const handler = Effect.gen(function* () {
-      const request = yield* HttpServerRequest.HttpServerRequest
-      const path = pathOf(request)
-      const token = bearer(request)
-      record({
-        method: request.method,
-        path,
-        user: token && directory.grant(Redacted.value(token))?.principal.userName,
-        token,
-        connection: sockets.get(toIncomingMessage(request).socket) ?? 0
-      })
-      // Only what is inside a route is interruptible by default, and a fault may wait for ever outside of one.
-      return yield* Effect.interruptible(faults.apply(request, path, app))
-    })
-    const server = yield* NodeHttpServer.make(() => node, { host: LOOPBACK, port, disablePreemptiveShutdown: true })
-    yield* server.serve(handler)
-    // Otherwise the end would wait for whoever keeps a connection, or for an answer that never comes.
-    yield* Effect.addFinalizer(() => Effect.sync(() => node.close().closeAllConnections()))
-    const address = node.address()
-    return { port: address !== null && typeof address === "object" ? address.port : port, accepted: () => accepted }
-  }).pipe(Effect.mapError((cause) => new LocalWorkspaceError({ message: `Port ${port} cannot be served`, cause })))
 
 /**
  * Starts a local workspace that lives as long as the scope.
@@ -315,7 +233,9 @@ export const make = (options?: Options): Effect.Effect<LocalWorkspace["Service"]
       Principals.user(index, userName, displayName)
     )
     const directory = new Principals.Directory(service, users, now)
-    const postgres = yield* startPostgres(directory, options?.maxConnections ?? DEFAULT_MAX_CONNECTIONS)
+    const postgres = yield* Lakebase.start(directory, options?.maxConnections ?? DEFAULT_MAX_CONNECTIONS).pipe(
+      Effect.mapError((error) => new LocalWorkspaceError({ message: error.message, cause: error }))
+    )
 
     const definitions = (options?.warehouses ?? DEFAULT_WAREHOUSES).map(({ name, state = "RUNNING" as const }) => ({
       id: warehouseIdOf(name),
@@ -351,14 +271,20 @@ export const make = (options?: Options): Effect.Effect<LocalWorkspace["Service"]
         scope,
         login: (caller) => ({
           port: postgres.port,
-          database: DATABASE,
+          database: Lakebase.DATABASE,
           role: caller.userName,
           password: directory.masterKey
         })
       },
       router
     )
-    const server = yield* serve(options?.port ?? 0, directory, faults, router, (request) => requests.push(request))
+    const server = yield* serve(options?.port ?? 0, directory, faults, router, (request) =>
+      requests.push(request)
+    ).pipe(
+      Effect.mapError(
+        (cause) => new LocalWorkspaceError({ message: "The port of the workspace cannot be served", cause })
+      )
+    )
     origin = `http://${LOOPBACK}:${server.port}`
 
     const token = (userName: string, tokenOptions?: TokenOptions) => {
@@ -386,7 +312,7 @@ export const make = (options?: Options): Effect.Effect<LocalWorkspace["Service"]
       warehouseId,
       warehouses: definitions.map(({ id, name }) => ({ id, name })),
       servicePrincipal: { id: service.id, clientId: service.userName, clientSecret: directory.clientSecret },
-      postgres: { host: LOOPBACK, port: postgres.port, database: DATABASE },
+      postgres: { host: LOOPBACK, port: postgres.port, database: Lakebase.DATABASE },
       endpoint: ENDPOINT,
       env: {
         DATABRICKS_HOST: origin,
@@ -396,7 +322,7 @@ export const make = (options?: Options): Effect.Effect<LocalWorkspace["Service"]
         DATABRICKS_CLIENT_SECRET: Redacted.value(directory.clientSecret),
         PGHOST: LOOPBACK,
         PGPORT: String(postgres.port),
-        PGDATABASE: DATABASE,
+        PGDATABASE: Lakebase.DATABASE,
         PGUSER: service.userName,
         PGSSLMODE: "disable",
         LAKEBASE_ENDPOINT: ENDPOINT

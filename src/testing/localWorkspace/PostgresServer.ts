@@ -1,6 +1,6 @@
 import { Data, Effect, type Scope } from "effect"
 import { spawn } from "node:child_process"
-import { chown, mkdtemp, readFile, writeFile } from "node:fs/promises"
+import { chown, mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
 import { createRequire } from "node:module"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
@@ -196,8 +196,7 @@ export const start = (options: {
   Effect.gen(function* () {
     const { initdb, postgres } = yield* binaries
     const owner = yield* findOwner
-    const attempt = Effect.gen(function* () {
-      const directory = yield* Effect.promise(() => mkdtemp(join(tmpdir(), "effect-databricks-")))
+    const prepare = Effect.fnUntraced(function* (directory: string) {
       if (owner.uid !== undefined && owner.gid !== undefined) {
         const { uid, gid } = owner
         yield* Effect.promise(() => chown(directory, uid, gid))
@@ -207,6 +206,11 @@ export const start = (options: {
       yield* Effect.promise(() => writeFile(join(data, "pg_hba.conf"), options.hba))
       return yield* launch(postgres, directory, yield* freePort, owner, options.maxConnections)
     })
+    const attempt = Effect.promise(() => mkdtemp(join(tmpdir(), "effect-databricks-"))).pipe(
+      Effect.flatMap((directory) =>
+        Effect.onError(prepare(directory), () => Effect.promise(() => rm(directory, { recursive: true, force: true })))
+      )
+    )
     // Between finding a free port and listening on it another process may take it.
     const running = yield* Effect.acquireRelease(Effect.retry(attempt, { times: 2 }), (running) => running.stop)
     return running.port

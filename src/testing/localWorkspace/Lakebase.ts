@@ -1,0 +1,35 @@
+import { Effect } from "effect"
+import { randomBytes } from "node:crypto"
+import * as PostgresServer from "./PostgresServer.ts"
+import { execute } from "./PostgresSession.ts"
+import type { Directory } from "./Principals.ts"
+import * as RadiusResponder from "./RadiusResponder.ts"
+
+const LOOPBACK = "127.0.0.1"
+
+/** The database that Lakebase has by default. */
+export const DATABASE = "databricks_postgres"
+
+const identifier = (name: string) => `"${name.replaceAll('"', '""')}"`
+
+const rolesOf = (directory: Directory) =>
+  [
+    ...[...directory.principals.keys()].map((role) => `CREATE ROLE ${identifier(role)} LOGIN;`),
+    `GRANT CREATE ON DATABASE ${identifier(DATABASE)} TO ${identifier(directory.service.userName)};`
+  ].join("\n")
+
+/** Starts Postgres with the database and a role for everybody in the directory. */
+export const start = (directory: Directory, maxConnections: number) =>
+  Effect.gen(function* () {
+    const secret = randomBytes(16).toString("hex")
+    const radius = yield* RadiusResponder.listen(secret, (role, password) => directory.mayLogIn(role, password))
+    const port = yield* PostgresServer.start({
+      hba: `host all all ${LOOPBACK}/32 radius radiusservers="${LOOPBACK}" radiusports="${radius}" radiussecrets="${secret}"\n`,
+      maxConnections
+    })
+    const administer = (script: string, database: string = DATABASE) =>
+      execute({ port, database, role: PostgresServer.superuser, password: directory.masterKey }, script)
+    yield* administer(`CREATE DATABASE ${identifier(DATABASE)}`, "postgres")
+    yield* administer(rolesOf(directory))
+    return { port, administer }
+  })
