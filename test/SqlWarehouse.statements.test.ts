@@ -1,0 +1,256 @@
+import { assert, describe, it, layer } from "@effect/vitest"
+import { asUser, getWorkspaceClient, ServiceContext, SqlWarehouse } from "effect-databricks"
+import { make as databricksError, UnavailableError } from "effect-databricks/DatabricksError"
+import { LocalWorkspace, TestContext } from "effect-databricks/testing"
+import { Duration, Effect, Exit, Fiber, Layer, Redacted, Schema } from "effect"
+import { HttpClientRequest, HttpClientResponse } from "effect/http"
+import { TestClock } from "effect/testing"
+import {
+  as,
+  cancel,
+  chunk,
+  eventually,
+  Live,
+  misbehave,
+  One,
+  poll,
+  reasonOf,
+  recording,
+  start,
+  whoAmI
+} from "./fixtures/sqlWarehouse.ts"
+import { alice, requestOf } from "./fixtures/workspace.ts"
+
+const statements = "/api/2.0/sql/statements"
+
+const pending = (polls: number) => misbehave({ kind: "pending", polls, method: "POST", path: statements, times: 1 })
+
+const refuseStarts = (times: number) =>
+  misbehave({ kind: "answer", status: 503, method: "POST", path: statements, times })
+
+const stateOf = (cancelPath: string) =>
+  Effect.gen(function* () {
+    const Answer = Schema.Struct({ status: Schema.Struct({ state: Schema.String }) })
+    const client = yield* getWorkspaceClient
+    const answer = yield* client.requestJson(HttpClientRequest.get(cancelPath.replace(/\/cancel$/, "")), Answer)
+    return answer.status.state
+  })
+
+const isPoll = (path: string) => poll.test(path)
+
+const sqlStateOf = <A, E, R>(query: Effect.Effect<A, E, R>) =>
+  Effect.map(reasonOf(query), (reason) => {
+    assert.include(reason, { _tag: "StatementFailedError", errorCode: "BAD_REQUEST" })
+    return reason._tag === "StatementFailedError" && reason.statementId !== "" ? reason.sqlState : undefined
+  })
+
+/** A workspace whose every statement runs for ever; `asked` is when it was polled. */
+const running = (asked: Array<number>) =>
+  Layer.effect(
+    ServiceContext.ServiceContext,
+    Effect.map(ServiceContext.ServiceContext, (service) => ({
+      ...service,
+      connection: {
+        ...service.connection,
+        send: Effect.fnUntraced(function* (_caller: unknown, request: HttpClientRequest.HttpClientRequest) {
+          if (request.url === `${statements}/a%2Fb`) {
+            asked.push(yield* Effect.clockWith((clock) => clock.currentTimeMillis))
+            if (asked.length === 4) {
+              const retryAfter = Duration.seconds(20)
+              return yield* databricksError(new UnavailableError({ message: "Later", retryAfter }))
+            }
+          }
+          const answer = { statement_id: "a/b", status: { state: "RUNNING" } }
+          return HttpClientResponse.fromWeb(request, Response.json(answer))
+        })
+      }
+    }))
+  ).pipe(Layer.provide(TestContext.layer()))
+
+layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", excludeTestServices: true })(
+  "SqlWarehouse",
+  (it) => {
+    it.layer(Live)("a statement", (it) => {
+      it.effect("is polled until it has ended, also when polls fail for a moment", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          yield* pending(3)
+          yield* misbehave({ kind: "answer", status: 503, method: "GET", path: isPoll, times: 2 })
+          yield* misbehave({ kind: "drop", method: "GET", path: isPoll, times: 1 })
+          assert.strictEqual(yield* whoAmI.pipe(Effect.provide(as(alice))), alice)
+          assert.lengthOf(yield* seen("POST", start), 1)
+          assert.lengthOf(yield* seen("GET", poll), 7)
+          assert.lengthOf(yield* seen("POST", cancel), 0)
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("wakes a stopped warehouse, in the schema asked for", () =>
+        Effect.gen(function* () {
+          const { administer, warehouses } = yield* LocalWorkspace.LocalWorkspace
+          yield* administer(`CREATE SCHEMA shop; CREATE TABLE shop.sale (x int); INSERT INTO shop.sale VALUES (1);
+            GRANT USAGE ON SCHEMA shop TO public; GRANT SELECT ON shop.sale TO public`)
+          const options = { warehouseId: warehouses[1]!.id, schema: "shop" }
+          assert.deepStrictEqual(yield* SqlWarehouse.query(One, options)`SELECT x FROM sale`, [{ x: "1" }])
+        })
+      )
+
+      it.effect("that fails tells its SQLSTATE", () =>
+        Effect.gen(function* () {
+          assert.strictEqual(yield* sqlStateOf(SqlWarehouse.query(One)`SELEC 1`), "42601")
+          assert.strictEqual(yield* sqlStateOf(SqlWarehouse.query(One)`SELECT * FROM nowhere`), "42P01")
+          assert.strictEqual(yield* sqlStateOf(SqlWarehouse.queryText(One)("SELECT :unbound AS x")), "42P02")
+          assert.strictEqual(yield* sqlStateOf(SqlWarehouse.query(One)`SELECT ${"x"}::text::int AS x`), "22018")
+          const older = {
+            statement_id: "1",
+            status: {
+              state: "FAILED",
+              error: { error_code: "BAD_REQUEST", message: "[X] Oh. SQLSTATE: 42601 (line 1)" }
+            }
+          }
+          const body = JSON.stringify(older)
+          yield* misbehave({ kind: "answer", status: 200, body, method: "POST", path: statements, times: 1 })
+          assert.strictEqual(yield* sqlStateOf(SqlWarehouse.query(One)`SELEC 1`), "42601")
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("that somebody else ended says so", () =>
+        Effect.gen(function* () {
+          for (const [request, state] of [
+            [HttpClientRequest.post, "CANCELED"],
+            [HttpClientRequest.delete, "CLOSED"]
+          ] as const) {
+            const seen = yield* recording
+            yield* pending(1000)
+            const fiber = yield* Effect.forkChild(reasonOf(SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`))
+            const polled = yield* eventually(seen("GET", poll), (_) => _.length > 0)
+            const path = polled[0]!.path
+            const client = yield* getWorkspaceClient
+            yield* client.request(request(state === "CANCELED" ? `${path}/cancel` : path))
+            assert.include(yield* Fiber.join(fiber), { _tag: "StatementGoneError", state })
+          }
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("is started once, unless asked otherwise", () =>
+        Effect.gen(function* () {
+          const once = yield* recording
+          yield* refuseStarts(1)
+          assert.include(yield* reasonOf(whoAmI), { _tag: "UnavailableError" })
+          assert.lengthOf(yield* once("POST", start), 1)
+
+          const again = yield* recording
+          yield* refuseStarts(2)
+          const retry = { attempts: 3, delay: "1 millis" } as const
+          yield* SqlWarehouse.query(One, { retry })`SELECT 1 AS x`
+          assert.lengthOf(yield* again("POST", start), 3)
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("that may have started is not started again", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          yield* misbehave({ kind: "drop", when: "after", method: "POST", path: statements, times: 1 })
+          const retry = { attempts: 3, delay: "1 millis" } as const
+          const reason = yield* reasonOf(SqlWarehouse.query(One, { retry })`SELECT 1 AS x`)
+          assert.include(reason, { _tag: "ConnectionError" })
+          assert.lengthOf(yield* seen("POST", start), 1)
+
+          yield* pending(1000)
+          yield* misbehave({ kind: "answer", status: 400, method: "GET", path: (path) => poll.test(path), times: 1 })
+          const lost = yield* reasonOf(SqlWarehouse.query(One, { retry })`SELECT pg_sleep(60) AS x`)
+          assert.include(lost, { _tag: "InvalidRequestError" })
+          const cancelled = yield* eventually(seen("POST", cancel), (_) => _.length > 0)
+          yield* eventually(stateOf(cancelled[0]!.path), (_) => _ === "CANCELED")
+          assert.lengthOf(yield* seen("POST", start), 2)
+        }).pipe(Effect.scoped)
+      )
+    })
+
+    it.layer(Live)("interruption", (it) => {
+      it.effect("cancels a statement under way, with the caller's own token", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          yield* pending(1000)
+          const headers = yield* requestOf(alice)
+          const query = SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`
+          const fiber = yield* Effect.forkChild(query.pipe(Effect.provide(asUser(headers))))
+          yield* eventually(seen("GET", poll), (_) => _.length > 0)
+          yield* Fiber.interrupt(fiber)
+          const [request] = yield* eventually(seen("POST", cancel), (_) => _.length > 0)
+          assert.strictEqual(Redacted.value(request!.token!), headers["x-forwarded-access-token"])
+          yield* eventually(stateOf(request!.path), (_) => _ === "CANCELED").pipe(Effect.provide(asUser(headers)))
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("cancels a statement whose id is not known yet, and does not wait for it", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          const fiber = yield* Effect.forkChild(
+            SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`.pipe(Effect.provide(as(alice)))
+          )
+          yield* eventually(seen("POST", start), (_) => _.length > 0)
+          yield* Fiber.interrupt(fiber)
+          assert.lengthOf(yield* seen("POST", cancel), 0)
+          const [request] = yield* eventually(seen("POST", cancel), (_) => _.length > 0)
+          assert.strictEqual(request!.user, alice)
+          yield* eventually(stateOf(request!.path), (_) => _ === "CANCELED").pipe(Effect.provide(as(alice)))
+          assert.lengthOf(yield* seen("POST", start), 1)
+        })
+      )
+
+      it.effect("comes from a timeout too", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          yield* pending(1000)
+          const query = SqlWarehouse.query(One, { timeout: "300 millis" })`SELECT pg_sleep(60) AS x`
+          assert.strictEqual((yield* Effect.flip(query))._tag, "OperationTimeoutError")
+          const [request] = yield* eventually(seen("POST", cancel), (_) => _.length > 0)
+          yield* eventually(stateOf(request!.path), (_) => _ === "CANCELED")
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("is complete when the layer has closed, and survives a cancel that fails for a moment", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          yield* pending(1000)
+          yield* misbehave({ kind: "answer", status: 503, method: "POST", path: (path) => cancel.test(path), times: 1 })
+          const query = SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`
+          const fiber = yield* Effect.forkChild(Effect.provide(query, Layer.fresh(SqlWarehouse.layer)))
+          yield* eventually(seen("GET", poll), (_) => _.length > 0)
+          yield* Fiber.interrupt(fiber)
+          const requests = yield* seen("POST", cancel)
+          assert.lengthOf(requests, 2)
+          yield* eventually(stateOf(requests[0]!.path), (_) => _ === "CANCELED")
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("sends nothing for a statement that has ended", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          yield* misbehave({ kind: "hang", path: (path) => chunk.test(path) })
+          const query = SqlWarehouse.query(One)`SELECT * FROM generate_series(1, 9) AS x`
+          const fiber = yield* Effect.forkChild(Effect.provide(query, Layer.fresh(SqlWarehouse.layer)))
+          yield* eventually(seen("GET", chunk), (_) => _.length > 0)
+          yield* Fiber.interrupt(fiber)
+          assert.lengthOf(yield* seen("POST", cancel), 0)
+        }).pipe(Effect.scoped)
+      )
+    })
+  }
+)
+
+describe("a statement without a workspace", () => {
+  it.effect("is asked for soon, then less often, at last every 5 s, and when it wants to be", () =>
+    Effect.gen(function* () {
+      const asked: Array<number> = []
+      const fiber = yield* Effect.forkChild(Effect.provide(whoAmI, Layer.provide(SqlWarehouse.layer, running(asked))))
+      yield* TestClock.adjust("2 minutes")
+      const gaps = asked.map((at, index) => Math.round(at - (asked[index - 1] ?? 0)))
+      assert.deepStrictEqual(gaps.slice(0, 5), [100, 150, 225, 338, 20_000])
+      assert.isAtMost(Math.max(...gaps.slice(5)), 5000)
+      assert.strictEqual(gaps.at(-1), 5000)
+      yield* Fiber.interrupt(fiber)
+      assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(fiber)))
+    })
+  )
+})
