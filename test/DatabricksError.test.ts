@@ -13,6 +13,11 @@ const answer = (status: number, body: unknown, headers: Record<string, string> =
 
 const seconds = (error: DatabricksError.DatabricksError) => error.retryAfter && Duration.toSeconds(error.retryAfter)
 
+const scope = (message: string) => {
+  const { reason } = answer(403, { message })
+  return reason._tag === "MissingScopeError" ? reason.scope : reason._tag
+}
+
 type Tag = DatabricksError.Reason["_tag"]
 
 const rows: ReadonlyArray<
@@ -154,10 +159,6 @@ describe("DatabricksError", () => {
   }
 
   it("names all scopes and nothing after them", () => {
-    const scope = (message: string) => {
-      const { reason } = answer(403, { message })
-      return reason._tag === "MissingScopeError" ? reason.scope : reason._tag
-    }
     assert.strictEqual(scope("required scopes: iam.current-user:read, sql"), "iam.current-user:read, sql")
     assert.strictEqual(scope("required scope: sql. Please sign in [ReqId: 1]"), "sql")
     assert.strictEqual(scope("required scopes: "), "PermissionDeniedError")
