@@ -1,6 +1,7 @@
 /**
  * @since 0.1.0
  */
+export * as App from "./App.ts"
 export type { Caller } from "./Caller.ts"
 export * as DatabricksError from "./DatabricksError.ts"
 export * as ExecutionContext from "./ExecutionContext.ts"
@@ -21,6 +22,7 @@ export * as Operation from "./Operation.ts"
 export * as ServiceContext from "./ServiceContext.ts"
 export * as SqlParameter from "./SqlParameter.ts"
 export * as SqlWarehouse from "./SqlWarehouse.ts"
+export * as Telemetry from "./Telemetry.ts"
 export * as WorkspaceClient from "./WorkspaceClient.ts"
 export { getWorkspaceClient } from "./WorkspaceClient.ts"
 export { AsUser } from "./http/AsUser.ts"
