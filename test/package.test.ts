@@ -32,7 +32,8 @@ beforeAll(() => {
     fs.cpSync(join(root, file), join(copy, file), { recursive: true })
   }
   fs.symlinkSync(join(root, "node_modules"), join(folder, "node_modules"))
-  execFileSync("npm", ["pack", "--pack-destination", folder], { cwd: copy, stdio: "pipe" })
+  const pack = spawnSync("npm", ["pack", "--pack-destination", folder], { cwd: copy, encoding: "utf8" })
+  assert.strictEqual(pack.status, 0, `${pack.stdout}${pack.stderr}`)
   application = join(folder, "application")
   installed = join(application, "node_modules/effect-databricks")
   fs.mkdirSync(installed, { recursive: true })
