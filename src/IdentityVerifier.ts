@@ -132,16 +132,15 @@ const agree = (
   identity: Scim.Identity
 ): Effect.Effect<Scim.Identity, IdentityMismatchError> => {
   // An opaque x-forwarded-user (123@456) is no e-mail address, and nothing that SCIM answers can be compared with it.
-  const claimed = [headers.email, isEmail(headers.user) ? headers.user : undefined].filter((_) => _ !== undefined)
-  return claimed.every((email) => identity.owns(email))
+  const { email, user } = headers
+  const agreed =
+    (email === undefined || identity.owns(email)) && (user === undefined || !Scim.isEmail(user) || identity.owns(user))
+  return agreed
     ? Effect.succeed(identity)
     : Effect.fail(
         new IdentityMismatchError({ message: "The forwarded headers name somebody else than the access token proves" })
       )
 }
-
-const isEmail = (user: string | undefined): user is string =>
-  user !== undefined && /^[^@]+@[^@]*[^@\d][^@]*$/.test(user)
 
 const refusal = ({ reason }: DatabricksError): IdentityError => {
   switch (reason._tag) {

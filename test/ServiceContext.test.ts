@@ -28,6 +28,9 @@ const sentence = (env: Record<string, string>) =>
 const everything = (value: unknown) =>
   inspect(value, { depth: 12, showHidden: true, getters: true }) + JSON.stringify(value) + String(value)
 
+/** Lets real I/O go on. */
+const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
+
 /** The address of a server that accepts connections and says nothing, and how many it holds. */
 const silence = Effect.gen(function* () {
   const sockets = new Set<Net.Socket>()
@@ -69,6 +72,14 @@ const answering = (routes: Record<string, (origin: string) => [body: unknown, he
 const me = "/api/2.0/preview/scim/v2/Me"
 const discovery = "/oidc/.well-known/oauth-authorization-server"
 const warehouses = "/api/2.0/sql/warehouses"
+
+const choose = (states: ReadonlyArray<string>) =>
+  Effect.gen(function* () {
+    const { env, misbehave } = yield* Workspace
+    const body = JSON.stringify({ warehouses: states.map((state) => ({ id: `the ${state}`, state })) })
+    yield* misbehave({ kind: "answer", path: warehouses, status: 200, body })
+    return (yield* start({ ...env, NODE_ENV: "development", DATABRICKS_WAREHOUSE_ID: "" })).warehouseId
+  }).pipe(Effect.scoped)
 
 layer(LocalWorkspace.layer())("ServiceContext", (it) => {
   describe("starts", () => {
@@ -153,15 +164,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
             DATABRICKS_TOKEN: Redacted.value(yield* token(servicePrincipal.clientId))
           })
         )
-        yield* Effect.repeat(
-          Effect.andThen(
-            Effect.promise(() => new Promise(setImmediate)),
-            requests
-          ),
-          {
-            until: (_) => _.length >= count + 2
-          }
-        )
+        yield* Effect.repeat(turn, { until: () => Effect.map(requests, (_) => _.length >= count + 2) })
         yield* TestClock.adjust("5 seconds")
         assert.isTrue(Option.isSome((yield* Fiber.join(first)).warehouseId))
       })
@@ -182,14 +185,6 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
   })
 
   describe("the warehouse", () => {
-    const choose = (states: ReadonlyArray<string>) =>
-      Effect.gen(function* () {
-        const { env, misbehave } = yield* Workspace
-        const body = JSON.stringify({ warehouses: states.map((state) => ({ id: `the ${state}`, state })) })
-        yield* misbehave({ kind: "answer", path: warehouses, status: 200, body })
-        return (yield* start({ ...env, NODE_ENV: "development", DATABRICKS_WAREHOUSE_ID: "" })).warehouseId
-      }).pipe(Effect.scoped)
-
     it.effect("is the first usable one in development", () =>
       Effect.gen(function* () {
         const order = ["RUNNING", "STOPPED", "STARTING", "STOPPING"]
@@ -393,12 +388,14 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
 
     it.effect("is waited for 30 seconds, and asked for anew by the next call", () =>
       Effect.gen(function* () {
-        const { env, misbehave } = yield* Workspace
+        const { env, misbehave, requests } = yield* Workspace
         yield* Effect.gen(function* () {
           const { principal } = yield* ServiceContext.ServiceContext
           yield* TestClock.adjust("1 hour")
           yield* misbehave({ kind: "hang", path: "/oidc/v1/token", times: 1 })
+          const count = (yield* requests).length
           const waiting = yield* Effect.forkChild(Effect.flip(principal.authorization))
+          yield* Effect.repeat(turn, { until: () => Effect.map(requests, (_) => _.length >= count + 2) })
           yield* TestClock.adjust("30 seconds")
           const error = yield* Fiber.join(waiting)
           assert.strictEqual(error.reason._tag, "ConnectionError")

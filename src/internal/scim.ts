@@ -6,6 +6,9 @@ import { json, type Send } from "./workspaceHttp.ts"
 
 export const path = "/api/2.0/preview/scim/v2/Me"
 
+/** False for the `123@456` that the Apps proxy sends as a user. */
+export const isEmail = (text: string): boolean => /^[^@]+@[^@]*[^@\d][^@]*$/.test(text)
+
 export class Identity extends Schema.Class<Identity>("effect-databricks/Identity")({
   id: Schema.NonEmptyString,
   userName: Schema.NonEmptyString,
@@ -13,8 +16,7 @@ export class Identity extends Schema.Class<Identity>("effect-databricks/Identity
 }) {
   get email(): string | undefined {
     return (
-      this.emails?.find((_) => _.value !== undefined)?.value ??
-      (this.userName.includes("@") ? this.userName : undefined)
+      this.emails?.find((_) => _.value !== undefined)?.value ?? (isEmail(this.userName) ? this.userName : undefined)
     )
   }
 
