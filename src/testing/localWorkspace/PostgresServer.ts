@@ -1,10 +1,10 @@
 import { Data, Effect, type Scope } from "effect"
 import { spawn } from "node:child_process"
-import { chown, mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
+import { chown, cp, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises"
 import { createRequire } from "node:module"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import { pathToFileURL } from "node:url"
 
 /** Why the local workspace's Postgres did not start. */
@@ -103,6 +103,18 @@ const findOwner = Effect.tryPromise({
     new PostgresStartError({ message: "Postgres refuses to run as root and found no other account", cause })
 })
 
+const isOpenToAll = async (path: string): Promise<boolean> =>
+  ((await stat(path)).mode & 0o001) !== 0 && (dirname(path) === path || isOpenToAll(dirname(path)))
+
+// Root may have its packages where no other account can look, such as below /root: then the account gets a copy.
+const within = (binary: string, directory: string) =>
+  Effect.promise(async () => {
+    const bin = dirname(binary)
+    if (await isOpenToAll(binary)) return bin
+    await cp(dirname(bin), join(directory, "postgres"), { recursive: true, verbatimSymlinks: true })
+    return join(directory, "postgres", basename(bin))
+  })
+
 const freePort = Effect.callback<number, PostgresStartError>((resume) => {
   const server = createServer()
   server.once("error", (cause) => resume(Effect.fail(new PostgresStartError({ message: "No free port", cause }))))
@@ -197,14 +209,16 @@ export const start = (options: {
     const { initdb, postgres } = yield* binaries
     const owner = yield* findOwner
     const prepare = Effect.fnUntraced(function* (directory: string) {
+      let bin = dirname(postgres)
       if (owner.uid !== undefined && owner.gid !== undefined) {
         const { uid, gid } = owner
         yield* Effect.promise(() => chown(directory, uid, gid))
+        bin = yield* within(postgres, directory)
       }
       const data = join(directory, "data")
-      yield* initialise(initdb, data, owner)
+      yield* initialise(join(bin, basename(initdb)), data, owner)
       yield* Effect.promise(() => writeFile(join(data, "pg_hba.conf"), options.hba))
-      return yield* launch(postgres, directory, yield* freePort, owner, options.maxConnections)
+      return yield* launch(join(bin, basename(postgres)), directory, yield* freePort, owner, options.maxConnections)
     })
     const attempt = Effect.promise(() => mkdtemp(join(tmpdir(), "effect-databricks-"))).pipe(
       Effect.flatMap((directory) =>
