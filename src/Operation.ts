@@ -16,7 +16,7 @@ import type { ServiceContext } from "./ServiceContext.ts"
 export interface Options extends StreamOptions {
   /** For one attempt; when it has passed the work is interrupted. */
   readonly timeout?: Duration.Input | undefined
-  /** Off unless asked for. Only an error whose `isRetryable` is true is tried again, after its `retryAfter` at least. */
+  /** Off unless asked for. Only a failure with `isRetryable: true` is tried again, after its `retryAfter` at least. */
   readonly retry?: Retry | undefined
 }
 
@@ -115,14 +115,14 @@ export const executeStream: {
 )
 
 /**
- * The timeout error, for options that have a timeout.
+ * The timeout error, for options that have a timeout or may have one.
  *
  * @since 0.1.0
  * @category models
  */
-export type TimeoutOf<O extends Options> = O extends { readonly timeout: Duration.Input }
-  ? OperationTimeoutError
-  : never
+export type TimeoutOf<O extends Options> = O extends { readonly name: string; readonly timeout?: undefined }
+  ? never
+  : OperationTimeoutError
 
 const timed = <A, E, R>(effect: Effect.Effect<A, E, R>, operation: string, timeout: Duration.Input) => {
   const duration = Duration.fromInputUnsafe(timeout)

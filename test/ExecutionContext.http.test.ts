@@ -1,6 +1,7 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { assert, layer } from "@effect/vitest"
-import { asUser, getWorkspaceClient, ServiceContext } from "effect-databricks"
+import type { ServiceContext } from "effect-databricks"
+import { asUser, getWorkspaceClient } from "effect-databricks"
 import { Effect, Layer, Schema } from "effect"
 import { HttpClient, HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"

@@ -6,7 +6,7 @@
 import { Context, Effect, Layer, Option, Redacted } from "effect"
 import type { HttpClientRequest } from "effect/http"
 import type { Caller } from "../Caller.ts"
-import { ConnectionError, make as databricksError } from "../DatabricksError.ts"
+import { InvalidRequestError, make as databricksError } from "../DatabricksError.ts"
 import { ExecutionContext, UserContext } from "../ExecutionContext.ts"
 import * as IdentityVerifier from "../IdentityVerifier.ts"
 import { ServiceContext } from "../ServiceContext.ts"
@@ -23,7 +23,7 @@ export interface Options {
 }
 
 /**
- * A `ServiceContext` without a workspace: whatever would leave for one fails with a `ConnectionError`.
+ * A `ServiceContext` without a workspace: whatever would leave for one fails at once with a sentence that says so.
  *
  * `asUser(request)` believes the request's headers here.
  *
@@ -42,7 +42,8 @@ export const layer = (options: Options = {}): Layer.Layer<ServiceContext> =>
       send: (_caller, request: HttpClientRequest.HttpClientRequest) =>
         Effect.fail(
           databricksError(
-            new ConnectionError({
+            // Not a ConnectionError: that would be tried again, and a test would wait for its clock.
+            new InvalidRequestError({
               message: `TestContext has no workspace to send ${request.method} ${request.url} to: use LocalWorkspace, or provide the service that sends it`
             })
           )
