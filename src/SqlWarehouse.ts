@@ -110,7 +110,10 @@ export class SqlWarehouse extends Context.Service<
      *
      * Interruption cancels the statement at the warehouse, in the background and as the same caller.
      */
-    readonly execute: <const O extends Options>(statement: Statement, options?: O) => Effect.Effect<Result, Failure<O>>
+    readonly execute: <const O extends Options = {}>(
+      statement: Statement,
+      options?: O
+    ) => Effect.Effect<Result, Failure<O>>
   }
 >()("effect-databricks/SqlWarehouse") {}
 
@@ -141,17 +144,18 @@ export const make: Effect.Effect<SqlWarehouse["Service"], never, ServiceContext 
       })
       return result
     })
-    return {
-      execute: (statement, options) =>
-        run(statement, options ?? {}).pipe(
-          Operation.execute({
-            name: "sql.query",
-            attributes: { "db.system.name": "databricks", "db.query.text": statement.text },
-            timeout: options?.timeout
-          }),
-          Effect.provideService(ServiceContext, service)
-        )
-    }
+    const execute = (statement: Statement, options: Options = {}) =>
+      run(statement, options).pipe(
+        // Its retries are not the operation's: what has an id is never started twice.
+        Operation.execute({
+          name: "sql.query",
+          attributes: { "db.system.name": "databricks", "db.query.text": statement.text },
+          timeout: options.timeout
+        }),
+        Effect.provideService(ServiceContext, service)
+      )
+    // Without a timeout there is no timeout error, which the compiler cannot see through the options.
+    return { execute: execute as SqlWarehouse["Service"]["execute"] }
   }
 )
 
@@ -174,7 +178,7 @@ export const layer: Layer.Layer<SqlWarehouse, never, ServiceContext> = Layer.eff
  * @since 0.1.0
  * @category queries
  */
-export const query = <S extends Schema.Constraint, const O extends Options>(schema: S, options?: O) => {
+export const query = <S extends Schema.Constraint, const O extends Options = {}>(schema: S, options?: O) => {
   const rowsOf = runner(schema, options)
   return (template: TemplateStringsArray, ...values: ReadonlyArray<SqlParameter.Input>) =>
     rowsOf(fromTemplate(template, values))
@@ -194,12 +198,12 @@ export const query = <S extends Schema.Constraint, const O extends Options>(sche
  * @since 0.1.0
  * @category queries
  */
-export const queryText = <S extends Schema.Constraint, const O extends Options>(schema: S, options?: O) => {
+export const queryText = <S extends Schema.Constraint, const O extends Options = {}>(schema: S, options?: O) => {
   const rowsOf = runner(schema, options)
   return (text: string, parameters?: Readonly<Record<string, SqlParameter.Input>>) => rowsOf({ text, parameters })
 }
 
-const runner = <S extends Schema.Constraint, const O extends Options>(schema: S, options: O | undefined) => {
+const runner = <S extends Schema.Constraint, const O extends Options = {}>(schema: S, options: O | undefined) => {
   const decode = Rows.decoder(schema)
   return (
     statement: Statement

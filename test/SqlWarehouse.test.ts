@@ -1,8 +1,9 @@
 import { assert, describe, it, layer } from "@effect/vitest"
 import { asUser, SqlParameter, SqlWarehouse } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Effect, Layer, Schema, Tracer } from "effect"
+import { Effect, Layer, Schema } from "effect"
 import { as, Caller, chunk, Live, misbehave, One, reasonOf, recording, start, whoAmI } from "./fixtures/sqlWarehouse.ts"
+import { spansOf } from "./fixtures/spans.ts"
 import { alice, bob, serviceContext } from "./fixtures/workspace.ts"
 
 const statements = "/api/2.0/sql/statements"
@@ -12,20 +13,6 @@ const mismatchOf = <A, E, R>(query: Effect.Effect<A, E, R>) =>
   Effect.map(Effect.flip(query), (error) => {
     assert.instanceOf(error, SqlWarehouse.RowDecodeError)
     return error as SqlWarehouse.RowDecodeError // narrowed by the assertion
-  })
-
-const spansOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.gen(function* () {
-    const seen: Array<Tracer.NativeSpan> = []
-    const tracer = Tracer.make({
-      span: (options) => {
-        const span = new Tracer.NativeSpan(options)
-        seen.push(span)
-        return span
-      }
-    })
-    yield* Effect.exit(Effect.withTracer(effect, tracer))
-    return seen.map((_) => ({ name: _.name, attributes: Object.fromEntries(_.attributes) }))
   })
 
 layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", excludeTestServices: true })(
@@ -60,7 +47,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         Effect.gen(function* () {
           const { warehouseId } = yield* LocalWorkspace.LocalWorkspace
           const query = SqlWarehouse.query(One)`SELECT ${"a secret"} AS x`
-          const spans = yield* spansOf(query.pipe(Effect.provide(as(alice))))
+          const { spans } = yield* spansOf(query.pipe(Effect.provide(as(alice))))
           const operations = spans.filter((_) => _.attributes["operation.name"] === "sql.query")
           assert.lengthOf(operations, 1)
           const { name, attributes } = operations[0]!

@@ -120,15 +120,15 @@ export const make = Effect.fnUntraced(function* (
     return latest
   })
 
+  const cancel = (caller: Caller, started: Answer) =>
+    patiently(send(caller, HttpClientRequest.post(`${pathOf(started)}/cancel`))).pipe(
+      Effect.ignore({ log: "Warn", message: `The statement ${started.statement_id} goes on: it cannot be cancelled` })
+    )
+
   // Nobody waits for this: it learns the id, however late, and cancels as the one who started the statement.
   const abandon = (caller: Caller, starting: Fiber.Fiber<Answer, DatabricksError>) =>
     Fiber.join(starting).pipe(
-      Effect.flatMap((started) =>
-        Effect.when(
-          patiently(send(caller, HttpClientRequest.post(`${pathOf(started)}/cancel`))),
-          Effect.succeed(isUnderWay(started))
-        )
-      ),
+      Effect.flatMap((started) => (isUnderWay(started) ? cancel(caller, started) : Effect.void)),
       Effect.timeoutOption(abandonTimeout),
       Effect.ensuring(Fiber.interrupt(starting)),
       Effect.ignore

@@ -23,6 +23,9 @@ isTrue<Equal<Effect.Error<typeof bounded>, Expected | OperationTimeoutError>>()
 const limited = SqlWarehouse.queryText(Sale, { rowLimit: 3 })("SELECT :a", { a: null })
 isTrue<Equal<Effect.Error<typeof limited>, Expected>>()
 
+const perhaps = SqlWarehouse.query(Sale, {} as SqlWarehouse.Options)`SELECT 1`
+isTrue<Equal<Effect.Error<typeof perhaps>, Expected | OperationTimeoutError>>()
+
 // @ts-expect-error -- a text put together by hand is no template: its values would be part of the SQL
 SqlWarehouse.query(Sale)(`SELECT * FROM sales WHERE region = '${"x"}'`)
 
