@@ -100,16 +100,14 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
           assert.strictEqual(yield* sqlStateOf(SqlWarehouse.query(One)`SELECT * FROM nowhere`), "42P01")
           assert.strictEqual(yield* sqlStateOf(SqlWarehouse.queryText(One)("SELECT :unbound AS x")), "42P02")
           assert.strictEqual(yield* sqlStateOf(SqlWarehouse.query(One)`SELECT ${"x"}::text::int AS x`), "22018")
-          const older = {
-            statement_id: "1",
-            status: {
-              state: "FAILED",
-              error: { error_code: "BAD_REQUEST", message: "[X] Oh. SQLSTATE: 42601 (line 1)" }
-            }
+          for (const status of [
+            { error: { error_code: "BAD_REQUEST", message: "[PARSE] Oh. SQLSTATE: 42601 (line 1)" } },
+            { error: { error_code: "BAD_REQUEST", message: "[PARSE] Oh." }, sql_state: "42601" }
+          ]) {
+            const body = JSON.stringify({ statement_id: "1", status: { state: "FAILED", ...status } })
+            yield* misbehave({ kind: "answer", status: 200, body, method: "POST", path: statements, times: 1 })
+            assert.strictEqual(yield* sqlStateOf(SqlWarehouse.query(One)`SELECT 1`), "42601")
           }
-          const body = JSON.stringify(older)
-          yield* misbehave({ kind: "answer", status: 200, body, method: "POST", path: statements, times: 1 })
-          assert.strictEqual(yield* sqlStateOf(SqlWarehouse.query(One)`SELEC 1`), "42601")
         }).pipe(Effect.scoped)
       )
 
@@ -224,7 +222,19 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         }).pipe(Effect.scoped)
       )
 
-      it.effect("sends nothing for a statement that has ended", () =>
+      it.effect("sends nothing for a statement that ends before its id is known", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          yield* misbehave({ kind: "delay", duration: "100 millis", method: "POST", path: statements, times: 1 })
+          const query = SqlWarehouse.query(One)`SELECT 1 AS x`
+          const fiber = yield* Effect.forkChild(Effect.provide(query, Layer.fresh(SqlWarehouse.layer)))
+          yield* eventually(seen("POST", start), (_) => _.length > 0)
+          yield* Fiber.interrupt(fiber)
+          assert.lengthOf(yield* seen("POST", cancel), 0)
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("sends nothing for a statement whose result is being read", () =>
         Effect.gen(function* () {
           const seen = yield* recording
           yield* misbehave({ kind: "hang", path: (path) => chunk.test(path) })
