@@ -11,12 +11,16 @@ import { AuthenticationError } from "../ForwardedHeaders.ts"
 import { IdentityMismatchError, IdentityUnavailableError } from "../IdentityVerifier.ts"
 import { OperationTimeoutError } from "../Operation.ts"
 import { ServiceContext, ServiceContextError } from "../ServiceContext.ts"
+import { SqlParameterError } from "../SqlParameter.ts"
+import { RowDecodeError } from "../SqlWarehouse.ts"
 import * as HttpFailure from "./HttpFailure.ts"
 
 const errors = [
   DatabricksError,
   OperationTimeoutError,
   ServiceContextError,
+  SqlParameterError,
+  RowDecodeError,
   AuthenticationError,
   IdentityMismatchError,
   IdentityUnavailableError,

@@ -1,5 +1,5 @@
 import { assert, describe, it, layer } from "@effect/vitest"
-import { AsUser, ExecutionContext, getCurrentUserId, getWorkspaceClient, UserContext } from "effect-databricks"
+import { AsUser, getCurrentUserId, getWorkspaceClient, UserContext } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Layer, Schema, Stream } from "effect"
 import { HttpClientRequest, HttpServerResponse } from "effect/http"
@@ -217,5 +217,3 @@ describe("the OpenAPI document", () => {
     assert.deepStrictEqual(body.required, ["_tag", "message"])
   })
 })
-
-void ExecutionContext

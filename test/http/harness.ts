@@ -61,13 +61,6 @@ export const serve = <A, E, R>(
       })
     )
   )
-  const describe = (span: Tracer.NativeSpan) =>
-    [
-      span.name,
-      Inspectable.toStringUnknown(Object.fromEntries(span.attributes)),
-      Inspectable.toStringUnknown(span.events),
-      span.status._tag === "Ended" && span.status.exit._tag === "Failure" ? Cause.pretty(span.status.exit.cause) : ""
-    ].join("\n")
   return Layer.effect(
     Served,
     Effect.map(HttpServer.HttpServer, ({ address }) => {
@@ -152,3 +145,11 @@ export const tokensSeen = Effect.gen(function* () {
   const tokens = (yield* requests).flatMap(({ token }) => (token === undefined ? [] : [Redacted.value(token)]))
   return new Set(tokens)
 })
+
+const describe = (span: Tracer.NativeSpan) =>
+  [
+    span.name,
+    Inspectable.toStringUnknown(Object.fromEntries(span.attributes)),
+    Inspectable.toStringUnknown(span.events),
+    span.status._tag === "Ended" && span.status.exit._tag === "Failure" ? Cause.pretty(span.status.exit.cause) : ""
+  ].join("\n")

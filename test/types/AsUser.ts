@@ -12,8 +12,7 @@ class With extends HttpApi.make("with").add(HttpApiGroup.make("mine").add(me).mi
 class Without extends HttpApi.make("without").add(HttpApiGroup.make("mine").add(me)) {}
 
 const routesWith = HttpApiBuilder.layer(With).pipe(
-  Layer.provide(HttpApiBuilder.group(With, "mine", (handlers) => handlers.handle("me", () => userName))),
-  Layer.provide(AsUser.layer)
+  Layer.provide(HttpApiBuilder.group(With, "mine", (handlers) => handlers.handle("me", () => userName)))
 )
 
 const routesWithout = HttpApiBuilder.layer(Without).pipe(
@@ -26,10 +25,10 @@ const launch = <A, E>(_server: Layer.Layer<A, E>) => {}
 
 const Surroundings = Layer.merge(App.layerHttpServer(), ServiceContext.layerConfig)
 
-launch(HttpRouter.serve(routesWith).pipe(Layer.provide(Surroundings)))
+launch(HttpRouter.serve(routesWith.pipe(Layer.provide(AsUser.layer))).pipe(Layer.provide(Surroundings)))
 
 // @ts-expect-error -- nothing provides UserContext
 launch(HttpRouter.serve(routesWithout).pipe(Layer.provide(Surroundings)))
 
 // @ts-expect-error -- AsUser needs its layer
-launch(HttpRouter.serve(HttpApiBuilder.layer(With)).pipe(Layer.provide(Surroundings)))
+launch(HttpRouter.serve(routesWith).pipe(Layer.provide(Surroundings)))

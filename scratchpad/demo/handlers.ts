@@ -1,0 +1,38 @@
+import { getCurrentUserId, getWorkspaceId, ServiceContext, SqlWarehouse, UserContext } from "effect-databricks"
+import { Effect, Layer, Option } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
+import { Api, Row } from "./Api.ts"
+
+// One statement for both routes: who it runs as is not said here.
+const greet = ({ greeting = "hello" }: { readonly greeting?: string }) =>
+  Effect.map(SqlWarehouse.query(Row)`SELECT current_user AS caller, upper(${greeting}) AS greeting`, (rows) => ({
+    rows
+  }))
+
+const User = HttpApiBuilder.group(Api, "user", (handlers) =>
+  handlers
+    .handle("whoami", () =>
+      Effect.gen(function* () {
+        const user = yield* UserContext
+        const { warehouseId } = yield* ServiceContext.ServiceContext
+        return {
+          userId: yield* getCurrentUserId,
+          email: user.email ?? null,
+          context: user.context,
+          workspaceId: yield* getWorkspaceId,
+          warehouseId: Option.getOrNull(warehouseId)
+        }
+      })
+    )
+    .handle("myData", ({ payload }) => greet(payload))
+)
+
+const System = HttpApiBuilder.group(Api, "system", (handlers) =>
+  handlers.handle("systemData", ({ payload }) => greet(payload))
+)
+
+const Health = HttpApiBuilder.group(Api, "health", (handlers) =>
+  handlers.handle("health", () => Effect.succeed({ status: "ok" as const }))
+)
+
+export const Handlers = Layer.mergeAll(User, System, Health)
