@@ -92,6 +92,7 @@ export const respond = (
  */
 export const answersItself = (cause: Cause.Cause<unknown>): boolean => {
   if (Cause.hasInterruptsOnly(cause)) return true
+  if (cause.reasons.some((_) => _._tag === "Die" && HttpServerResponse.isHttpServerResponse(_.defect))) return true
   const error = Cause.squash(cause)
   return HttpServerRespondable.isRespondable(error) && !(ofHttp(error) ?? ofAnnotated(error))
 }

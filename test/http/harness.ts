@@ -34,9 +34,9 @@ export class Served extends Context.Service<
 >()("test/Served") {}
 
 /** Serves `routes` on a free port over the real local workspace. */
-export const serve = <A, E, R>(
+export const serve = <A, E, R, A2 = never, E2 = never, R2 = never>(
   routes: Layer.Layer<A, E, R>,
-  options: { readonly development?: boolean; readonly env?: Record<string, string> } = {}
+  options: { readonly development?: boolean; readonly services?: Layer.Layer<A2, E2, R2> } = {}
 ) => {
   const logs: Array<{ readonly level: string; readonly text: string }> = []
   const spans: Array<Tracer.NativeSpan> = []
@@ -76,6 +76,8 @@ export const serve = <A, E, R>(
   ).pipe(
     Layer.provideMerge(HttpRouter.serve(routes, { disableListenLog: true })),
     Layer.provide(App.layerHttpServer({ port: 0, host: "127.0.0.1" })),
+    // oxlint-disable-next-line typescript/no-explicit-any -- no services are a layer of none
+    Layer.provide(options.services ?? (Layer.empty as Layer.Layer<any>)),
     Layer.provideMerge(
       Layer.unwrap(
         Effect.map(LocalWorkspace.LocalWorkspace, ({ env }) =>
@@ -84,7 +86,6 @@ export const serve = <A, E, R>(
               ConfigProvider.layer(
                 ConfigProvider.fromEnvRecord({
                   ...env,
-                  ...options.env,
                   ...(options.development && { NODE_ENV: "development" })
                 })
               )
