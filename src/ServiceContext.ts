@@ -60,8 +60,6 @@ export interface Options extends CredentialOptions {
 /**
  * Every variable that the SDK's auth chain knows, with `DATABRICKS_WORKSPACE_ID` and `DATABRICKS_WAREHOUSE_ID`.
  *
- * An empty variable counts as absent.
- *
  * @since 0.1.0
  * @category configuration
  */
@@ -74,9 +72,7 @@ export const config: Config.Config<Options> = Config.all(
 ).pipe(
   Config.map((variables) => {
     const environment = Object.fromEntries(
-      Object.entries(variables).flatMap(([name, value]) =>
-        Option.isSome(value) && Redacted.value(value.value) !== "" ? [[name, value.value]] : []
-      )
+      Object.entries(variables).flatMap(([name, value]) => (Option.isSome(value) ? [[name, value.value]] : []))
     )
     const plain = (name: string) => environment[name] && Redacted.value(environment[name])
     return {

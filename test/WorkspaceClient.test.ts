@@ -109,7 +109,7 @@ layer(Layer.provideMerge(Service, LocalWorkspace.layer()))("WorkspaceClient", (i
 
     it.effect("has nothing of the environment's credentials", () =>
       Effect.gen(function* () {
-        const { headers, servicePrincipal } = yield* Workspace
+        const { headers, host, servicePrincipal } = yield* Workspace
         const variables = {
           DATABRICKS_HOST: "https://elsewhere.example.com",
           DATABRICKS_TOKEN: "dapi-of-the-environment",
@@ -124,6 +124,9 @@ layer(Layer.provideMerge(Service, LocalWorkspace.layer()))("WorkspaceClient", (i
         const alice = yield* headers("alice@example.com")
         assert.strictEqual((yield* Effect.provide(bySdk, asUser(alice))).userName, "alice@example.com")
         assert.strictEqual((yield* bySdk).userName, servicePrincipal.clientId)
+        const client = yield* getWorkspaceClient
+        const config = yield* client.use(async ({ config }) => config.ensureResolved().then(() => config))
+        assert.strictEqual([config.host, config.token, config.clientId, config.clientSecret].join(), `${host},,,`)
       })
     )
   })
