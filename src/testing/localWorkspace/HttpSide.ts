@@ -33,7 +33,7 @@ export const serve = (
   Effect.gen(function* () {
     const sockets = new WeakMap<object, number>()
     let accepted = 0
-    const node = createServer()
+    const node = createServer({ keepAliveTimeout: 60_000 })
     node.on("connection", (socket) => {
       accepted++
       sockets.set(socket, accepted)
