@@ -27,7 +27,7 @@ export interface Options extends StreamOptions {
 export interface Retry {
   /** The first one included; 3 by default. */
   readonly attempts?: number | undefined
-  /** Before the second attempt; doubles each time up to 30 s, with jitter. 1 s by default. */
+  /** Before the second attempt; doubles each time up to 30 s, give or take a fifth. 1 s by default. */
   readonly delay?: Duration.Input | undefined
 }
 

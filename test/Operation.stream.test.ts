@@ -1,7 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import { asUser, getCurrentUserId, Operation } from "effect-databricks"
 import { TestContext } from "effect-databricks/testing"
-import { Cause, Deferred, Effect, Exit, Fiber, Logger, Queue, References, Stream } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Logger, Queue, References, Stream, type Tracer } from "effect"
 import { spansOf } from "./fixtures/spans.ts"
 
 const headers = (user: string) => ({ "x-forwarded-user": user, "x-forwarded-access-token": `token-of-${user}` })
@@ -43,17 +43,19 @@ it.effect("the development fallback shows", () =>
 it.effect("the span begins with the first pull and ends with the stream", () =>
   Effect.gen(function* () {
     const gate = yield* Deferred.make<void>()
-    const stream = Stream.fromEffect(getCurrentUserId).pipe(
-      Stream.concat(Stream.fromEffect(Effect.as(Deferred.await(gate), "end"))),
-      Operation.executeStream({ name: "ids" }),
-      Stream.provide(asAlice)
+    const spans = yield* Queue.unbounded<Tracer.Span>()
+    const stream = Stream.fromEffect(Effect.orDie(Effect.currentSpan)).pipe(
+      Stream.concat(Stream.fromEffect(Effect.andThen(Deferred.await(gate), Effect.orDie(Effect.currentSpan)))),
+      Operation.executeStream({ name: "spans" })
     )
-    const seen = yield* Queue.unbounded<string>()
-    const fiber = yield* Effect.forkChild(spansOf(Stream.runForEach(stream, (id) => Queue.offer(seen, id))))
-    assert.strictEqual(yield* Queue.take(seen), "alice")
+    const fiber = yield* Effect.forkChild(Stream.runForEach(stream, (span) => Queue.offer(spans, span)))
+    const span = yield* Queue.take(spans)
+    assert.strictEqual(span.name, "plugin.execute")
+    assert.strictEqual(span.status._tag, "Started")
     yield* Deferred.succeed(gate, undefined)
-    const { spans } = yield* Fiber.join(fiber)
-    assert.isTrue(spans[0]!.exit !== undefined && Exit.isSuccess(spans[0]!.exit))
+    yield* Fiber.join(fiber)
+    assert.strictEqual(yield* Queue.take(spans), span)
+    assert.strictEqual(span.status._tag, "Ended")
     // Nothing pulls, nothing is traced.
     assert.deepStrictEqual((yield* spansOf(Effect.sync(() => stream))).spans, [])
   }).pipe(Effect.provide(test))
