@@ -53,6 +53,10 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
     connectionsCheckingInterval: 5_000
   })
   const close = yield* Effect.cached(closer(node))
+  // It listens before the routes are there: what comes in between waits for them.
+  const early: Array<[Http.IncomingMessage, Http.ServerResponse]> = []
+  const hold = (...request: (typeof early)[number]) => void early.push(request)
+  node.on("request", hold)
   const redacted = yield* Headers.CurrentRedactedNames
   const server = yield* NodeHttpServer.make(() => node, {
     port,
@@ -66,7 +70,12 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
     serve: (app, middleware) =>
       // The finalizer added last runs first: requests finish while their fibers live.
       Effect.andThen(
-        middleware === undefined ? server.serve(app) : server.serve(app, middleware),
+        Effect.tap(middleware === undefined ? server.serve(app) : server.serve(app, middleware), () =>
+          Effect.sync(() => {
+            node.off("request", hold)
+            for (const request of early.splice(0)) node.emit("request", ...request)
+          })
+        ),
         Effect.addFinalizer(() => Effect.timeoutOption(close, options.gracePeriod ?? "10 seconds"))
       ).pipe(
         Effect.provideService(HttpIncomingMessage.MaxBodySize, maxBodySize),

@@ -248,6 +248,22 @@ describe("layerHttpServer", () => {
     })
   )
 
+  it.live("answers what came in before the routes were there", () =>
+    Effect.gen(function* () {
+      const server = yield* HttpServer.HttpServer
+      const port = Number(new URL(yield* url).port)
+      const early = yield* connection(port)
+      early.send(get("/"))
+      // Node itself answers this one, once it has read what came before it.
+      const nonsense = yield* connection(port)
+      nonsense.send("nonsense\r\n\r\n")
+      yield* eventually(() => nonsense.state.received.includes("400"))
+      assert.strictEqual(early.state.received, "")
+      yield* server.serve(Effect.succeed(HttpServerResponse.text("ready")))
+      yield* eventually(() => early.state.received.endsWith("ready"))
+    }).pipe(Effect.provide(App.layerHttpServer({ host: "127.0.0.1", port: 0 }), { local: true }))
+  )
+
   it.live("listens on all interfaces unless told otherwise", () =>
     Effect.gen(function* () {
       assert.include(yield* url, "//0.0.0.0:")

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import { Cause, Effect, Layer, Stream } from "effect"
-import { HttpBody, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { HttpBody, HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiMiddleware } from "effect/http-api"
 import { ExecutionContext, provideUser, type UserContext } from "../ExecutionContext.ts"
 import { AuthenticationError } from "../ForwardedHeaders.ts"
@@ -32,18 +32,27 @@ export class AsUser extends HttpApiMiddleware.Service<AsUser, { provides: UserCo
    */
   static readonly layer: Layer.Layer<AsUser, never, ServiceContext> = Layer.effect(
     this,
-    Effect.map(
-      ServiceContext,
-      (service) => (handler) =>
-        Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
-          provideUser(withStreams(handler), request)
-        ).pipe(
-          Effect.catchIf(isIdentityError, (error) => HttpFailure.respond(Cause.fail(error))),
-          Effect.provideService(ServiceContext, service)
-        )
-    )
+    Effect.map(ServiceContext, (service) => (handler) => runAsUser(service, handler))
+  )
+
+  /**
+   * The same for routes that are not of an `HttpApi`: `HttpRouter.add(…).pipe(Layer.provide(AsUser.router.layer))`.
+   *
+   * @since 0.1.0
+   */
+  static readonly router = HttpRouter.middleware<{ provides: UserContext }>()(
+    Effect.map(ServiceContext, (service) => (route) => runAsUser(service, route))
   )
 }
+
+const runAsUser = <E, R>(
+  service: ServiceContext["Service"],
+  handler: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
+) =>
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => provideUser(withStreams(handler), request)).pipe(
+    Effect.catchIf(isIdentityError, (error) => HttpFailure.respond(Cause.fail(error))),
+    Effect.provideService(ServiceContext, service)
+  )
 
 const isIdentityError = (error: unknown): error is IdentityError => errors.some((_) => error instanceof _)
 

@@ -2,7 +2,7 @@ import { assert, describe, it, layer } from "@effect/vitest"
 import { AsUser, getCurrentUserId, getWorkspaceClient, UserContext } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Layer, Schema, Stream } from "effect"
-import { HttpClientRequest, HttpServerResponse } from "effect/http"
+import { HttpClientRequest, HttpRouter, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
 import { serve, Served, tokensSeen } from "./harness.ts"
 
@@ -54,11 +54,31 @@ const MineLive = HttpApiBuilder.group(
   })
 )
 
+// Not of an HttpApi: the middleware of the router is what knows the user.
+const Plain = HttpRouter.use((router) =>
+  Effect.gen(function* () {
+    const service = yield* Effect.context<Effect.Services<typeof whoSays>>()
+    const atStartUp = Effect.provideContext(whoSays, service)
+    yield* router.add(
+      "GET",
+      "/plain",
+      Effect.map(UserContext, ({ userName }) =>
+        HttpServerResponse.stream(
+          Stream.succeed(userName).pipe(Stream.concat(Stream.fromEffect(atStartUp)), Stream.encodeText)
+        )
+      )
+    )
+  })
+).pipe(Layer.provide(AsUser.router.layer))
+
 const OpenLive = HttpApiBuilder.group(Api, "open", (handlers) =>
   handlers.handle("health", () => Effect.map(whoSays, (userName) => ({ userName })))
 )
 
-const Routes = HttpApiBuilder.layer(Api).pipe(Layer.provide([MineLive, OpenLive]), Layer.provide(AsUser.layer))
+const Routes = Layer.merge(
+  HttpApiBuilder.layer(Api).pipe(Layer.provide([MineLive, OpenLive]), Layer.provide(AsUser.layer)),
+  Plain
+)
 
 const alice = "alice@example.com"
 const bob = "bob@example.com"
@@ -104,6 +124,9 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
         const sse = yield* call("GET", "/lines", { headers: yield* headers(bob) })
         assert.strictEqual(sse.headers["content-type"], "text/event-stream")
         assert.strictEqual(sse.text.split(bob).length - 1, 3, sse.text)
+        const plain = yield* call("GET", "/plain", { headers: yield* headers(bob) })
+        assert.strictEqual(plain.text, bob.repeat(2))
+        assert.strictEqual((yield* call("GET", "/plain")).status, 401)
         const raw = yield* call("GET", "/raw", { headers: yield* headers(bob) })
         assert.strictEqual(raw.text, bob.repeat(3))
       })
