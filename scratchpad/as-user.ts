@@ -1,0 +1,29 @@
+/** One query, captured once: it runs as the service principal, as alice, as bob, and not at all for a header that lies. */
+import { App, asUser, ServiceContext, SqlWarehouse } from "effect-databricks"
+import { LocalWorkspace } from "effect-databricks/testing"
+import { ConfigProvider, Console, Effect, Layer, Schema } from "effect"
+
+const { LocalWorkspace: Workspace } = LocalWorkspace
+
+const whoRuns = SqlWarehouse.query(Schema.Struct({ caller: Schema.String }))`SELECT current_user AS caller`
+
+const program = Effect.gen(function* () {
+  const workspace = yield* Workspace
+  const alice = yield* workspace.headers("alice@example.com")
+  const bob = yield* workspace.headers("bob@example.com")
+  yield* Console.log("the app:       ", yield* whoRuns)
+  const both = [alice, bob].map((headers) => Effect.provide(whoRuns, asUser(headers)))
+  yield* Console.log("alice and bob: ", yield* Effect.all(both, { concurrency: "unbounded" }))
+  const liar = { ...alice, "x-forwarded-email": "bob@example.com" }
+  yield* Console.log("a header lies: ", String(yield* Effect.flip(Effect.provide(whoRuns, asUser(liar)))))
+})
+
+const environment = Workspace.useSync(({ env }) => ConfigProvider.layer(ConfigProvider.fromUnknown(env)))
+
+const Live = SqlWarehouse.layer.pipe(
+  Layer.provideMerge(ServiceContext.layerConfig),
+  Layer.provide(Layer.unwrap(environment)),
+  Layer.provideMerge(LocalWorkspace.layer())
+)
+
+App.runMain(Effect.provide(program, Live))
