@@ -22,7 +22,7 @@ export const file = (
       const answer = HttpServerResponse.text(content, {
         contentType: types[name.slice(name.lastIndexOf(".") + 1) as keyof typeof types],
         headers: {
-          "content-security-policy": "default-src 'self'; frame-ancestors 'none'",
+          "content-security-policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
           "x-content-type-options": "nosniff",
           "cache-control": "no-cache"
         }
