@@ -107,7 +107,11 @@ const view = (status: number, _tag: string, message: string, retryAfter?: Durati
 
 // What follows the first line is for a developer at a console: the statement with a caret under it, a stack.
 const sentence = (message: string): string => {
-  const line = message.trimStart().split(/\s*[\r\n]/, 1)[0]!
+  // No pattern that takes the blanks before the end of the line: a request chooses how many there are to try.
+  const line = message
+    .trimStart()
+    .split(/[\r\n]/, 1)[0]!
+    .trimEnd()
   return line === "" ? "The request failed" : line.length > 500 ? `${line.slice(0, 500)}…` : line
 }
 

@@ -153,6 +153,16 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
+    it.effect(
+      "a body that makes its own message long to shorten",
+      () => {
+        const bad = { status: 400, _tag: "BadRequest", message: /^body\.parameters\. {400,}…$/ }
+        return failing("POST", "/sql", bad, { text: "", parameters: { [`${" ".repeat(150_000)}x`]: [] } })
+      },
+      // Trying every blank as the last one takes half a minute, in which nobody else is served.
+      5_000
+    )
+
     it.effect("a content type that is not read", () =>
       Effect.gen(function* () {
         const expected = { status: 415, _tag: "UnsupportedMediaType", message: /content type/ }
