@@ -83,10 +83,7 @@ export const provideUser: {
  * @category combinators
  */
 export const asService = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.updateContext(effect, (context: Context.Context<R>) =>
-    // Taken out, not set to undefined: a service that is built in here, and keeps its context, must not keep this.
-    Context.get(context, ExecutionContext) === undefined ? context : withoutCaller(context)
-  )
+  Effect.updateContext(effect, (context: Context.Context<R>) => runningAs(context, undefined))
 
 /**
  * Batches the requests of each caller apart: a resolver runs as whoever asked first, and must not answer another.
@@ -111,6 +108,8 @@ export const current: Effect.Effect<Caller, never, ServiceContext> = Effect.with
 
 /**
  * The `x-forwarded-user` of the user, or the service principal's id.
+ *
+ * The proxy says it, and only an e-mail address can be proven: the key of what is kept by user is the `scimId` of `current`.
  *
  * @since 0.1.0
  * @category accessors
@@ -158,7 +157,18 @@ export const getWarehouseId: Effect.Effect<string, ServiceContextError, ServiceC
 const withCaller = <R>(context: Context.Context<R>, user: Caller): Context.Context<R | UserContext> =>
   Context.add(Context.add(context, UserContext, user), ExecutionContext, user)
 
-const withoutCaller = Context.omit(ExecutionContext)
+/**
+ * The context in which whatever runs there runs as this caller.
+ *
+ * @internal
+ */
+export const runningAs = <R>(context: Context.Context<R>, caller: Caller | undefined): Context.Context<R> =>
+  Context.get(context, ExecutionContext) === caller
+    ? context
+    : caller === undefined
+      ? // Taken out, not set to undefined: a service that is built in here, and keeps its context, must not keep this.
+        Context.omit(ExecutionContext)(context)
+      : Context.add(context, ExecutionContext, caller)
 
 const callerKey = (caller: Caller | undefined) =>
   caller === undefined || caller.context === "service" ? "" : caller.scimId

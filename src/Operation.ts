@@ -98,19 +98,19 @@ export const executeStream: {
   <A, E, R>(stream: Stream.Stream<A, E, R>, options: StreamOptions): Stream.Stream<A, E, R | ServiceContext>
 } = dual(2, <A, E, R>(stream: Stream.Stream<A, E, R>, options: StreamOptions) =>
   Stream.unwrap(
-    Effect.contextWith((context: Context.Context<ServiceContext>) =>
-      Effect.map(ExecutionContext.current, (caller) =>
-        stream.pipe(
-          // Any fiber may pull: whoever it runs as, the stream goes on as the caller who opened it.
-          Stream.provideService(
-            ExecutionContext.ExecutionContext,
-            Context.get(context, ExecutionContext.ExecutionContext)
-          ),
+    Effect.contextWith((context: Context.Context<ServiceContext>) => {
+      const opener = Context.get(context, ExecutionContext.ExecutionContext)
+      // Any fiber may pull: whoever it runs as, the stream goes on as the caller who opened it.
+      const asOpener = Stream.transformPull(stream, (pull) =>
+        Effect.succeed(Effect.updateContext(pull, (puller) => ExecutionContext.runningAs(puller, opener)))
+      )
+      return Effect.map(ExecutionContext.current, (caller) =>
+        asOpener.pipe(
           Stream.provideService(References.CurrentLogAnnotations, logged(context, caller, options)),
           Stream.withSpan("plugin.execute", { attributes: attributesOf(caller, options), captureStackTrace: false })
         )
       )
-    )
+    })
   )
 )
 

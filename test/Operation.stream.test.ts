@@ -1,5 +1,5 @@
 import { assert, it } from "@effect/vitest"
-import { asUser, getCurrentUserId, Operation } from "effect-databricks"
+import { asUser, getCurrentUserId, Operation, type ServiceContext } from "effect-databricks"
 import { TestContext } from "effect-databricks/testing"
 import { Cause, Deferred, Effect, Exit, Fiber, Logger, Queue, References, Stream, type Tracer } from "effect"
 import { spansOf } from "./fixtures/spans.ts"
@@ -38,6 +38,17 @@ it.effect("the development fallback shows", () =>
     assert.strictEqual(spans[0]!.attributes["execution.obo_dev_fallback"], true)
     assert.strictEqual(spans[0]!.attributes["caller.id"], "sp")
   }).pipe(Effect.provide(TestContext.layer({ servicePrincipalId: "sp", development: true })))
+)
+
+it.effect("what keeps the context of the service principal's stream runs as the user who calls it later", () =>
+  Effect.gen(function* () {
+    const build = Effect.map(Effect.context<ServiceContext.ServiceContext>(), (context) =>
+      Effect.provideContext(getCurrentUserId, context)
+    )
+    const streams = Operation.executeStream(Stream.fromEffect(build), { name: "build" })
+    const [service] = yield* Stream.runCollect(streams)
+    assert.strictEqual(yield* Effect.provide(service!, asAlice), "alice")
+  }).pipe(Effect.provide(test))
 )
 
 it.effect("the span begins with the first pull and ends with the stream", () =>
