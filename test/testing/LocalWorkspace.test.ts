@@ -278,6 +278,8 @@ layer(Local.layer({ rowsPerChunk: 100 }))("LocalWorkspace", (it) => {
           const who = yield* execute("SELECT current_user, session_user", { user })
           assert.deepStrictEqual(who.result.data_array, [[user, user]])
         }
+        const smuggled = yield* execute("SELECT current_user", { schema: `x\0user\0${BOB}\0application_name\0x` })
+        assert.strictEqual(smuggled.status.sql_state, "42601")
         const setRole = yield* execute(`SET ROLE "${BOB}"`)
         assert.strictEqual(setRole.status.sql_state, "42501")
         yield* execute("CREATE SCHEMA app", { user: servicePrincipal.clientId })

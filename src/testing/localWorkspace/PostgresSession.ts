@@ -112,7 +112,8 @@ export const execute = (
 ): Effect.Effect<Outcome, PostgresError> =>
   Effect.callback<Outcome, PostgresError>((resume) => {
     const frame = encodeCommand(command)
-    if (frame === undefined) {
+    // In the start-up message a zero byte would begin another setting, the role for one.
+    if (frame === undefined || Object.values(login.parameters ?? {}).some((value) => value.includes("\0"))) {
       return resume(Effect.fail(new PostgresError({ code: "42601", message: "The statement contains a zero byte" })))
     }
     const cancellation = options?.cancellation
