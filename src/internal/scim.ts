@@ -7,7 +7,7 @@ import { json, type Send } from "./workspaceHttp.ts"
 export const path = "/api/2.0/preview/scim/v2/Me"
 
 /** False for the `123@456` that the Apps proxy sends as a user. */
-export const isEmail = (text: string): boolean => /^[^@]+@[^@]*[^@\d][^@]*$/.test(text)
+export const isEmail = (text: string): boolean => /^[^@]+@\d*[^@\d][^@]*$/.test(text)
 
 export class Identity extends Schema.Class<Identity>("effect-databricks/Identity")({
   id: Schema.NonEmptyString,
