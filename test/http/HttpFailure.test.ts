@@ -1,0 +1,70 @@
+import { assert, describe, it } from "@effect/vitest"
+import { DatabricksError, HttpFailure, ServiceContext } from "effect-databricks"
+import { Cause, Data, Duration, Schema } from "effect"
+
+class Out extends Schema.TaggedError<Out>()("Out", { left: Schema.Int }, { httpApiStatus: 410 }) {}
+
+class Plain extends Data.TaggedError("Plain")<{ readonly message: string }> {}
+
+describe("HttpFailure", () => {
+  const of = (error: unknown) => HttpFailure.fromError(error, { development: false })
+
+  const reasons: ReadonlyArray<[DatabricksError.Reason, number]> = [
+    [new DatabricksError.InvalidCredentialError({ message: "m" }), 401],
+    [new DatabricksError.MissingScopeError({ message: "m", scope: "sql" }), 403],
+    [new DatabricksError.PermissionDeniedError({ message: "m" }), 403],
+    [new DatabricksError.NotFoundError({ message: "m" }), 404],
+    [new DatabricksError.InvalidRequestError({ message: "m" }), 400],
+    [new DatabricksError.RateLimitedError({ message: "m" }), 429],
+    [new DatabricksError.UnavailableError({ message: "m" }), 503],
+    [new DatabricksError.ConnectionError({ message: "m" }), 503],
+    [new DatabricksError.InvalidResponseError({ message: "m" }), 502],
+    [new DatabricksError.WorkspaceFailedError({ message: "m" }), 502],
+    [new DatabricksError.UnknownWarehouseError({ message: "m" }), 500],
+    [new DatabricksError.StatementFailedError({ message: "m", statementId: "1" }), 500],
+    [new DatabricksError.StatementFailedError({ message: "m", statementId: "1", sqlState: "22P02" }), 400],
+    [new DatabricksError.StatementFailedError({ message: "m", statementId: "1", sqlState: "42601" }), 400],
+    [new DatabricksError.StatementFailedError({ message: "m", statementId: "1", sqlState: "42501" }), 403],
+    [new DatabricksError.StatementFailedError({ message: "m", statementId: "1", sqlState: "XX000" }), 500],
+    [new DatabricksError.StatementGoneError({ message: "m", statementId: "1", state: "CLOSED" }), 409]
+  ]
+
+  it.each(reasons)("%s", (reason, status) => {
+    const failure = of(DatabricksError.make(reason))
+    assert.strictEqual(failure.status, status)
+    assert.deepStrictEqual(failure.body, { _tag: reason._tag, message: status < 500 ? "m" : "Server error" })
+  })
+
+  it("knows the other errors of the library, those of an application, and none", () => {
+    assert.strictEqual(of(new ServiceContext.ServiceContextError({ message: "m" })).status, 500)
+    assert.deepInclude(of(new Out({ left: 1 })), { status: 410, body: { _tag: "Out", message: "The request failed" } })
+    assert.deepInclude(of(new Plain({ message: "m" })), {
+      status: 500,
+      body: { _tag: "Plain", message: "Server error" }
+    })
+    for (const nothing of [undefined, null, "text", 5, {}]) assert.strictEqual(of(nothing).status, 500)
+  })
+
+  it("is one line, of bounded length", () => {
+    const message = `No such table\n== SQL ==\nSELECT secret FROM t\n^^^`
+    const error = DatabricksError.make(new DatabricksError.InvalidRequestError({ message }))
+    assert.strictEqual(of(error).body.message, "No such table")
+    const long = DatabricksError.make(new DatabricksError.InvalidRequestError({ message: "x".repeat(9_999) }))
+    assert.strictEqual(of(long).body.message.length, 501)
+  })
+
+  it("rounds Retry-After up to whole seconds", () => {
+    const retryAfter = Duration.millis(1200)
+    const error = DatabricksError.make(new DatabricksError.RateLimitedError({ message: "m", retryAfter }))
+    assert.strictEqual(HttpFailure.toResponse(of(error)).headers["retry-after"], "2")
+  })
+
+  it("takes an error before a defect, and an interruption for what it is", () => {
+    const options = { development: false }
+    const error = DatabricksError.make(new DatabricksError.NotFoundError({ message: "m" }))
+    const both = Cause.combine(Cause.die(new Error("bug")), Cause.fail(error))
+    assert.strictEqual(HttpFailure.fromCause(both, options).status, 404)
+    assert.strictEqual(HttpFailure.fromCause(Cause.die(error), options).status, 500)
+    assert.strictEqual(HttpFailure.fromCause(Cause.interrupt(1), options).body._tag, "Interrupted")
+  })
+})
