@@ -3,10 +3,11 @@
  *
  * @since 0.1.0
  */
-import { Context, Duration, Effect, Predicate, Random, References, Schema, Stream, Tracer } from "effect"
+import { Context, Duration, Effect, Predicate, References, Schema, Stream, Tracer } from "effect"
 import { dual } from "effect/Function"
 import type { Caller } from "./Caller.ts"
 import * as ExecutionContext from "./ExecutionContext.ts"
+import { retried } from "./internal/retry.ts"
 import type { ServiceContext } from "./ServiceContext.ts"
 
 /**
@@ -75,7 +76,7 @@ export const execute: {
   ): Effect.Effect<A, E | TimeoutOf<O>, R | ServiceContext>
 } = dual(2, <A, E, R>(effect: Effect.Effect<A, E, R>, options: Options) => {
   const attempt = options.timeout === undefined ? effect : timed(effect, options.name, options.timeout)
-  const work = options.retry === undefined ? attempt : retried(attempt, options.retry)
+  const work = options.retry === undefined ? attempt : retried(attempt, options.retry, isRetryable)
   return Effect.flatMap(ExecutionContext.current, (caller) =>
     Effect.useSpan("plugin.execute", { attributes: attributesOf(caller, options) }, (span) =>
       Effect.updateContext(work, (context: Context.Context<R>) =>
@@ -133,31 +134,7 @@ const timed = <A, E, R>(effect: Effect.Effect<A, E, R>, operation: string, timeo
   })
 }
 
-// By hand, because a schedule is set up for every call and this costs nothing until one fails.
-const retried = <A, E, R>(
-  effect: Effect.Effect<A, E, R>,
-  { attempts = 3, delay = firstDelay }: Retry
-): Effect.Effect<A, E, R> =>
-  attempts <= 1
-    ? effect
-    : Effect.catchIf(effect, isRetryable, (error) => {
-        const backoff = Duration.min(Duration.fromInputUnsafe(delay), maxDelay)
-        return Effect.flatMap(Random.nextBetween(0.8, 1.2), (jitter) =>
-          Effect.delay(
-            retried(effect, { attempts: attempts - 1, delay: Duration.times(backoff, 2) }),
-            Duration.max(Duration.times(backoff, jitter), askedFor(error))
-          )
-        )
-      })
-
-const firstDelay = Duration.seconds(1)
-const maxDelay = Duration.seconds(30)
-
-const isRetryable = <E>(error: E): error is E & { readonly isRetryable: true } =>
-  Predicate.hasProperty(error, "isRetryable") && error.isRetryable === true
-
-const askedFor = (error: object) =>
-  Predicate.hasProperty(error, "retryAfter") && Duration.isDuration(error.retryAfter) ? error.retryAfter : Duration.zero
+const isRetryable = <E>(error: E): boolean => Predicate.hasProperty(error, "isRetryable") && error.isRetryable === true
 
 const identityOf = (caller: Caller, { name }: StreamOptions) => ({
   "operation.name": name,

@@ -9,6 +9,7 @@ import {
   StatementGoneError
 } from "../DatabricksError.ts"
 import type { Retry } from "../Operation.ts"
+import { retried } from "./retry.ts"
 import * as WorkspaceHttp from "./workspaceHttp.ts"
 
 /** What the API calls an order: `POST /api/2.0/sql/statements`. */
@@ -142,7 +143,7 @@ export const make = Effect.fnUntraced(function* (
         Effect.map(Effect.forkDetach(start(caller, order)), (fiber) => (starting = fiber))
       )
       const started = Effect.flatMap(fork, Fiber.join)
-      return (retry === undefined ? started : restarted(started, retry)).pipe(
+      return (retry === undefined ? started : retried(started, retry, neverStarted)).pipe(
         Effect.tap(({ statement_id }) => Effect.annotateCurrentSpan("statement.id", statement_id)),
         Effect.flatMap((answer) => untilEnded(caller, answer)),
         Effect.onError(() =>
@@ -198,30 +199,14 @@ const neverConnected = new Set<unknown>(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN
 const neverStarted = ({ reason, isRetryable }: DatabricksError) =>
   reason._tag === "ConnectionError" ? neverConnected.has(reason.cause) : isRetryable
 
-const restarted = <A>(start: Effect.Effect<A, DatabricksError>, { attempts = 3, delay = "1 second" }: Retry) =>
-  start.pipe(
-    Effect.retry({
-      schedule: backoff(Duration.fromInputUnsafe(delay), 2, Duration.seconds(30)),
-      times: attempts - 1,
-      while: neverStarted
-    })
-  )
-
 // What may be asked for again is, until it is answered: the statement runs on meanwhile.
 const patiently = <A>(request: Effect.Effect<A, DatabricksError>): Effect.Effect<A, DatabricksError> =>
-  request.pipe(
-    Effect.retry({
-      schedule: backoff(firstDelay, 1.5, maxDelay),
-      times: maxRepeats,
-      while: (error) => error.isRetryable
-    })
-  )
+  request.pipe(Effect.retry({ schedule: patience, times: maxRepeats, while: (error) => error.isRetryable }))
 
-const backoff = (first: Duration.Duration, factor: number, most: Duration.Duration) =>
-  Schedule.exponential(first, factor).pipe(
-    Schedule.setInputType<DatabricksError>(),
-    Schedule.jittered,
-    Schedule.modifyDelay(({ duration, input }) =>
-      Effect.succeed(Duration.max(Duration.min(duration, most), input.retryAfter ?? Duration.zero))
-    )
+const patience = Schedule.exponential(firstDelay, 1.5).pipe(
+  Schedule.setInputType<DatabricksError>(),
+  Schedule.jittered,
+  Schedule.modifyDelay(({ duration, input }) =>
+    Effect.succeed(Duration.max(Duration.min(duration, maxDelay), input.retryAfter ?? Duration.zero))
   )
+)
