@@ -30,7 +30,7 @@ export interface WorkspaceClient {
     request: HttpClientRequest.HttpClientRequest,
     schema: S
   ) => Effect.Effect<S["Type"], DatabricksError, S["DecodingServices"]>
-  /** Makes any call of the official SDK; interruption aborts its requests. */
+  /** Makes any call of the official SDK, with a client of this caller's that is not to be kept; interruption aborts it. */
   readonly use: <A>(call: (sdk: Sdk.WorkspaceClient) => Promise<A>) => Effect.Effect<A, DatabricksError>
 }
 
