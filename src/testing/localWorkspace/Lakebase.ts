@@ -1,7 +1,7 @@
 import { Effect } from "effect"
 import { randomBytes } from "node:crypto"
 import * as PostgresServer from "./PostgresServer.ts"
-import { execute } from "./PostgresSession.ts"
+import { execute, quoted } from "./PostgresSession.ts"
 import type { Directory } from "./Principals.ts"
 import * as RadiusResponder from "./RadiusResponder.ts"
 
@@ -10,12 +10,10 @@ const LOOPBACK = "127.0.0.1"
 /** The database that Lakebase has by default. */
 export const DATABASE = "databricks_postgres"
 
-const identifier = (name: string) => `"${name.replaceAll('"', '""')}"`
-
 const rolesOf = (directory: Directory) =>
   [
-    ...[...directory.principals.keys()].map((role) => `CREATE ROLE ${identifier(role)} LOGIN;`),
-    `GRANT CREATE ON DATABASE ${identifier(DATABASE)} TO ${identifier(directory.service.userName)};`
+    ...[...directory.principals.keys()].map((role) => `CREATE ROLE ${quoted(role)} LOGIN;`),
+    `GRANT CREATE ON DATABASE ${quoted(DATABASE)} TO ${quoted(directory.service.userName)};`
   ].join("\n")
 
 /** Starts Postgres with the database and a role for everybody in the directory. */
@@ -29,7 +27,7 @@ export const start = (directory: Directory, maxConnections: number) =>
     })
     const administer = (script: string, database: string = DATABASE) =>
       execute({ port, database, role: PostgresServer.superuser, password: directory.masterKey }, script)
-    yield* administer(`CREATE DATABASE ${identifier(DATABASE)}`, "postgres")
+    yield* administer(`CREATE DATABASE ${quoted(DATABASE)}`, "postgres")
     yield* administer(rolesOf(directory))
     return { port, administer }
   })

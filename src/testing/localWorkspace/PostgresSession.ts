@@ -47,7 +47,17 @@ export class Cancellation {
   }
 }
 
+/** A name as an identifier of SQL. */
+export const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`
+
 const CANCEL_AGAIN_MILLIS = 20
+
+const framed = (type: string, body: Uint8Array) => {
+  const head = Buffer.alloc(5)
+  head.write(type, "latin1")
+  head.writeInt32BE(body.length + 4, 1)
+  return Buffer.concat([head, body])
+}
 
 const textBind = (values: ReadonlyArray<string | null>) => {
   const parts: Array<Buffer> = []
@@ -69,26 +79,14 @@ const textBind = (values: ReadonlyArray<string | null>) => {
     }
   }
   int(0, 2)
-  const body = Buffer.concat(parts)
-  const frame = Buffer.alloc(5)
-  frame.write("B", "latin1")
-  frame.writeInt32BE(body.length + 4, 1)
-  return Buffer.concat([frame, body])
+  return framed("B", Buffer.concat(parts))
 }
 
 const readText = (bytes: Uint8Array, offset: number, size: number): string | null =>
   size < 0 ? null : Buffer.from(bytes.buffer, bytes.byteOffset + offset, size).toString("utf8")
 
-const encodeScript = (script: string) => {
-  const body = Buffer.from(`${script}\0`, "utf8")
-  const frame = Buffer.alloc(5)
-  frame.write("Q", "latin1")
-  frame.writeInt32BE(body.length + 4, 1)
-  return Buffer.concat([frame, body])
-}
-
 const encodeCommand = (command: Command | string): Uint8Array | undefined => {
-  if (typeof command === "string") return encodeScript(command)
+  if (typeof command === "string") return framed("Q", Buffer.from(`${command}\0`, "utf8"))
   const parse = PgProtocol.encodeParse({ name: "", query: command.sql, parameterTypes: command.types })
   return Result.isFailure(parse)
     ? undefined
@@ -102,8 +100,9 @@ const encodeCommand = (command: Command | string): Uint8Array | undefined => {
 }
 
 /**
- * Logs in, runs one statement (or a script of several without parameters) and leaves. Interruption asks Postgres to stop and does not wait for it; a
- * `Cancellation` asks and waits, so that a statement that won the race is reported as finished.
+ * Logs in, runs one statement (or a script of several without parameters) and leaves. Interruption asks Postgres to
+ * stop and does not wait for it; a `Cancellation` asks and waits, so that a statement that won the race is reported as
+ * finished.
  */
 export const execute = (
   login: Login,

@@ -1,6 +1,6 @@
 import { Clock, Effect, Fiber, type Scope } from "effect"
 import { randomBytes } from "node:crypto"
-import { Cancellation, execute, type Login, type Outcome, type PostgresError } from "./PostgresSession.ts"
+import { Cancellation, execute, type Login, type Outcome, type PostgresError, quoted } from "./PostgresSession.ts"
 import type { Principal } from "./Principals.ts"
 import * as Replies from "./Replies.ts"
 import { scan } from "./SqlScanner.ts"
@@ -137,8 +137,6 @@ const bind = (order: Order) => {
   }
 }
 
-const quoteIdentifier = (name: string) => `"${name.replaceAll('"', '""')}"`
-
 // Databricks ids look like UUIDs that begin with the time; only their being unique matters.
 const newId = (now: number) =>
   `${now
@@ -188,7 +186,7 @@ export const start = (
       if ("error_code" in command) return fail(command)
       yield* order.warehouse.start
       yield* order.warehouse.untilRunning
-      const parameters = order.schema === undefined ? {} : { search_path: `${quoteIdentifier(order.schema)}, public` }
+      const parameters = order.schema === undefined ? {} : { search_path: `${quoted(order.schema)}, public` }
       yield* execute({ ...login, parameters }, command, { cancellation, onStart: started }).pipe(
         Effect.match({ onSuccess: settle, onFailure: settleError })
       )
