@@ -74,7 +74,7 @@ export const config: Config.Config<Options> = Config.all(
     const environment = Object.fromEntries(
       Object.entries(variables).flatMap(([name, value]) => (Option.isSome(value) ? [[name, value.value]] : []))
     )
-    const plain = (name: string) => environment[name] && Redacted.value(environment[name])
+    const plain = (name: string) => (environment[name] && Redacted.value(environment[name]).trim()) || undefined
     return {
       workspaceId: plain("DATABRICKS_WORKSPACE_ID"),
       warehouseId: plain("DATABRICKS_WAREHOUSE_ID"),

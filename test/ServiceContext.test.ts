@@ -111,16 +111,19 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       })
     )
 
-    it.effect("with the variables before what the workspace says, and an empty variable as none", () =>
+    it.effect("with the variables before what the workspace says, and an empty or blank variable as none", () =>
       Effect.gen(function* () {
         const { env, workspaceId } = yield* Workspace
-        const set = yield* start({ ...env, DATABRICKS_WORKSPACE_ID: "7", DATABRICKS_WAREHOUSE_ID: "w" })
+        const set = yield* start({ ...env, DATABRICKS_WORKSPACE_ID: "7", DATABRICKS_WAREHOUSE_ID: "w\n" })
         assert.strictEqual(set.workspaceId, "7")
         assert.deepStrictEqual(set.warehouseId, Option.some("w"))
         const empty = { DATABRICKS_WORKSPACE_ID: "", DATABRICKS_WAREHOUSE_ID: "", DATABRICKS_TOKEN: "" }
-        const unset = yield* start({ ...env, ...empty })
-        assert.strictEqual(unset.workspaceId, workspaceId)
-        assert.deepStrictEqual(unset.warehouseId, Option.none())
+        const blank = { DATABRICKS_WORKSPACE_ID: " ", DATABRICKS_WAREHOUSE_ID: "\n" }
+        for (const none of [empty, blank]) {
+          const unset = yield* start({ ...env, ...none })
+          assert.strictEqual(unset.workspaceId, workspaceId)
+          assert.deepStrictEqual(unset.warehouseId, Option.none())
+        }
       })
     )
   })
