@@ -4,25 +4,27 @@ import { Effect, Schema } from "effect"
 import { spawn } from "node:child_process"
 import { request } from "node:http"
 import { createServer } from "node:net"
+import { dirname } from "node:path"
 import { fileURLToPath } from "node:url"
+import manifest from "../package.json" with { type: "json" }
 import { eventually } from "./fixtures/child.ts"
 
-/** Runs the demo as `npm start` does, on a free port; it does not outlive the scope. */
+/** Runs the demo as npm does, whose signals reach the shell alone, on a free port; it does not outlive the scope. */
 const startDemo = (env: Record<string, string> = {}) =>
   Effect.gen(function* () {
     const port = yield* freePort
     const demo = yield* Effect.acquireRelease(
       Effect.sync(() => {
-        const child = spawn(
-          process.execPath,
-          [
-            "--conditions=@effect-databricks/source",
-            "--experimental-strip-types",
-            "--disable-warning=ExperimentalWarning",
-            fileURLToPath(new URL("../scratchpad/demo/main.ts", import.meta.url))
-          ],
-          { env: { DATABRICKS_APP_PORT: String(port), ...env }, stdio: ["ignore", "pipe", "pipe"] }
-        )
+        const child = spawn("sh", ["-c", manifest.scripts.start], {
+          cwd: fileURLToPath(new URL("..", import.meta.url)),
+          env: {
+            PATH: `${dirname(process.execPath)}:/usr/bin:/bin`,
+            NODE_OPTIONS: "--experimental-strip-types --disable-warning=ExperimentalWarning",
+            DATABRICKS_APP_PORT: String(port),
+            ...env
+          },
+          stdio: ["ignore", "pipe", "pipe"]
+        })
         const output = { text: "" }
         child.stdout.on("data", (chunk) => (output.text += chunk))
         child.stderr.on("data", (chunk) => (output.text += chunk))
