@@ -179,7 +179,11 @@ export type Reason = typeof Reason.Type
  */
 export class DatabricksError extends Schema.TaggedError<DatabricksError>("effect-databricks/DatabricksError")(
   "DatabricksError",
-  { reason: Reason }
+  {
+    reason: Reason,
+    /** Whom the call ran as: a refusal of the service principal is not for the user to mend. */
+    context: Schema.optional(Schema.Literals(["service", "user"]))
+  }
 ) {
   override get message(): string {
     return this.reason.message

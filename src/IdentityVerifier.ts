@@ -61,10 +61,13 @@ export const make = Effect.fnUntraced(function* (send: Send): Effect.fn.Return<I
   const proven = yield* Cache.makeWith(
     Effect.fnUntraced(function* (_fingerprint: string) {
       const token = yield* Token
-      const { identity } = yield* Effect.timeoutOrElse(Effect.mapError(Scim.me(send, bearer(token)), refusal), {
-        duration: timeout,
-        orElse: () => Effect.fail(unavailable(`no answer within ${Duration.format(timeout)}`))
-      })
+      const { identity } = yield* Effect.timeoutOrElse(
+        Effect.mapError(Scim.me(send, { ...bearer(token), context: "user" }), refusal),
+        {
+          duration: timeout,
+          orElse: () => Effect.fail(unavailable(`no answer within ${Duration.format(timeout)}`))
+        }
+      )
       return { identity, timeToLive: yield* untilExpiry(token) }
     }),
     {

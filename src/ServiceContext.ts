@@ -145,15 +145,16 @@ const connect = Effect.fnUntraced(function* (
   const development = Option.contains(nodeEnv, "development")
   const http = yield* HttpClient.HttpClient
   const { authorization, host, source } = yield* resolve(http, options)
+  const credential = { authorization, context: "service" as const }
   asking(host)
   const send = WorkspaceHttp.make(http, host)
   const [{ identity, workspaceId }, warehouseId] = yield* Effect.all(
     [
-      Effect.mapError(Scim.me(send, { authorization }), (error) => failed(startSentence(error, host, source))),
+      Effect.mapError(Scim.me(send, credential), (error) => failed(startSentence(error, host, source))),
       options.warehouseId !== undefined
         ? Effect.succeedSome(options.warehouseId)
         : development
-          ? firstUsableWarehouse(send, { authorization })
+          ? firstUsableWarehouse(send, credential)
           : Effect.succeedNone
     ],
     { concurrency: "unbounded" }
@@ -190,8 +191,8 @@ const decodeWarehouses = WorkspaceHttp.json(Warehouses)
 
 const usable = ["RUNNING", "STOPPED", "STARTING", "STOPPING"]
 
-const firstUsableWarehouse = (send: WorkspaceHttp.Send, caller: Pick<Caller, "authorization">) =>
-  send(caller, HttpClientRequest.get("/api/2.0/sql/warehouses?skip_cannot_use=true")).pipe(
+const firstUsableWarehouse = (send: WorkspaceHttp.Send, credential: WorkspaceHttp.Credential) =>
+  send(credential, HttpClientRequest.get("/api/2.0/sql/warehouses?skip_cannot_use=true")).pipe(
     Effect.flatMap(decodeWarehouses),
     Effect.map(({ warehouses = [] }) => {
       const byState = usable.flatMap((state) => warehouses.filter((_) => _.state === state))

@@ -18,6 +18,7 @@ import type { DatabricksError } from "./DatabricksError.ts"
 import * as ExecutionContext from "./ExecutionContext.ts"
 import * as Rows from "./internal/rows.ts"
 import * as Statements from "./internal/statements.ts"
+import { ranAs } from "./internal/workspaceHttp.ts"
 import * as Operation from "./Operation.ts"
 import { ServiceContext, type ServiceContextError } from "./ServiceContext.ts"
 import * as SqlParameter from "./SqlParameter.ts"
@@ -137,7 +138,7 @@ export const make: Effect.Effect<SqlWarehouse["Service"], never, ServiceContext 
         row_limit: options.rowLimit,
         parameters: yield* Effect.fromResult(SqlParameter.bind(statement.parameters ?? {}))
       }
-      const result = yield* statements.run(caller, order, options.retry)
+      const result = yield* Effect.mapError(statements.run(caller, order, options.retry), ranAs(caller))
       yield* Effect.annotateCurrentSpan({
         "db.response.returned_rows": result.rows.length,
         "db.response.truncated": result.truncated

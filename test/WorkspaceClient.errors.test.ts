@@ -2,6 +2,7 @@ import { ApiError } from "@databricks/sdk-experimental"
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect } from "effect"
 import { getWorkspaceClient } from "effect-databricks"
+import { TestContext } from "effect-databricks/testing"
 import { inspect } from "node:util"
 import { both, onWire, turn } from "./fixtures/wire.ts"
 
@@ -41,6 +42,10 @@ describe("an answer that is an error", () => {
               if (name === "InvalidRequestError") assert.strictEqual(error.requestId, "r-1")
               assert.strictEqual(error.isRetryable, status === 429 || status === 503)
               assert.strictEqual(seen.length, 1, "nothing is tried again here")
+              if (status < 300) return
+              assert.strictEqual(error.context, "service")
+              const ofUser = yield* Effect.flip(Effect.provide(call, TestContext.user({ id: "u" })))
+              assert.strictEqual(ofUser.context, "user")
             })
         )
       )

@@ -126,7 +126,7 @@ const ofError = (error: unknown): HttpFailure => {
   if (error instanceof HttpFailure) return error
   if (error instanceof DatabricksError) {
     const { reason } = error
-    return view(statusOf(reason), reason._tag, reason.message, reason.retryAfter)
+    return view(statusOf(error), reason._tag, reason.message, reason.retryAfter)
   }
   if (error instanceof IdentityUnavailableError) return view(503, error._tag, error.message, Duration.seconds(5))
   if (Schema.isSchemaError(error)) return badRequest("", error)
@@ -153,7 +153,13 @@ const statuses: { readonly [Tag in Reason["_tag"]]: number } = {
   StatementGoneError: 409
 }
 
-const statusOf = (reason: Reason): number => {
+const statusOf = (error: DatabricksError): number => {
+  const status = ofReason(error.reason)
+  // Nobody who signs in again helps the service principal.
+  return error.context === "service" && (status === 401 || status === 403) ? 500 : status
+}
+
+const ofReason = (reason: Reason): number => {
   if (reason._tag !== "StatementFailedError") return statuses[reason._tag]
   const sqlState = reason.sqlState ?? ""
   if (sqlState === "42501") return 403

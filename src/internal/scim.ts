@@ -1,8 +1,7 @@
 /** `SCIM Me`: the workspace's own word on who holds a credential. */
 import { Effect, Schema } from "effect"
 import { HttpClientRequest } from "effect/http"
-import type { Caller } from "../Caller.ts"
-import { json, type Send } from "./workspaceHttp.ts"
+import { type Credential, json, type Send } from "./workspaceHttp.ts"
 
 export const path = "/api/2.0/preview/scim/v2/Me"
 
@@ -27,8 +26,8 @@ export class Identity extends Schema.Class<Identity>("effect-databricks/Identity
   }
 }
 
-export const me = Effect.fnUntraced(function* (send: Send, caller: Pick<Caller, "authorization">) {
-  const response = yield* send(caller, HttpClientRequest.get(path))
+export const me = Effect.fnUntraced(function* (send: Send, credential: Credential) {
+  const response = yield* send(credential, HttpClientRequest.get(path))
   return { identity: yield* decode(response), workspaceId: response.headers["x-databricks-org-id"] }
 })
 

@@ -5,28 +5,45 @@ import type { Caller } from "../Caller.ts"
 import { DatabricksError, InvalidRequestError, InvalidResponseError } from "../DatabricksError.ts"
 import * as Answer from "./answer.ts"
 
+export type Credential = Pick<Caller, "authorization" | "context">
+
 export type Send = (
-  caller: Pick<Caller, "authorization">,
+  caller: Credential,
   request: HttpClientRequest.HttpClientRequest
 ) => Effect.Effect<HttpClientResponse.HttpClientResponse, DatabricksError>
 
-export const make = (http: HttpClient.HttpClient, host: string): Send =>
-  Effect.fnUntraced(function* (caller, request) {
-    // A credential leaves for this workspace only, whatever address a caller puts together.
-    if (!/^\/(?![/\\])/.test(request.url)) {
-      return yield* new DatabricksError({
-        reason: new InvalidRequestError({ message: `A request to the workspace is a path that begins with one "/"` })
-      })
-    }
-    const authorization = yield* caller.authorization
-    return yield* exchange(
-      http,
-      request.pipe(
-        HttpClientRequest.prependUrl(host),
-        HttpClientRequest.setHeader("authorization", Redacted.value(authorization))
-      )
+/** Says whom a call ran as that failed. */
+export const ranAs =
+  ({ context }: Pick<Caller, "context">) =>
+  <E>(error: E): E | DatabricksError =>
+    error instanceof DatabricksError ? new DatabricksError({ reason: error.reason, context }) : error
+
+export const make =
+  (http: HttpClient.HttpClient, host: string): Send =>
+  (caller, request) =>
+    Effect.mapError(send(http, host, caller, request), ranAs(caller))
+
+const send = Effect.fnUntraced(function* (
+  http: HttpClient.HttpClient,
+  host: string,
+  caller: Credential,
+  request: HttpClientRequest.HttpClientRequest
+): Effect.fn.Return<HttpClientResponse.HttpClientResponse, DatabricksError> {
+  // A credential leaves for this workspace only, whatever address a caller puts together.
+  if (!/^\/(?![/\\])/.test(request.url)) {
+    return yield* new DatabricksError({
+      reason: new InvalidRequestError({ message: `A request to the workspace is a path that begins with one "/"` })
+    })
+  }
+  const authorization = yield* caller.authorization
+  return yield* exchange(
+    http,
+    request.pipe(
+      HttpClientRequest.prependUrl(host),
+      HttpClientRequest.setHeader("authorization", Redacted.value(authorization))
     )
-  })
+  )
+})
 
 /** Sends a request as it is; an answer outside 2xx is a failure. */
 export const exchange = Effect.fnUntraced(function* (

@@ -35,6 +35,13 @@ describe("HttpFailure", () => {
     assert.deepStrictEqual(failure.body, { _tag: reason._tag, message: status < 500 ? "m" : "Server error" })
   })
 
+  it.each(reasons)("as the service principal, no 401 and no 403: %s", (reason, status) => {
+    const failure = of(new DatabricksError.DatabricksError({ reason, context: "service" }))
+    const masked = status === 401 || status === 403 ? 500 : status
+    assert.strictEqual(failure.status, masked)
+    assert.strictEqual(failure.body.message, masked < 500 ? "m" : "Server error")
+  })
+
   it("knows the other errors of the library, those of an application, and none", () => {
     assert.strictEqual(of(new ServiceContext.ServiceContextError({ message: "m" })).status, 500)
     assert.deepInclude(of(new Out({ left: 1 })), { status: 410, body: { _tag: "Out", message: "The request failed" } })
