@@ -4,17 +4,20 @@
  * @since 0.1.0
  */
 import { PgClient } from "@effect/sql-pg"
-import { Context, Duration, Effect, Layer, type Redacted, Schedule, type Scope } from "effect"
+import { type Config, Context, Duration, Effect, Layer, type Redacted, Schedule, type Scope } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { SqlClient, SqlError } from "effect/sql"
+import { SqlClient, type SqlError } from "effect/sql"
 import type { ConnectionOptions } from "node:tls"
 import type { Caller } from "./Caller.ts"
 import { UserContext } from "./ExecutionContext.ts"
 import * as Client from "./internal/lakebase/client.ts"
 import * as Credentials from "./internal/lakebase/credentials.ts"
-import * as Pool from "./internal/lakebase/pool.ts"
+import * as Environment from "./internal/lakebase/config.ts"
 import * as Failure from "./internal/lakebase/failure.ts"
+import * as Metrics from "./internal/lakebase/metrics.ts"
+import * as Pool from "./internal/lakebase/pool.ts"
 import * as Session from "./internal/lakebase/session.ts"
+import { failed, type ServiceContextError } from "./internal/startError.ts"
 import { ServiceContext } from "./ServiceContext.ts"
 
 /**
@@ -49,6 +52,19 @@ export interface Options {
   /** How long a call waits for a connection: 10 seconds unless given. */
   readonly acquireTimeout?: Duration.Input | undefined
 }
+
+/**
+ * `PGHOST PGPORT PGDATABASE PGUSER PGSSLMODE PGSSLROOTCERT PGAPPNAME LAKEBASE_ENDPOINT`, as Databricks Apps sets them.
+ *
+ * `PGHOST` and `LAKEBASE_ENDPOINT` are needed; a local database takes `PGPASSWORD` in place of an endpoint. Without
+ * `PGUSER` the service principal's role is `DATABRICKS_CLIENT_ID`, else its SCIM user name. `PGSSLMODE` is `disable`
+ * (plaintext) or one of `require`, `verify-ca` and `verify-full`, which all verify certificate and host, as does none;
+ * `allow` and `prefer` are refused, because they may send a token in plaintext. `PGSSLROOTCERT` is a file, or `system`.
+ *
+ * @since 0.1.0
+ * @category configuration
+ */
+export const config: Config.Config<Options> = Environment.config
 
 export {
   /**
@@ -141,7 +157,7 @@ export const make = Effect.fnUntraced(function* (
       Effect.retry({ schedule: wakeUp, while: Failure.isPassing }),
       Effect.timeoutOrElse({ duration: acquireTimeout, orElse: () => Effect.fail(Failure.exhausted(acquireTimeout)) }),
       Effect.mapError((error) => Failure.explain(error, roleOf(caller))),
-      Effect.withSpan("lakebase.connect"),
+      Effect.withSpan("lakebase.connect", {}, { captureStackTrace: false }),
       Effect.provideService(Reactivity.Reactivity, reactivity)
     )
 
@@ -150,27 +166,36 @@ export const make = Effect.fnUntraced(function* (
     maxLifetime: Duration.fromInputUnsafe(options.maxLifetime ?? "1 hour"),
     acquireTimeout
   }
-  const driver: Pool.Driver<Caller, Session.Session, SqlError.SqlError> = {
-    keyOf: (caller) => caller.scimId,
-    open,
-    isUsable: (session) => session.isUsable(),
-    exhausted: Failure.exhausted(acquireTimeout),
-    closed: Failure.closing
-  }
+  const poolFor = Effect.fnUntraced(function* (context: Caller["context"], total: number, perCaller: number) {
+    let exhaustions = 0
+    const pool = yield* Pool.make<Caller, Session.Session, SqlError.SqlError>(
+      { total, perCaller, ...limits },
+      {
+        keyOf: (caller) => caller.scimId,
+        open,
+        isUsable: (session) => session.isUsable(),
+        // The pool asks for it when somebody has waited in vain.
+        get exhausted() {
+          exhaustions++
+          return Failure.exhausted(acquireTimeout)
+        },
+        closed: Failure.closing
+      }
+    )
+    yield* Metrics.observe(context, () => ({ ...pool.stats(), exhaustions }))
+    return pool
+  })
   const total = options.maxConnections ?? 50
   const share = Math.min(options.maxConnectionsService ?? 10, total - 1)
-  const forService = yield* Pool.make({ total: share, perCaller: share, ...limits }, driver)
-  const forUsers = yield* Pool.make(
-    { total: total - share, perCaller: options.maxConnectionsPerUser ?? 3, ...limits },
-    driver
-  )
+  const forService = yield* poolFor("service", share, share)
+  const forUsers = yield* poolFor("user", total - share, options.maxConnectionsPerUser ?? 3)
   const poolOf = (caller: Caller) => (caller.context === "service" ? forService : forUsers)
   const sessions: Client.Sessions = {
     use: (caller, depth, f) => poolOf(caller).use(caller, depth, f),
     lease: (caller, depth) => poolOf(caller).lease(caller, depth)
   }
   const clientOptions = {
-    service,
+    principal: service.principal,
     config: { host: target.host, port, database, ssl: target.ssl, applicationName: target.applicationName },
     spanAttributes: [
       ["db.system.name", "postgresql"],
@@ -205,6 +230,23 @@ export const layer = (
       )
     )
   ).pipe(Layer.provide(Reactivity.layer))
+
+/**
+ * The layer that an application on Databricks Apps wants: `config`, and the limits of `layer` as they are by default.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: Layer.Layer<
+  Lakebase | PgClient.PgClient | SqlClient.SqlClient,
+  ServiceContextError,
+  ServiceContext
+> = Layer.unwrap(
+  Effect.map(
+    Effect.mapError(config, ({ cause }) => failed(cause.message)),
+    layer
+  )
+)
 
 const wakeUp = Schedule.exponential("50 millis", 1.5).pipe(
   Schedule.jittered,

@@ -76,16 +76,26 @@ export const execute: {
 } = dual(2, <A, E, R>(effect: Effect.Effect<A, E, R>, options: Options) => {
   const attempt = options.timeout === undefined ? effect : timed(effect, options.name, options.timeout)
   const work = options.retry === undefined ? attempt : retried(attempt, options.retry)
-  return Effect.flatMap(ExecutionContext.current, (caller) =>
-    Effect.useSpan("plugin.execute", { attributes: attributesOf(caller, options) }, (span) =>
-      Effect.updateContext(work, (context: Context.Context<R>) =>
-        Context.add(context, Tracer.ParentSpan, span).pipe(
-          Context.add(References.CurrentLogAnnotations, logged(context, caller, options))
-        )
+  return Effect.flatMap(ExecutionContext.current, (caller) => executeAs(work, caller, options))
+})
+
+/**
+ * `execute` for what knows its caller, whoever runs.
+ *
+ * @internal
+ */
+export const executeAs = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  caller: Caller,
+  options: StreamOptions
+): Effect.Effect<A, E, R> =>
+  Effect.useSpan("plugin.execute", { attributes: attributesOf(caller, options) }, (span) =>
+    Effect.updateContext(effect, (context: Context.Context<R>) =>
+      Context.add(context, Tracer.ParentSpan, span).pipe(
+        Context.add(References.CurrentLogAnnotations, logged(context, caller, options))
       )
     )
   )
-})
 
 /**
  * `execute` for a stream: one operation from its first pull to its end, as its caller throughout.
@@ -100,19 +110,37 @@ export const executeStream: {
   Stream.unwrap(
     Effect.contextWith((context: Context.Context<ServiceContext>) =>
       Effect.map(ExecutionContext.current, (caller) =>
-        stream.pipe(
+        executeStreamAs(
           // Any fiber may pull: whoever it runs as, the stream goes on as the caller who opened it.
           Stream.provideService(
+            stream,
             ExecutionContext.ExecutionContext,
             Context.get(context, ExecutionContext.ExecutionContext)
           ),
-          Stream.provideService(References.CurrentLogAnnotations, logged(context, caller, options)),
-          Stream.withSpan("plugin.execute", { attributes: attributesOf(caller, options), captureStackTrace: false })
+          caller,
+          context,
+          options
         )
       )
     )
   )
 )
+
+/**
+ * `executeStream` for what knows its caller, whoever pulls.
+ *
+ * @internal
+ */
+export const executeStreamAs = <A, E, R>(
+  stream: Stream.Stream<A, E, R>,
+  caller: Caller,
+  context: Context.Context<never>,
+  options: StreamOptions
+): Stream.Stream<A, E, R> =>
+  stream.pipe(
+    Stream.provideService(References.CurrentLogAnnotations, logged(context, caller, options)),
+    Stream.withSpan("plugin.execute", { attributes: attributesOf(caller, options), captureStackTrace: false })
+  )
 
 /**
  * The timeout error, for options that have a timeout or may have one.

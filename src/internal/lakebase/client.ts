@@ -1,13 +1,12 @@
 /** One `PgClient` for all callers: every statement, stream, transaction and listener goes to the caller's own connection. */
 import { PgClient } from "@effect/sql-pg"
-import { Cause, Context, Effect, type Fiber, Scope, Stream } from "effect"
-import * as Effectable from "effect/Effectable"
+import { Cause, Context, Effect, Effectable, type Fiber, type Scope, Stream } from "effect"
 import type { Reactivity } from "effect/reactivity"
 import { SqlClient, type SqlConnection, SqlError, Statement } from "effect/sql"
 import type { Caller } from "../../Caller.ts"
-import * as Operation from "../../Operation.ts"
 import { ExecutionContext } from "../../ExecutionContext.ts"
-import { ServiceContext } from "../../ServiceContext.ts"
+import * as Operation from "../../Operation.ts"
+import * as Metrics from "./metrics.ts"
 import type { Session } from "./session.ts"
 
 export interface Sessions {
@@ -19,8 +18,15 @@ export interface Sessions {
   readonly lease: (caller: Caller, depth: number) => Effect.Effect<Session, SqlError.SqlError, Scope.Scope>
 }
 
-/** The sessions whose transactions the fiber is in, by caller: `asUser` leaves one, and coming back returns to it. */
-const Transactions = Context.Reference<ReadonlyMap<string, Session>>("effect-databricks/Lakebase/Transactions", {
+interface Transaction {
+  readonly session: Session
+  readonly afterCommit: Array<Effect.Effect<void>>
+  /** A fiber may outlive the transaction that it was forked in, and the session then serves somebody else. */
+  ended: boolean
+}
+
+/** The transactions that the fiber is in, by caller: `asUser` leaves one, and coming back returns to it. */
+const Transactions = Context.Reference<ReadonlyMap<string, Transaction>>("effect-databricks/Lakebase/Transactions", {
   defaultValue: () => new Map()
 })
 
@@ -30,121 +36,201 @@ export const compiler = PgClient.makeCompiler()
 export const make = Effect.fnUntraced(function* (
   sessions: Sessions,
   options: {
-    readonly service: ServiceContext["Service"]
+    readonly principal: Caller
     readonly config: PgClient.PgClientConfig
     readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
   },
   fixed?: Caller
 ): Effect.fn.Return<PgClient.PgClient, never, Reactivity.Reactivity> {
-  const { service } = options
-  const callerOf = (fiber: Fiber.Fiber<unknown, unknown>) =>
-    fixed ?? fiber.getRef(ExecutionContext) ?? service.principal
-
-  const lease: SqlConnection.Acquirer = Effect.map(leaseSession(), (_) => _.connection)
-  function leaseSession(): Effect.Effect<Session, SqlError.SqlError, Scope.Scope> {
-    return Effect.withFiber((fiber) => {
-      const caller = callerOf(fiber)
-      const held = fiber.getRef(Transactions)
-      const session = held.get(caller.scimId)
-      return session === undefined ? sessions.lease(caller, held.size) : Effect.succeed(session)
+  /** Looks up, when an effect runs, whose it is, and their transaction if the fiber is in one. */
+  const located = <A, E, R>(
+    f: (
+      caller: Caller,
+      transaction: Transaction | undefined,
+      fiber: Fiber.Fiber<unknown, unknown>
+    ) => Effect.Effect<A, E, R>
+  ) =>
+    Effect.withFiber<A, E | SqlError.SqlError, R>((fiber) => {
+      const caller = fixed ?? fiber.getRef(ExecutionContext) ?? options.principal
+      const transaction = fiber.getRef(Transactions).get(caller.scimId)
+      return transaction?.ended ? Effect.fail(ended) : f(caller, transaction, fiber)
     })
-  }
+  const depthOf = (fiber: Fiber.Fiber<unknown, unknown>) => fiber.getRef(Transactions).size
+
+  const session = located((caller, _, fiber) => sessions.lease(caller, depthOf(fiber)))
   const borrow: SqlConnection.Borrower = (f) =>
-    Effect.withFiber((fiber) => {
-      const caller = callerOf(fiber)
-      const held = fiber.getRef(Transactions)
-      const session = held.get(caller.scimId)
-      return session === undefined ? sessions.use(caller, held.size, (_) => f(_.connection)) : f(session.connection)
-    })
-
-  const operation = <A, E, R>(name: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.withFiber((fiber) =>
-      fiber.getRef(Transactions).has(callerOf(fiber).scimId)
-        ? effect
-        : Operation.execute(fixed === undefined ? effect : Effect.provideService(effect, ExecutionContext, fixed), {
-            name
-          }).pipe(Effect.provideService(ServiceContext, service))
-    ) as Effect.Effect<A, E, R> // the service context is provided
-
-  const withTransaction = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError.SqlError, R> =>
-    Effect.withFiber((fiber) => {
-      const caller = callerOf(fiber)
-      const held = fiber.getRef(Transactions)
-      const session = held.get(caller.scimId)
-      if (session !== undefined) return typedFailure(session.transactions.withTransaction(effect))
-      return operation(
-        "lakebase.transaction",
-        sessions.use(caller, held.size, (session) =>
-          typedFailure(
-            session.transactions.withTransaction(
-              Effect.provideService(effect, Transactions, new Map(held).set(caller.scimId, session))
-            )
-          )
-        )
-      )
-    })
-
+    located((caller, transaction, fiber) =>
+      transaction === undefined
+        ? sessions.use(caller, depthOf(fiber), (_) => f(_.connection))
+        : f(transaction.session.connection)
+    )
   const base = yield* SqlClient.make({
-    acquirer: lease,
+    acquirer: located((_, transaction) =>
+      transaction === undefined
+        ? Effect.map(session, (_) => _.connection)
+        : Effect.succeed(transaction.session.connection)
+    ),
     borrower: borrow,
     compiler,
     driver: "@effect/sql-pg",
     spanAttributes: options.spanAttributes
   })
-  const streamed = <A>(stream: Stream.Stream<A, SqlError.SqlError>): Stream.Stream<A, SqlError.SqlError> =>
-    Stream.unwrap(
-      Effect.withFiber((fiber) => {
-        const caller = callerOf(fiber)
-        if (fiber.getRef(Transactions).has(caller.scimId)) return Effect.succeed(stream)
-        return Effect.succeed(
-          Operation.executeStream(stream, { name: "lakebase.stream" }).pipe(
-            Stream.provideService(ExecutionContext, fixed ?? fiber.getRef(ExecutionContext)),
-            Stream.provideService(ServiceContext, service)
+
+  // What runs in a transaction is part of that operation.
+  const route: Route = {
+    query: (effect) =>
+      located((caller, transaction) => {
+        const timed = Metrics.timed(effect, Metrics.queryDuration, caller.context)
+        return transaction === undefined ? Operation.executeAs(timed, caller, { name: "lakebase.query" }) : timed
+      }),
+    stream: (stream) =>
+      Stream.unwrap(
+        located((caller, transaction, { context }) =>
+          Effect.succeed(
+            transaction === undefined
+              ? Operation.executeStreamAs(stream, caller, context, { name: "lakebase.stream" }).pipe(
+                  // Any fiber may pull: the stream goes on as the caller who opened it.
+                  Stream.provideService(ExecutionContext, Context.get(context, ExecutionContext))
+                )
+              : stream
           )
         )
-      })
-    )
-  const traced = <A extends object>(statement: Statement.Statement<A>): Statement.Statement<A> => {
-    const query = <B>(effect: Effect.Effect<B, SqlError.SqlError>) => operation("lakebase.query", effect)
-    const effect = Effectable.Prototype<Statement.Statement<A>>({
-      label: "Statement",
-      evaluate: () => query(statement)
-    })
-    return Object.defineProperties(Object.assign(Object.create(statement), effect), {
-      raw: { get: () => query(statement.raw) },
-      values: { get: () => query(statement.values) },
-      valuesUnprepared: { get: () => query(statement.valuesUnprepared) },
-      unprepared: { get: () => query(statement.unprepared) },
-      withoutTransform: { get: () => query(statement.withoutTransform) },
-      stream: { get: () => streamed(statement.stream) }
-    })
+      )
   }
-  const unsafe = <A extends object>(sql: string, params?: ReadonlyArray<unknown>) => traced(base.unsafe<A>(sql, params))
-  const self = Object.assign(
-    // A template makes a statement; anything else is one of the constructor's helpers.
-    ((first: TemplateStringsArray | string, ...rest: Array<never>) =>
-      typeof first === "object" && "raw" in first
-        ? traced(base(first, ...rest))
-        : base(first as string)) as typeof base,
-    base,
-    {
-      unsafe,
-      reserve: lease,
-      withTransaction,
-      [PgClient.TypeId]: PgClient.TypeId,
-      config: options.config,
-      json: (value: unknown) => Statement.fragment([PgJson(value)]),
-      listen: (channel: string) => Effect.flatMap(leaseSession(), (session) => session.listen(channel)),
-      notify: (channel: string, payload: string) =>
-        Effect.asVoid(unsafe("SELECT pg_notify($1, $2)", [channel, payload]))
-    }
-  )
-  const client: PgClient.PgClient = Object.assign(self, { safe: self, withoutTransforms: () => client }) as never
-  return client
+
+  const withTransaction = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError.SqlError, R> =>
+    located((caller, outer, fiber) => {
+      if (outer !== undefined) return typedFailure(outer.session.transactions.withTransaction(effect))
+      const afterCommit: Transaction["afterCommit"] = []
+      return sessions
+        .use(caller, depthOf(fiber), (session) => {
+          const transaction: Transaction = { session, afterCommit, ended: false }
+          return typedFailure(
+            session.transactions.withTransaction(
+              Effect.provideService(
+                effect,
+                Transactions,
+                new Map(fiber.getRef(Transactions)).set(caller.scimId, transaction)
+              )
+            )
+          ).pipe(
+            Effect.ensuring(
+              Effect.sync(() => {
+                transaction.ended = true
+              })
+            )
+          )
+        })
+        .pipe(
+          // Once the connection is given back, for they may need it.
+          Effect.ensuring(Effect.suspend(() => Effect.forEach(afterCommit, base.afterCommit, { discard: true }))),
+          (_) => Operation.executeAs(_, caller, { name: "lakebase.transaction" })
+        )
+    })
+
+  const afterCommit = <R>(effect: Effect.Effect<void, never, R>): Effect.Effect<void, never, R> =>
+    Effect.withFiber((fiber) => {
+      const caller = fixed ?? fiber.getRef(ExecutionContext) ?? options.principal
+      const held = new Map(fiber.getRef(Transactions))
+      const transaction = held.get(caller.scimId)
+      if (transaction === undefined) return base.afterCommit(effect)
+      held.delete(caller.scimId)
+      return Effect.contextWith((context: Context.Context<R>) =>
+        // The driver knows which of them a savepoint takes back.
+        transaction.session.transactions.afterCommit(
+          Effect.sync(() => {
+            transaction.afterCommit.push(Effect.provideContext(effect, Context.add(context, Transactions, held)))
+          })
+        )
+      )
+    })
+
+  const statement = <A extends object>(of: Statement.Statement<A>) => new Routed(of, route)
+  function sql<A extends object>(strings: TemplateStringsArray, ...values: Array<unknown>): Statement.Statement<A>
+  function sql(identifier: string): Statement.Identifier
+  function sql(
+    first: TemplateStringsArray | string,
+    ...values: Array<unknown>
+  ): Statement.Identifier | Statement.Statement<SqlConnection.Row> {
+    return typeof first === "string" ? base(first) : statement(base(first, ...values))
+  }
+  const client: PgClient.PgClient = Object.assign(sql, base, {
+    unsafe: <A extends object>(text: string, parameters?: ReadonlyArray<unknown>) =>
+      statement(base.unsafe<A>(text, parameters)),
+    // Like the driver's, a connection apart, also from within a transaction.
+    reserve: Effect.map(session, (_) => _.connection),
+    withTransaction,
+    afterCommit,
+    withoutTransforms: () => client,
+    [PgClient.TypeId]: PgClient.TypeId,
+    config: options.config,
+    json: (value: unknown) => Statement.fragment([PgJson(value)]),
+    listen: (channel: string) => Effect.flatMap(session, (_) => _.listen(channel)),
+    notify: (channel: string, payload: string) =>
+      Effect.asVoid(statement(base.unsafe("SELECT pg_notify($1, $2)", [channel, payload]))),
+    // Itself: the next line says so.
+    safe: undefined as never
+  })
+  return Object.assign(client, { safe: client })
 })
 
 // The compiler knows it by its kind.
 const PgJson = Statement.custom<PgClient.PgCustom>("PgJson")
+
+interface Route {
+  readonly query: <A>(effect: Effect.Effect<A, SqlError.SqlError>) => Effect.Effect<A, SqlError.SqlError>
+  readonly stream: <A>(stream: Stream.Stream<A, SqlError.SqlError>) => Stream.Stream<A, SqlError.SqlError>
+}
+
+/** A statement that is an operation each time it runs. */
+class Routed<A> extends Effectable.Class<ReadonlyArray<A>, SqlError.SqlError> implements Statement.Statement<A> {
+  readonly "~effect/sql/Statement/Fragment" = "~effect/sql/Statement/Fragment"
+  readonly segments: Statement.Statement<A>["segments"]
+  readonly statement: Statement.Statement<A>
+  readonly route: Route
+  constructor(statement: Statement.Statement<A>, route: Route) {
+    super()
+    this.segments = statement.segments
+    this.statement = statement
+    this.route = route
+  }
+  asEffect() {
+    return this.route.query(this.statement)
+  }
+  get raw() {
+    return this.route.query(this.statement.raw)
+  }
+  get values() {
+    return this.route.query(this.statement.values)
+  }
+  get valuesUnprepared() {
+    return this.route.query(this.statement.valuesUnprepared)
+  }
+  get unprepared() {
+    return this.route.query(this.statement.unprepared)
+  }
+  get withoutTransform() {
+    return this.route.query(this.statement.withoutTransform)
+  }
+  get stream() {
+    return this.route.stream(this.statement.stream)
+  }
+  compile(withoutTransform?: boolean) {
+    return this.statement.compile(withoutTransform)
+  }
+  // Without the parameters, which would end up in a log.
+  override toJSON() {
+    return { _id: "Statement", sql: this.compile()[0] }
+  }
+}
+
+const ended = new SqlError.SqlError({
+  reason: new SqlError.UnknownError({
+    cause: new Error("The fiber has outlived its transaction"),
+    message: "The transaction that this fiber was forked in has ended: join the fiber before, or fork it outside",
+    operation: "execute"
+  })
+})
 
 // A failed ROLLBACK of a dead connection is a defect to the driver: to whoever called it is a failure like others.
 const typedFailure = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError.SqlError, R> =>

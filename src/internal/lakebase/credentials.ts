@@ -4,6 +4,7 @@ import { HttpClientRequest } from "effect/http"
 import type { Caller } from "../../Caller.ts"
 import type { DatabricksError } from "../../DatabricksError.ts"
 import { json, type Send } from "../workspaceHttp.ts"
+import * as Metrics from "./metrics.ts"
 
 export interface Credentials {
   /** A token that is good for 2 minutes at least; fetched once at a time per caller. */
@@ -23,7 +24,9 @@ export const make = Effect.fnUntraced(function* (send: Send, endpoint: string): 
   const tokens = yield* Cache.makeWith(
     Effect.fnUntraced(function* (_key: string) {
       const caller = yield* Asking
-      const { token, expire_time } = yield* Effect.flatMap(send(caller, request), decode)
+      const { token, expire_time } = yield* Effect.flatMap(send(caller, request), decode).pipe((_) =>
+        Metrics.timed(_, Metrics.tokenRefreshDuration, caller.context)
+      )
       const now = yield* Clock.currentTimeMillis
       return {
         token: Redacted.make(token),
