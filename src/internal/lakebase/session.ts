@@ -1,6 +1,6 @@
 /** One authenticated connection, with what the pool must know of it. */
 import { PgConnection } from "@effect/sql-pg"
-import { Effect, Scope, Stream } from "effect"
+import { Duration, Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { SqlClient, type SqlConnection, SqlError, type Statement } from "effect/sql"
 import type { Reactivity } from "effect/reactivity"
 import * as Net from "node:net"
@@ -38,6 +38,7 @@ export const open = Effect.fnUntraced(function* (
   // The driver asks for the socket of the session first; later ones carry its cancel requests.
   let socket: Net.Socket | undefined
   yield* Effect.addFinalizer(() => (socket === undefined ? Effect.void : gone(socket)))
+  const state: State = { spoilt: false, inTransaction: false, stopping: undefined }
   const session = yield* PgConnection.make({
     ...login,
     host: target.host,
@@ -52,7 +53,8 @@ export const open = Effect.fnUntraced(function* (
     }
   })
   const pinned = yield* session.pin
-  const state: State = { spoilt: false, inTransaction: false }
+  // What is still being stopped needs the connection for that.
+  yield* Effect.addFinalizer(() => Effect.suspend(() => state.stopping ?? Effect.void))
   const connection = adapter(pinned, state)
   return {
     connection,
@@ -76,6 +78,35 @@ export const open = Effect.fnUntraced(function* (
 interface State {
   spoilt: boolean
   inTransaction: boolean
+  /** Ends when the server has stopped what was interrupted, or the driver has given it up after 5 seconds. */
+  stopping: Effect.Effect<unknown> | undefined
+}
+
+/**
+ * How long an interrupted caller waits until the server has stopped the statement. One that lives does so within
+ * milliseconds; one that hangs shall not hold up a timeout, so after this it is stopped, or given up, behind the scenes.
+ */
+const patience = Duration.millis(100)
+
+/** Runs work whose end may take long once it is interrupted; then nobody may have the connection again. */
+const stoppable = <A, E>(state: State, work: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(Effect.forkDetach(work, { startImmediately: true }), (fiber) => {
+      const exit = fiber.pollUnsafe()
+      if (exit !== undefined) return exit
+      return Effect.onInterrupt(restore(Fiber.join(fiber)), () => {
+        fiber.interruptUnsafe()
+        return stop(state, Fiber.await(fiber))
+      })
+    })
+  )
+
+const stop = (state: State, stopped: Effect.Effect<unknown>): Effect.Effect<void> => {
+  state.spoilt = true
+  state.stopping = stopped
+  return Effect.raceFirst(Effect.interruptible(stopped), Effect.interruptible(Effect.sleep(patience))).pipe(
+    Effect.asVoid
+  )
 }
 
 // A server counts a connection until its process has ended, which closes the socket.
@@ -113,18 +144,45 @@ const commandOf = (result: unknown) =>
 const begins = /^(\s|--[^\n]*\n|\/\*.*?\*\/)*(begin|start\s+transaction)\b/is
 const ends = /^(\s|--[^\n]*\n|\/\*.*?\*\/)*(commit|end|abort|rollback(?!\s+(work\s+|transaction\s+)?to\b))\b/is
 
+// Postgres rolls back by itself when a connection ends, so one that cannot be asked is ended instead.
+const rollBack = <A>(state: State, query: Effect.Effect<A, SqlError.SqlError>, nothing: A): Effect.Effect<A> =>
+  Effect.suspend(() => {
+    const ended = Effect.sync(() => {
+      state.spoilt = true
+      return nothing
+    })
+    if (state.stopping !== undefined) return ended
+    return Effect.uninterruptibleMask(() =>
+      Effect.flatMap(Effect.forkDetach(query, { startImmediately: true, uninterruptible: false }), (fiber) =>
+        Effect.raceFirst(
+          Effect.interruptible(Fiber.join(fiber)),
+          Effect.interruptible(Effect.andThen(Effect.sleep(patience), ended))
+        )
+      )
+    ).pipe(Effect.catch(() => ended))
+  })
+
+const nothingDone: PgConnection.Result = { command: "ROLLBACK", rowCount: 0, oid: null, rows: [], fields: [] }
+
 const adapter = (session: PgConnection.PgConnection, state: State): SqlConnection.Connection => {
   type Transform = Parameters<SqlConnection.Connection["execute"]>[2]
-  const watched = <A>(sql: string, effect: Effect.Effect<A, SqlError.SqlError>) =>
-    begins.test(sql) || ends.test(sql)
+  const watched = <A>(sql: string, query: Effect.Effect<A, SqlError.SqlError>) => {
+    const effect = Effect.suspend(() => {
+      const work = stoppable(state, query)
+      return state.stopping === undefined ? work : Effect.andThen(state.stopping, work)
+    })
+    return begins.test(sql) || ends.test(sql)
       ? Effect.tap(effect, () =>
           Effect.sync(() => {
             state.inTransaction = begins.test(sql)
           })
         )
       : effect
-  const raw = (sql: string, params: ReadonlyArray<unknown>, prepare?: boolean) =>
-    watched(sql, session.query(sql, params, prepare))
+  }
+  const raw = (sql: string, params: ReadonlyArray<unknown>, prepare?: boolean) => {
+    const query = watched(sql, session.query(sql, params, prepare))
+    return sql === "ROLLBACK" ? rollBack(state, query, nothingDone) : query
+  }
   const rows = (sql: string, params: ReadonlyArray<unknown>, transform: Transform, prepare: boolean) =>
     Effect.map(raw(sql, params, prepare), (result) => (transform ? transform(result.rows) : result.rows))
   return {
@@ -134,21 +192,32 @@ const adapter = (session: PgConnection.PgConnection, state: State): SqlConnectio
     executeValues: (sql, params) => watched(sql, session.queryValues(sql, params)),
     executeValuesUnprepared: (sql, params) => watched(sql, session.queryValues(sql, params, false)),
     executeStream: (sql, params, transform) => {
-      // A stream that is left early leaves a cancel request behind, which could hit the next statement.
-      let ended = false
-      const stream = session.stream(sql, params).pipe(
-        Stream.onEnd(
-          Effect.sync(() => {
-            ended = true
-          })
-        ),
-        Stream.ensuring(
-          Effect.sync(() => {
-            state.spoilt ||= !ended
-          })
-        )
-      )
+      const stream = streamed(state, session.stream(sql, params))
       return transform ? Stream.mapArray(stream, (chunk) => transform(chunk) as typeof chunk) : stream
     }
   }
 }
+
+// A stream that is left early leaves a cancel request behind, which could hit the next statement.
+const streamed = <A>(state: State, stream: Stream.Stream<A, SqlError.SqlError>) =>
+  Stream.unwrap(
+    Effect.gen(function* () {
+      const scope = Scope.makeUnsafe()
+      let ended = false
+      yield* Effect.addFinalizer((exit) => {
+        if (ended) return Scope.close(scope, exit)
+        return Effect.flatMap(
+          Effect.forkDetach(Scope.close(scope, Exit.void), { startImmediately: true, uninterruptible: true }),
+          (closing) => stop(state, Fiber.await(closing))
+        )
+      })
+      if (state.stopping !== undefined) yield* state.stopping
+      const whole = Stream.onEnd(
+        stream,
+        Effect.sync(() => {
+          ended = true
+        })
+      )
+      return Stream.fromPull(Effect.succeed(yield* Scope.provide(Stream.toPull(whole), scope)))
+    })
+  )
