@@ -129,8 +129,11 @@ export const make = Effect.fnUntraced(function* (
     applicationName: options.applicationName ?? "effect-databricks"
   }
   const { endpoint } = options
-  const credentials = endpoint === undefined ? undefined : yield* Credentials.make(service.connection.send, endpoint)
   const acquireTimeout = Duration.fromInputUnsafe(options.acquireTimeout ?? "10 seconds")
+  // A little less than for the connection: who waits in vain for a token is told so.
+  const patience = Duration.times(acquireTimeout, 0.8)
+  const credentials =
+    endpoint === undefined ? undefined : yield* Credentials.make(service.connection.send, endpoint, patience)
 
   const roleOf = (caller: Caller) =>
     caller.context === "service" ? (options.user ?? caller.userName) : caller.userName
@@ -144,18 +147,30 @@ export const make = Effect.fnUntraced(function* (
 
   const logIn = (caller: Caller) =>
     Effect.flatMap(passwordOf(caller), (password) =>
-      Session.open(target, { username: roleOf(caller), password }, Client.compiler)
+      Session.open(target, { username: roleOf(caller), password }, Client.compiler).pipe(
+        Effect.tapError((error) =>
+          credentials !== undefined && Failure.isRefusedLogin(error) ? credentials.drop(caller, password) : Effect.void
+        )
+      )
     )
 
   // A connection is opened by whoever needs it, with the token that they have now.
   const open = (caller: Caller) =>
-    logIn(caller).pipe(
-      Effect.catchIf(Failure.isRefusedLogin, (error) =>
-        credentials === undefined ? Effect.fail(error) : Effect.andThen(credentials.drop(caller), logIn(caller))
-      ),
-      // A database that wakes up, restarts or is full for the moment has run nothing yet.
-      Effect.retry({ schedule: wakeUp, while: Failure.isPassing }),
-      Effect.timeoutOrElse({ duration: acquireTimeout, orElse: () => Effect.fail(Failure.exhausted(acquireTimeout)) }),
+    Effect.suspend(() => {
+      let last: SqlError.SqlError | undefined
+      return logIn(caller).pipe(
+        Effect.catchIf(Failure.isRefusedLogin, (error) =>
+          credentials === undefined ? Effect.fail(error) : logIn(caller)
+        ),
+        Effect.tapError((error) => Effect.sync(() => (last = error))),
+        // A database that wakes up, restarts or is full for the moment has run nothing yet.
+        Effect.retry({ schedule: wakeUp, while: Failure.isPassing }),
+        Effect.timeoutOrElse({
+          duration: acquireTimeout,
+          orElse: () => Effect.fail(Failure.waitedInVain(last, acquireTimeout))
+        })
+      )
+    }).pipe(
       Effect.mapError((error) => Failure.explain(error, roleOf(caller))),
       Effect.withSpan("lakebase.connect", {}, { captureStackTrace: false }),
       Effect.provideService(Reactivity.Reactivity, reactivity)

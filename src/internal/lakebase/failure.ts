@@ -45,6 +45,7 @@ const failed =
     new SqlError.SqlError({ reason: new Reason({ cause, message: cause.message, operation: "connect" }) })
 
 const unavailable = failed(SqlError.ConnectionError)
+const unauthorized = failed(SqlError.AuthorizationError)
 const unauthenticated = failed(SqlError.AuthenticationError)
 
 export const exhausted = (waited: Duration.Duration) =>
@@ -62,10 +63,15 @@ export const nothingToLogInWith = unauthenticated(
   new LoginError({ message: "There is nothing to log in to the database with: set LAKEBASE_ENDPOINT" })
 )
 
-export const noToken = (error: DatabricksError) =>
-  error.reason._tag === "InvalidCredentialError"
-    ? unauthenticated(new LoginError({ message: `The database gives no token: ${error.message}` }))
-    : unavailable(error)
+const forbidden: ReadonlySet<string> = new Set(["MissingScopeError", "PermissionDeniedError"])
+
+export const noToken = (error: DatabricksError) => {
+  if (error.reason._tag === "InvalidCredentialError") {
+    return unauthenticated(new LoginError({ message: `The database gives no token: ${error.message}` }))
+  }
+  if (forbidden.has(error.reason._tag)) return unauthorized(error)
+  return error.isRetryable ? unavailable(error) : failed(SqlError.UnknownError)(error)
+}
 
 const codeOf = ({ reason }: SqlError.SqlError): unknown =>
   Predicate.hasProperty(reason.cause, "code") ? reason.cause.code : undefined
@@ -76,14 +82,26 @@ const lacksRole = (error: SqlError.SqlError) =>
 export const isRefusedLogin = (error: SqlError.SqlError) =>
   codeOf(error) === "28P01" || (codeOf(error) === "28000" && !lacksRole(error))
 
-const passing = new Set<unknown>(["53300", "57P03", "57P01", "ECONNREFUSED", "ECONNRESET", "EPIPE"])
+const full = "53300"
+
+const passing = new Set<unknown>([full, "57P03", "57P01", "ECONNREFUSED", "ECONNRESET", "EPIPE"])
 
 /** Whether the database may take the same login in a moment: it is full, wakes up, restarts, or nobody listens. */
-export const isPassing = (error: SqlError.SqlError) => passing.has(codeOf(error))
+export const isPassing = (error: SqlError.SqlError) => passing.has(codeOf(error)) || isCutOff(error)
+
+// A server that shuts down may close a connection that it has not let in yet without a word.
+const isCutOff = ({ reason }: SqlError.SqlError) =>
+  reason._tag === "ConnectionError" &&
+  Predicate.isError(reason.cause) &&
+  reason.cause.message === "Connection closed unexpectedly"
+
+/** What a caller gets who has waited so long for the database to let them in, which it last refused with this. */
+export const waitedInVain = (last: SqlError.SqlError | undefined, waited: Duration.Duration) =>
+  last === undefined || codeOf(last) === full ? exhausted(waited) : last
 
 export const explain = (error: SqlError.SqlError, role: string) =>
   lacksRole(error)
-    ? failed(SqlError.AuthorizationError)(
+    ? unauthorized(
         new MissingRoleError({
           role,
           message: `The database has no role "${role}": create it with databricks_create_role('${role}', …) and grant it what it needs`
