@@ -6,6 +6,7 @@ import {
   Failures,
   getWorkspaceClient,
   HttpFailure,
+  Lakebase,
   Operation,
   ServiceContext,
   SqlParameter,
@@ -22,6 +23,7 @@ import {
   HttpServerResponse
 } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiClient, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { SqlClient, SqlError } from "effect/sql"
 import { serve, Served, tokensSeen } from "./harness.ts"
 
 const Row = Schema.Struct({ value: Schema.String })
@@ -40,6 +42,7 @@ class Bad extends HttpApiGroup.make("bad")
     HttpApiEndpoint.get("workspace", "/workspace", { success: Schema.String }),
     HttpApiEndpoint.get("declared", "/declared", { error: Out }),
     HttpApiEndpoint.get("bug", "/bug"),
+    HttpApiEndpoint.post("lakebase", "/lakebase", { payload: Schema.Struct({ text: Schema.String }) }),
     HttpApiEndpoint.get("slow", "/slow"),
     HttpApiEndpoint.get("own", "/own"),
     HttpApiEndpoint.get("page", "/page/:number", { params: { number: Schema.FiniteFromString } }),
@@ -69,6 +72,7 @@ const BadLive = HttpApiBuilder.group(Api, "bad", (handlers) =>
       })
     )
     .handle("declared", () => Effect.fail(new Out({ left: 3 })))
+    .handle("lakebase", ({ payload }) => SqlClient.SqlClient.use((sql) => Effect.asVoid(sql.unsafe(payload.text))))
     .handle("bug", () => Effect.die(new Error(secret)))
     .handle("slow", () => Effect.never.pipe(Operation.execute({ name: "slow", timeout: "5 millis" })))
     .handle("own", () =>
@@ -106,9 +110,20 @@ const Routes = Layer.mergeAll(
 
 // SqlWarehouse is outside of serve: that is where handlers look for it.
 const served = (options?: { readonly development?: boolean }) =>
-  serve(Routes, { ...options, services: SqlWarehouse.layer })
+  serve(Routes, {
+    ...options,
+    services: Layer.merge(
+      SqlWarehouse.layer,
+      Layer.unwrap(
+        LocalWorkspace.LocalWorkspace.useSync(({ endpoint, postgres }) =>
+          Lakebase.layer({ ...postgres, endpoint, ssl: false })
+        )
+      )
+    )
+  })
 
 const alice = "alice@example.com"
+const bob = "bob@example.com"
 
 /** Calls as alice and looks at all that every failure must have. */
 const failing = Effect.fnUntraced(function* (
@@ -179,6 +194,21 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
         yield* failing("POST", "/sql", { ...failed, message: /nope/ }, { text: "SELECT * FROM nope" })
         yield* failing("POST", "/sql", { ...failed, message: /missing/ }, { text: "SELECT :missing AS value" })
         yield* failing("POST", "/sql", { ...failed, message: /./ }, { text: "SELECT CAST('x' AS int) AS value" })
+      })
+    )
+
+    it.effect("Lakebase: a SqlError that no endpoint declares", () =>
+      Effect.gen(function* () {
+        const { headers } = yield* LocalWorkspace.LocalWorkspace
+        const path = "/lakebase"
+        const forbidden = { status: 403, _tag: "AuthorizationError", message: /permission denied/ }
+        yield* failing("POST", path, forbidden, { text: "SELECT * FROM pg_authid" })
+        const value = { status: 400, _tag: "UnknownError", message: "invalid input syntax for type integer" }
+        yield* failing("POST", path, value, { text: "SELECT 'hush'::text::int" })
+        yield* failing("POST", path, { status: 500, _tag: "SqlSyntaxError", ...serverError }, { text: "SELEC 1" })
+        const sent = yield* headers(bob, { scopes: ["iam.current-user:read"] })
+        const scope = { status: 403, _tag: "MissingScopeError", message: /needs the scope "postgres"/ }
+        yield* failing("POST", path, scope, { text: "SELECT 1" }, sent)
       })
     )
 
@@ -334,6 +364,10 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
   })
 })
 
+const connecting = (cause: Error) =>
+  new SqlError.ConnectionError({ cause, message: "PgConnection: Failed to connect", operation: "connect" })
+const said = (code: string) => ({ cause: Object.assign(new Error("m"), { code }), message: "Query failed" })
+
 describe("HttpFailure", () => {
   const of = (error: unknown) => HttpFailure.fromError(error, { development: false })
 
@@ -361,6 +395,42 @@ describe("HttpFailure", () => {
     const failure = of(DatabricksError.make(reason))
     assert.strictEqual(failure.status, status)
     assert.deepStrictEqual(failure.body, { _tag: reason._tag, message: status < 500 ? "m" : "Server error" })
+  })
+
+  const sqlErrors: ReadonlyArray<[string, SqlError.SqlErrorReason, number]> = [
+    ["no connection in time", connecting(new Lakebase.PoolExhaustedError({ message: "m" })), 503],
+    ["a refused login", connecting(new Lakebase.LoginError({ message: "m" })), 401],
+    ["no role", connecting(new Lakebase.MissingRoleError({ message: "m", role: "r" })), 403],
+    [
+      "no token",
+      connecting(DatabricksError.make(new DatabricksError.MissingScopeError({ message: "m", scope: "s" }))),
+      403
+    ],
+    ["no token now", connecting(DatabricksError.make(new DatabricksError.RateLimitedError({ message: "m" }))), 429],
+    ["a connection that broke", connecting(Object.assign(new Error("m"), { code: "ECONNRESET" })), 503],
+    ["a server that stops", new SqlError.UnknownError(said("57P01")), 503],
+    ["a row that is there", new SqlError.UniqueViolation({ ...said("23505"), constraint: "c" }), 409],
+    ["a row that others need", new SqlError.ConstraintError(said("23503")), 409],
+    ["a row that breaks a rule", new SqlError.ConstraintError(said("23514")), 400],
+    ["two at once", new SqlError.SerializationError(said("40001")), 409],
+    ["a deadlock", new SqlError.DeadlockError(said("40P01")), 409],
+    ["what the policies forbid", new SqlError.AuthorizationError(said("42501")), 403],
+    ["a value that is none", new SqlError.UnknownError(said("22P02")), 400],
+    ["a statement that is wrong", new SqlError.SqlSyntaxError(said("42601")), 500],
+    ["anything else", new SqlError.UnknownError(said("XX000")), 500]
+  ]
+
+  it.each(sqlErrors)("of the database: %s", (_name, reason, status) => {
+    const failure = of(new SqlError.SqlError({ reason }))
+    assert.strictEqual(failure.status, status)
+    assert.strictEqual(failure.body.message, status < 500 ? "m" : "Server error")
+    const { headers } = HttpFailure.toResponse(failure)
+    if (reason._tag === "ConnectionError" && status === 503) assert.strictEqual(headers["retry-after"], "1")
+  })
+
+  it("names what kept a caller from the database", () => {
+    const reason = connecting(new Lakebase.MissingRoleError({ message: "m", role: "r" }))
+    assert.strictEqual(of(new SqlError.SqlError({ reason })).body._tag, "MissingRoleError")
   })
 
   it("knows the other errors of the library, those of an application, and none", () => {

@@ -6,6 +6,7 @@ import { SqlClient, type SqlConnection, SqlError, Statement } from "effect/sql"
 import type { Caller } from "../../Caller.ts"
 import { ExecutionContext } from "../../ExecutionContext.ts"
 import * as Operation from "../../Operation.ts"
+import * as Failure from "./failure.ts"
 import * as Metrics from "./metrics.ts"
 import type { Session } from "./session.ts"
 
@@ -80,22 +81,28 @@ export const make = Effect.fnUntraced(function* (
   const route: Route = {
     query: (effect) =>
       located((caller, transaction) => {
-        const timed = Metrics.timed(effect, Metrics.queryDuration, caller.context)
+        const timed = Metrics.timed(
+          Effect.mapError(effect, Failure.withoutValues),
+          Metrics.queryDuration,
+          caller.context
+        )
         return transaction === undefined ? Operation.executeAs(timed, caller, { name: "lakebase.query" }) : timed
       }),
-    stream: (stream) =>
-      Stream.unwrap(
+    stream: (stream) => {
+      const told = Stream.mapError(stream, Failure.withoutValues)
+      return Stream.unwrap(
         located((caller, transaction, { context }) =>
           Effect.succeed(
             transaction === undefined
-              ? Operation.executeStreamAs(stream, caller, context, { name: "lakebase.stream" }).pipe(
+              ? Operation.executeStreamAs(told, caller, context, { name: "lakebase.stream" }).pipe(
                   // Any fiber may pull: the stream goes on as the caller who opened it.
                   Stream.provideService(ExecutionContext, Context.get(context, ExecutionContext))
                 )
-              : stream
+              : told
           )
         )
       )
+    }
   }
 
   const withTransaction = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError.SqlError, R> =>

@@ -114,3 +114,20 @@ export const explain = (error: SqlError.SqlError, role: string) =>
           })
         )
       : error
+
+/**
+ * Takes the values out of what Postgres says, which would end up in logs and spans: `Key (email)=(…) already exists`,
+ * `invalid input syntax for type integer: "…"`.
+ */
+export const withoutValues = (error: SqlError.SqlError): SqlError.SqlError => {
+  const { cause } = error.reason
+  // The driver makes a plain Error of what the server sent, with its fields.
+  if (!(cause instanceof Error) || !Predicate.hasProperty(cause, "code")) return error
+  Object.assign(cause, { detail: undefined, where: undefined })
+  if (String(cause.code).startsWith("22")) {
+    const full = cause.message
+    cause.message = full.replace(/:? ".*"/s, "")
+    if (cause.stack !== undefined) cause.stack = cause.stack.replace(full, () => cause.message)
+  }
+  return error
+}
