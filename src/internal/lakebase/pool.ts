@@ -15,7 +15,7 @@ export interface Limits {
   readonly acquireTimeout: Duration.Duration
 }
 
-export interface Driver<C, R, E> {
+export interface Driver<C, R extends object, E> {
   readonly keyOf: (caller: C) => string
   /** Opens a connection for a caller; its scope closes it, and is closed once the server has let go of it. */
   readonly open: (caller: C) => Effect.Effect<R, E, Scope.Scope>
@@ -25,7 +25,7 @@ export interface Driver<C, R, E> {
   readonly closed: E
 }
 
-export interface Pool<C, R, E> {
+export interface Pool<C, R extends object, E> {
   /** Lends a connection of this caller's for one effect; `depth` tells how many the fiber holds already. */
   readonly use: <A, E2, R2>(
     caller: C,
@@ -38,37 +38,44 @@ export interface Pool<C, R, E> {
 }
 
 export interface Stats {
+  /** Open, opening and closing. */
   readonly total: number
   readonly idle: number
   readonly waiting: number
   readonly evictions: number
 }
 
-interface Connection<R> {
-  readonly resource: R
-  readonly lane: Lane<R>
+/** A part of the budget, taken until what opens in it has closed. */
+interface Place<R, E> {
+  readonly lane: Lane<R, E>
   readonly scope: Scope.Closeable
+  /** Ends when whoever had the place before has left it. */
+  ready: Effect.Effect<unknown>
+}
+
+interface Connection<R, E> extends Place<R, E> {
+  readonly resource: R
   readonly openedAt: number
   idleSince: number
 }
 
-/** A connection, or the right to open one when `after` is done. */
-type Grant<R> = { readonly connection: Connection<R> } | { readonly after: Effect.Effect<unknown> }
-
-interface Waiter<R> {
-  readonly lane: Lane<R>
+interface Waiter<R, E> {
+  readonly lane: Lane<R, E>
   readonly depth: number
   readonly since: number
-  readonly woken: Deferred.Deferred<void>
-  grant: Grant<R> | undefined
+  readonly turn: number
+  readonly granted: Deferred.Deferred<void, E>
+  place: Place<R, E> | Connection<R, E> | undefined
 }
 
-/** A caller: how many connections it has, open and opening, those that are idle, and who waits for one. */
-interface Lane<R> {
+/** A caller: how many places they have, their idle connections, and who waits for one, sorted by turn. */
+interface Lane<R, E> {
   readonly key: string
   size: number
-  readonly idle: Array<Connection<R>>
-  readonly waiters: Set<Waiter<R>>
+  readonly idle: Array<Connection<R, E>>
+  readonly waiters: Array<Waiter<R, E>>
+  /** That of the first waiter, by which the lane is found in the queue. */
+  turn: number
 }
 
 /**
@@ -77,17 +84,32 @@ interface Lane<R> {
  */
 const grace = 30
 
-/** A caller who has a connection gets another's only when that has been idle for so many milliseconds. */
+/** The same for those who have a connection already. */
 const cold = 1_000
 
 /** How often idle connections are looked over. */
 const tick = Duration.seconds(1)
 
-// So many connections are kept for fibers that hold some and need another, one for each level of nesting:
+// So many are kept for fibers that hold some and need another, one for each level of nesting:
 // else those who hold all of them could wait for each other.
-const reserveOf = (total: number) => Math.min(2, Math.floor(total / 4))
+const reserveOf = (total: number) => Math.min(2, Math.floor(total / 2))
 
-export const make = Effect.fnUntraced(function* <C, R, E>(
+// Those who hold connections come before all others, for others may be waiting for them.
+const turnOf = (arrival: number, depth: number) => arrival - depth * 2 ** 40
+
+/** Where something of this turn is, or belongs; a queue of thousands is not searched from end to end. */
+const positionOf = (sorted: ReadonlyArray<{ readonly turn: number }>, turn: number) => {
+  let low = 0
+  let high = sorted.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (sorted[middle]!.turn < turn) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+export const make = Effect.fnUntraced(function* <C, R extends object, E>(
   limits: Limits,
   driver: Driver<C, R, E>
 ): Effect.fn.Return<Pool<C, R, E>, never, Scope.Scope> {
@@ -97,233 +119,243 @@ export const make = Effect.fnUntraced(function* <C, R, E>(
   const lifetime = Duration.toMillis(limits.maxLifetime)
   const idleFor = Duration.toMillis(limits.idleTimeout)
   const reserve = reserveOf(limits.total)
-  const lanes = new Map<string, Lane<R>>()
-  const connections = new Set<Connection<R>>()
-  /** Idle connections, the least recently used first. */
-  const idle = new Set<Connection<R>>()
-  /** Callers who wait and may have another connection, first come first served. */
-  const ring = new Set<Lane<R>>()
+  const lanes = new Map<string, Lane<R, E>>()
+  /** Lanes with waiters, sorted by turn. */
+  const queue: Array<Lane<R, E>> = []
+  /** All but those that are closing. */
+  const places = new Set<Place<R, E>>()
+  /** Of these the idle connections, the least recently used first. */
+  const idle = new Set<Connection<R, E>>()
+  const refused = Latch.makeUnsafe()
   const drained = Latch.makeUnsafe()
   let total = 0
+  let arrivals = 0
   let waiting = 0
   let evictions = 0
   let closing = false
-  let pumpPlanned = false
 
-  const limitAt = (depth: number) => Math.max(1, limits.total - Math.max(0, reserve - depth))
+  // What counts is how many are in use, for an idle one gives way: else those open for nested use would be taken up too.
+  const isAllowed = (depth: number) => places.size - idle.size < limits.total - Math.max(0, reserve - depth)
 
-  const laneOf = (key: string): Lane<R> => {
+  const isAlive = ({ openedAt, resource }: Connection<R, E>) => driver.isUsable(resource) && now() - openedAt < lifetime
+
+  const laneOf = (key: string): Lane<R, E> => {
     let lane = lanes.get(key)
-    if (lane === undefined) lanes.set(key, (lane = { key, size: 0, idle: [], waiters: new Set() }))
+    if (lane === undefined) lanes.set(key, (lane = { key, size: 0, idle: [], waiters: [], turn: NaN }))
     return lane
   }
 
-  /** Keeps the ring and the lanes true to what a lane has become. */
-  const settle = (lane: Lane<R>) => {
-    if (lane.waiters.size === 0 || lane.size >= limits.perCaller) ring.delete(lane)
-    else ring.add(lane)
-    if (lane.size === 0 && lane.waiters.size === 0) lanes.delete(lane.key)
+  const forget = (lane: Lane<R, E>) => {
+    if (lane.size === 0 && lane.waiters.length === 0) lanes.delete(lane.key)
   }
 
-  const serve = (waiter: Waiter<R>, grant: Grant<R>) => {
-    const { lane } = waiter
+  /** Puts a lane where its first waiter belongs. */
+  const requeue = (lane: Lane<R, E>) => {
+    const turn = lane.waiters[0]?.turn ?? NaN
+    if (turn === lane.turn) return
+    if (lane.turn >= -Infinity) queue.splice(positionOf(queue, lane.turn), 1)
+    lane.turn = turn
+    if (turn >= -Infinity) queue.splice(positionOf(queue, turn), 0, lane)
+  }
+
+  const enqueue = (waiter: Waiter<R, E>) => {
+    const { turn, lane } = waiter
+    waiting++
+    lane.waiters.splice(positionOf(lane.waiters, turn), 0, waiter)
+    requeue(lane)
+  }
+
+  const dequeue = (waiter: Waiter<R, E>) => {
+    const { turn, lane } = waiter
+    const position = positionOf(lane.waiters, turn)
+    if (lane.waiters[position] !== waiter) return
     waiting--
-    lane.waiters.delete(waiter)
-    // Whoever has just been served goes behind those who have not.
-    ring.delete(lane)
-    settle(lane)
-    waiter.grant = grant
-    Deferred.doneUnsafe(waiter.woken, Exit.void)
+    lane.waiters.splice(position, 1)
+    requeue(lane)
+    forget(lane)
   }
 
-  const allowOpening = (waiter: Waiter<R>, after: Effect.Effect<unknown>) => {
-    total++
-    waiter.lane.size++
-    serve(waiter, { after })
+  const enter = (lane: Lane<R, E>, ready: Effect.Effect<unknown>): Place<R, E> => {
+    const place = { lane, scope: Scope.makeUnsafe(), ready }
+    lane.size++
+    places.add(place)
+    return place
   }
 
-  /** Gives back the right to have a connection. */
-  const free = (lane: Lane<R>) => {
-    total--
+  const leave = (lane: Lane<R, E>) => {
     lane.size--
-    settle(lane)
-    if (closing && total === 0) drained.openUnsafe()
+    forget(lane)
     pump()
   }
 
-  const close = (connection: Connection<R>) => {
-    connections.delete(connection)
-    return run(Scope.close(connection.scope, Exit.void))
+  /** Closes in the background: nobody waits for it who does not need the place. */
+  const close = (place: Place<R, E>) => {
+    places.delete(place)
+    // Never at once, for whoever lets go is in the middle of something.
+    return run(Effect.yieldNow.pipe(Effect.andThen(place.ready), Effect.andThen(Scope.close(place.scope, Exit.void))))
   }
 
-  const discard = (connection: Connection<R>) => {
-    close(connection).addObserver(() => free(connection.lane))
+  const discard = (place: Place<R, E>) => {
+    if (!places.has(place)) return
+    close(place).addObserver(() => {
+      total--
+      if (closing && total === 0) drained.openUnsafe()
+      leave(place.lane)
+    })
   }
 
-  const unlist = (connection: Connection<R>) => {
+  const unlist = (connection: Connection<R, E>) => {
     idle.delete(connection)
-    const { idle: own } = connection.lane
+    const own = connection.lane.idle
     own.splice(own.indexOf(connection), 1)
   }
 
-  /** Takes a connection from its caller; who opens another in its place waits until the server has let go of it. */
-  const evict = (connection: Connection<R>): Effect.Effect<unknown> => {
+  const discardIdle = (connection: Connection<R, E>) => {
+    unlist(connection)
+    discard(connection)
+  }
+
+  /** The caller's own idle connection, the most recently used. */
+  const takeOwn = (lane: Lane<R, E>, depth: number): Connection<R, E> | undefined => {
+    if (!isAllowed(depth)) return undefined
+    for (let own = lane.idle.at(-1); own !== undefined; own = lane.idle.at(-1)) {
+      if (isAlive(own)) {
+        unlist(own)
+        return own
+      }
+      discardIdle(own)
+    }
+    return undefined
+  }
+
+  const take = ({ lane, depth, since }: Waiter<R, E>): Place<R, E> | Connection<R, E> | undefined => {
+    const own = takeOwn(lane, depth)
+    if (own !== undefined || !isAllowed(depth) || lane.size >= limits.perCaller) return own
+    if (total < limits.total) {
+      total++
+      return enter(lane, Effect.void)
+    }
+    const [victim] = idle
+    if (victim === undefined) return undefined
+    if (now() - Math.min(victim.idleSince, since) < (lane.size === 0 ? grace : cold)) {
+      refused.openUnsafe()
+      return undefined
+    }
+    // The place changes hands, and is never free in between.
     evictions++
-    total--
-    connection.lane.size--
-    settle(connection.lane)
-    return Fiber.await(close(connection))
+    unlist(victim)
+    const closed = close(victim)
+    closed.addObserver(() => leave(victim.lane))
+    return enter(lane, Fiber.await(closed))
   }
 
-  const mayTake = (victim: Connection<R>, { lane, since }: Waiter<R>) =>
-    lane.size === 0 ? now() - Math.min(victim.idleSince, since) >= grace : now() - victim.idleSince >= cold
-
-  const first = <A>(set: Iterable<A>, suits: (a: A) => boolean): A | undefined => {
-    for (const a of set) if (suits(a)) return a
-    return undefined
+  const grant = (waiter: Waiter<R, E>, place: Place<R, E>) => {
+    waiter.place = place
+    dequeue(waiter)
+    Deferred.doneUnsafe(waiter.granted, Exit.void)
   }
 
+  /** Gives what there is to those who wait. */
   const pump = () => {
-    if (closing) return
-    let refused = false
-    for (const lane of ring) {
-      const waiter = first(lane.waiters, (_) => total < limitAt(_.depth) || idle.size > 0)
-      if (waiter === undefined) continue
-      if (total < limitAt(waiter.depth)) {
-        allowOpening(waiter, Effect.void)
-        continue
-      }
-      const victim = first(idle, (_) => _.lane !== lane)
-      if (victim === undefined) continue
-      if (mayTake(victim, waiter)) {
-        unlist(victim)
-        allowOpening(waiter, evict(victim))
-      } else {
-        refused = true
-      }
-    }
-    if (refused && !pumpPlanned) {
-      pumpPlanned = true
-      run(
-        Effect.andThen(
-          Effect.sleep(grace),
-          Effect.sync(() => {
-            pumpPlanned = false
-            pump()
-          })
-        )
-      )
+    for (let i = 0; total < limits.total || idle.size > 0;) {
+      const lane = queue[i]
+      const waiter = lane?.waiters[0]
+      // Whoever comes later is no deeper.
+      if (lane === undefined || waiter === undefined || !isAllowed(waiter.depth)) return
+      const place = take(waiter)
+      if (place !== undefined) grant(waiter, place)
+      // Who has nothing and is refused has not waited long enough, nor have those who came later. The others are few:
+      // they have connections.
+      else if (lane.size === 0 && waiter.depth === 0) return
+      else i++
     }
   }
 
-  const release = (connection: Connection<R>, clean: boolean) => {
-    const { lane } = connection
-    const time = now()
-    connection.idleSince = time
-    if (closing || !clean || !driver.isUsable(connection.resource) || time - connection.openedAt >= lifetime) {
-      return discard(connection)
-    }
-    const [mine] = lane.waiters
-    if (mine === undefined) {
-      lane.idle.push(connection)
-      idle.add(connection)
-      if (ring.size > 0) pump()
-      return
-    }
-    const other = first(ring, (_) => _ !== lane)
-    const [theirs] = other?.waiters ?? []
-    if (theirs !== undefined && theirs.since < mine.since && idle.size === 0 && mayTake(connection, theirs)) {
-      allowOpening(theirs, evict(connection))
-    } else {
-      serve(mine, { connection })
-    }
+  const release = (place: Place<R, E> | Connection<R, E>, isClean: boolean) => {
+    if (closing || !isClean || !("resource" in place) || !isAlive(place)) return discard(place)
+    const { lane } = place
+    place.idleSince = now()
+    lane.idle.push(place)
+    idle.add(place)
+    pump()
+    // The first in the queue may have to wait a moment: that keeps nobody from a connection of their own.
+    const [next] = lane.waiters
+    const own = next && takeOwn(lane, next.depth)
+    if (own !== undefined) grant(next!, own)
   }
 
-  const idleOf = (lane: Lane<R>): Connection<R> | undefined => {
-    const time = now()
-    for (let connection = lane.idle.at(-1); connection !== undefined; connection = lane.idle.at(-1)) {
-      unlist(connection)
-      if (driver.isUsable(connection.resource) && time - connection.openedAt < lifetime) return connection
-      discard(connection)
-    }
-    return undefined
-  }
-
-  const giveBack = (waiter: Waiter<R>) => {
-    const { grant, lane } = waiter
-    if (grant === undefined) {
-      if (!lane.waiters.delete(waiter)) return
-      waiting--
-      settle(lane)
-    } else if ("connection" in grant) {
-      release(grant.connection, true)
-    } else {
-      run(grant.after).addObserver(() => free(lane))
-    }
+  const giveUp = (waiter: Waiter<R, E>) => {
+    if (waiter.place === undefined) dequeue(waiter)
+    else release(waiter.place, true)
   }
 
   type Restore = <A, E2, R2>(effect: Effect.Effect<A, E2, R2>) => Effect.Effect<A, E2, R2>
 
-  const open = (caller: C, lane: Lane<R>, after: Effect.Effect<unknown>, restore: Restore) =>
-    Effect.suspend(() => {
-      const scope = Scope.makeUnsafe()
-      return Effect.andThen(after, restore(Scope.provide(driver.open(caller), scope))).pipe(
-        Effect.map((resource) => {
-          const connection: Connection<R> = { resource, lane, scope, openedAt: now(), idleSince: 0 }
-          connections.add(connection)
-          return connection
-        }),
-        Effect.onError((cause) =>
-          Effect.andThen(
-            Scope.close(scope, Exit.failCause(cause)),
-            Effect.sync(() => free(lane))
-          )
-        )
-      )
-    })
+  const wait = (waiter: Waiter<R, E>): Effect.Effect<void, E> =>
+    Deferred.await(waiter.granted).pipe(
+      // Whoever grants goes on first: thousands who wait would make a deep stack.
+      Effect.andThen(Effect.yieldNow),
+      Effect.andThen(Effect.suspend(() => waiter.place?.ready ?? Effect.void)),
+      Effect.timeoutOrElse({ duration: limits.acquireTimeout, orElse: () => Effect.fail(driver.exhausted) })
+    )
 
-  const acquire = (caller: C, depth: number, restore: Restore): Effect.Effect<Connection<R>, E> =>
+  const open = (caller: C, place: Place<R, E>): Effect.Effect<R, E> =>
+    Effect.suspend(() => (closing ? Effect.fail(driver.closed) : Scope.provide(driver.open(caller), place.scope)))
+
+  const acquire = (caller: C, depth: number, restore: Restore): Effect.Effect<Connection<R, E>, E> =>
     Effect.suspend(() => {
       if (closing) return Effect.fail(driver.closed)
       const lane = laneOf(driver.keyOf(caller))
-      const connection = idleOf(lane)
-      if (connection !== undefined) return Effect.succeed(connection)
-      const waiter: Waiter<R> = { lane, depth, since: now(), woken: Deferred.makeUnsafe(), grant: undefined }
-      waiting++
-      lane.waiters.add(waiter)
-      settle(lane)
+      const own = takeOwn(lane, depth)
+      if (own !== undefined) return Effect.succeed(own)
+      const waiter: Waiter<R, E> = {
+        lane,
+        depth,
+        since: now(),
+        turn: turnOf(arrivals++, depth),
+        granted: Deferred.makeUnsafe(),
+        place: undefined
+      }
+      enqueue(waiter)
       pump()
-      const woken =
-        waiter.grant === undefined
-          ? restore(Deferred.await(waiter.woken)).pipe(
-              Effect.timeoutOrElse({ duration: limits.acquireTimeout, orElse: () => Effect.fail(driver.exhausted) }),
-              Effect.onError(() => Effect.sync(() => giveBack(waiter)))
+      return restore(wait(waiter)).pipe(
+        Effect.andThen(
+          Effect.suspend(() => {
+            const place = waiter.place!
+            if ("resource" in place) return Effect.succeed(place)
+            return Effect.map(restore(open(caller, place)), (resource) =>
+              Object.assign(place, { resource, openedAt: now(), idleSince: 0, ready: Effect.void })
             )
-          : Effect.void
-      return Effect.flatMap(woken, () => {
-        const { grant } = waiter
-        if (grant === undefined) return Effect.fail(driver.closed)
-        return "connection" in grant ? Effect.succeed(grant.connection) : open(caller, lane, grant.after, restore)
-      })
+          })
+        ),
+        Effect.onError(() => Effect.sync(() => giveUp(waiter)))
+      )
     })
 
-  const isClean = (exit: Exit.Exit<unknown, unknown>) => !Exit.hasInterrupts(exit)
+  const giveBack = (connection: Connection<R, E>, exit: Exit.Exit<unknown, unknown>) =>
+    Effect.sync(() => release(connection, !Exit.hasInterrupts(exit)))
 
+  // A sleep that nobody needs would be a timer for ever.
+  yield* Effect.forkScoped(
+    Effect.forever(
+      refused.await.pipe(
+        Effect.andThen(Effect.sleep(grace)),
+        Effect.andThen(
+          Effect.sync(() => {
+            refused.closeUnsafe()
+            pump()
+          })
+        )
+      )
+    )
+  )
   yield* Effect.forkScoped(
     Effect.forever(
       Effect.andThen(
         Effect.sleep(tick),
         Effect.sync(() => {
-          const time = now()
           for (const connection of idle) {
-            if (
-              !driver.isUsable(connection.resource) ||
-              time - connection.idleSince >= idleFor ||
-              time - connection.openedAt >= lifetime
-            ) {
-              unlist(connection)
-              discard(connection)
-            }
+            if (!isAlive(connection) || now() - connection.idleSince >= idleFor) discardIdle(connection)
           }
         })
       )
@@ -332,18 +364,15 @@ export const make = Effect.fnUntraced(function* <C, R, E>(
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => {
       closing = true
-      for (const lane of lanes.values()) {
-        for (const waiter of lane.waiters) Deferred.doneUnsafe(waiter.woken, Exit.void)
+      for (const waiter of queue.flatMap((lane) => lane.waiters)) {
+        dequeue(waiter)
+        Deferred.doneUnsafe(waiter.granted, Exit.fail(driver.closed))
       }
-      for (const connection of idle) {
-        unlist(connection)
-        discard(connection)
-      }
-      if (total === 0) return Effect.void
-      return Effect.andThen(
-        Effect.timeoutOption(drained.await, limits.acquireTimeout),
-        Effect.sync(() => connections.forEach(close))
-      )
+      idle.forEach(discardIdle)
+      if (total === 0) drained.openUnsafe()
+      const done = Effect.timeoutOption(drained.await, limits.acquireTimeout)
+      // Those who use one may finish; it is taken from those who do not.
+      return done.pipe(Effect.andThen(Effect.sync(() => places.forEach(discard))), Effect.andThen(done))
     })
   )
 
@@ -351,19 +380,12 @@ export const make = Effect.fnUntraced(function* <C, R, E>(
     use: (caller, depth, f) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(acquire(caller, depth, restore), (connection) =>
-          Effect.onExit(restore(f(connection.resource)), (exit) =>
-            Effect.sync(() => release(connection, isClean(exit)))
-          )
+          Effect.onExit(restore(f(connection.resource)), (exit) => giveBack(connection, exit))
         )
       ),
     lease: (caller, depth) =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.map(
-          Effect.acquireRelease(acquire(caller, depth, restore), (connection, exit) =>
-            Effect.sync(() => release(connection, isClean(exit)))
-          ),
-          (_) => _.resource
-        )
+        Effect.map(Effect.acquireRelease(acquire(caller, depth, restore), giveBack), (_) => _.resource)
       ),
     stats: () => ({ total, idle: idle.size, waiting, evictions })
   }
