@@ -76,8 +76,10 @@ export const noToken = (error: DatabricksError) => {
 const codeOf = ({ reason }: SqlError.SqlError): unknown =>
   Predicate.hasProperty(reason.cause, "code") ? reason.cause.code : undefined
 
+const said = ({ reason }: SqlError.SqlError) => (Predicate.isError(reason.cause) ? reason.cause.message : "")
+
 const lacksRole = (error: SqlError.SqlError) =>
-  codeOf(error) === "28000" && /role ".*" does not exist/.test(error.message)
+  codeOf(error) === "28000" && /role ".*" does not exist/.test(said(error))
 
 export const isRefusedLogin = (error: SqlError.SqlError) =>
   codeOf(error) === "28P01" || (codeOf(error) === "28000" && !lacksRole(error))
@@ -90,10 +92,8 @@ const passing = new Set<unknown>([full, "57P03", "57P01", "ECONNREFUSED", "ECONN
 export const isPassing = (error: SqlError.SqlError) => passing.has(codeOf(error)) || isCutOff(error)
 
 // A server that shuts down may close a connection that it has not let in yet without a word.
-const isCutOff = ({ reason }: SqlError.SqlError) =>
-  reason._tag === "ConnectionError" &&
-  Predicate.isError(reason.cause) &&
-  reason.cause.message === "Connection closed unexpectedly"
+const isCutOff = (error: SqlError.SqlError) =>
+  error.reason._tag === "ConnectionError" && said(error) === "Connection closed unexpectedly"
 
 /** What a caller gets who has waited so long for the database to let them in, which it last refused with this. */
 export const waitedInVain = (last: SqlError.SqlError | undefined, waited: Duration.Duration) =>
@@ -110,7 +110,7 @@ export const explain = (error: SqlError.SqlError, role: string) =>
     : isRefusedLogin(error)
       ? unauthenticated(
           new LoginError({
-            message: `The database refused the login of "${role}": the token is expired or was minted for somebody else`
+            message: `The database refused the login of "${role}" (${said(error)}): its token is expired or was minted for somebody else, or the role does not take tokens`
           })
         )
       : error
