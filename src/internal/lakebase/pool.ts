@@ -272,7 +272,11 @@ export const make = Effect.fnUntraced(function* <C, R extends object, E>(
   }
 
   const release = (place: Place<R, E> | Connection<R, E>, isClean: boolean) => {
-    if (closing || !isClean || !("resource" in place) || !isAlive(place)) return discard(place)
+    if (closing || !isClean || !("resource" in place) || !isAlive(place)) {
+      discard(place)
+      // One less is in use, though it is not closed yet.
+      return pump()
+    }
     const { lane } = place
     place.idleSince = now()
     lane.idle.push(place)
