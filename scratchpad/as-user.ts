@@ -1,4 +1,4 @@
-/** One query, captured once: it runs as the service principal, as alice, as bob, and not at all for a header that lies. */
+/** One query, captured once, runs as the app, as alice, as bob, and not at all for a header that lies. */
 import { App, asUser, ServiceContext, SqlWarehouse } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { ConfigProvider, Console, Effect, Layer, Schema } from "effect"

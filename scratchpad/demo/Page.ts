@@ -1,5 +1,5 @@
 import { Effect, FileSystem, Layer, Path } from "effect"
-import { HttpRouter, HttpServerResponse } from "effect/http"
+import { HttpMiddleware, HttpRouter, HttpServerResponse } from "effect/http"
 
 const web = (file: string) =>
   Effect.gen(function* () {
@@ -10,7 +10,7 @@ const web = (file: string) =>
 
 const types = { html: "text/html; charset=utf-8", css: "text/css; charset=utf-8", js: "text/javascript; charset=utf-8" }
 
-/** Serves a file of the folder `web`, read once; `edit` is for what the page is made of. */
+/** Serves a file of the folder `web`, read once and left out of the log; `edit` is for what the page is made of. */
 export const file = (
   path: `/${string}`,
   name: `${string}.${keyof typeof types}`,
@@ -27,7 +27,7 @@ export const file = (
           "cache-control": "no-cache"
         }
       })
-      yield* router.add("GET", path, answer)
+      yield* router.add("GET", path, HttpMiddleware.withLoggerDisabled(Effect.succeed(answer)))
     })
   )
 

@@ -57,7 +57,9 @@ const onLoopback = <E, R>(answer: Effect.Effect<HttpServerResponse.HttpServerRes
   Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers, remoteAddress }) => {
     const near = Option.exists(remoteAddress, (_) => /^(127\.|::1$|::ffff:127\.)/.test(_))
     const named = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/.test(headers["host"] ?? "")
-    return near && named ? answer : Effect.succeed(HttpServerResponse.empty({ status: 403 }))
+    return near && named
+      ? HttpMiddleware.withLoggerDisabled(answer)
+      : Effect.succeed(HttpServerResponse.empty({ status: 403 }))
   })
 
 const identities = Effect.gen(function* () {
