@@ -1,7 +1,7 @@
 import { assert, describe, it, layer } from "@effect/vitest"
 import { Lakebase, provideUser, ServiceContext } from "effect-databricks"
 import type { LocalWorkspace } from "effect-databricks/testing"
-import { ConfigProvider, Effect, Layer, Redacted } from "effect"
+import { ConfigProvider, Effect, type Layer, Redacted } from "effect"
 import type { SqlClient } from "effect/sql"
 import { writeFileSync } from "node:fs"
 import { mkdtemp, rm } from "node:fs/promises"

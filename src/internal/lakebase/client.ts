@@ -94,10 +94,7 @@ export const make = Effect.fnUntraced(function* (
         located((caller, transaction, { context }) =>
           Effect.succeed(
             transaction === undefined
-              ? Operation.executeStreamAs(told, caller, context, { name: "lakebase.stream" }).pipe(
-                  // Any fiber may pull: the stream goes on as the caller who opened it.
-                  Stream.provideService(ExecutionContext, Context.get(context, ExecutionContext))
-                )
+              ? Operation.executeStreamAs(told, caller, context, { name: "lakebase.stream" })
               : told
           )
         )
