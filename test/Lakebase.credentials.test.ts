@@ -39,7 +39,10 @@ layer(
       const user = somebody()
       const before = yield* asked
       const sql = yield* SqlClient.SqlClient
-      yield* Effect.all(Array(3).fill(sql`SELECT pg_sleep(0.2)`.pipe(as(user))), { concurrency: 3 })
+      yield* Effect.all(
+        Array.from({ length: 3 }, () => sql`SELECT pg_sleep(0.2)`.pipe(as(user))),
+        { concurrency: 3 }
+      )
       const { stats } = yield* Lakebase.Lakebase
       assert.strictEqual((yield* stats).users.total, 3)
       assert.strictEqual((yield* asked) - before, 1)
@@ -64,7 +67,10 @@ layer(
       const before = yield* asked
       yield* misbehave({ ...answer("of.nobody", "2999-01-01T00:00:00Z"), times: 1 })
       const sql = yield* SqlClient.SqlClient
-      yield* Effect.all(Array(3).fill(sql`SELECT pg_sleep(0.2)`.pipe(as(user))), { concurrency: 3 })
+      yield* Effect.all(
+        Array.from({ length: 3 }, () => sql`SELECT pg_sleep(0.2)`.pipe(as(user))),
+        { concurrency: 3 }
+      )
       assert.strictEqual((yield* asked) - before, 2)
     }).pipe(Effect.scoped)
   )

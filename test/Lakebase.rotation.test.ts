@@ -40,7 +40,10 @@ layer(database({ maxConnectionsPerUser: 3 }), { timeout: "60 seconds", excludeTe
         const slow = sql<{ pid: number }>`SELECT pg_backend_pid() AS pid FROM pg_sleep(1.2)`
         // Three run, and six wait until the old token has expired.
         const running = yield* Effect.forkChild(
-          Effect.all(Array(9).fill(provideUser(slow, old)), { concurrency: "unbounded" })
+          Effect.all(
+            Array.from({ length: 9 }, () => provideUser(slow, old)),
+            { concurrency: "unbounded" }
+          )
         )
         yield* eventually(Effect.map(stats, ({ users }) => users.waiting === 6))
         const rotated = yield* Effect.forEach(
