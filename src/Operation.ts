@@ -77,16 +77,26 @@ export const execute: {
 } = dual(2, <A, E, R>(effect: Effect.Effect<A, E, R>, options: Options) => {
   const attempt = options.timeout === undefined ? effect : timed(effect, options.name, options.timeout)
   const work = options.retry === undefined ? attempt : retried(attempt, options.retry, isRetryable)
-  return Effect.flatMap(ExecutionContext.current, (caller) =>
-    Effect.useSpan("plugin.execute", { attributes: attributesOf(caller, options) }, (span) =>
-      Effect.updateContext(work, (context: Context.Context<R>) =>
-        Context.add(context, Tracer.ParentSpan, span).pipe(
-          Context.add(References.CurrentLogAnnotations, logged(context, caller, options))
-        )
+  return Effect.flatMap(ExecutionContext.current, (caller) => executeAs(work, caller, options))
+})
+
+/**
+ * `execute` for what knows its caller, whoever runs.
+ *
+ * @internal
+ */
+export const executeAs = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  caller: Caller,
+  options: StreamOptions
+): Effect.Effect<A, E, R> =>
+  Effect.useSpan("plugin.execute", { attributes: attributesOf(caller, options) }, (span) =>
+    Effect.updateContext(effect, (context: Context.Context<R>) =>
+      Context.add(context, Tracer.ParentSpan, span).pipe(
+        Context.add(References.CurrentLogAnnotations, logged(context, caller, options))
       )
     )
   )
-})
 
 /**
  * `execute` for a stream: one operation from its first pull to its end, as its caller throughout.
@@ -99,21 +109,35 @@ export const executeStream: {
   <A, E, R>(stream: Stream.Stream<A, E, R>, options: StreamOptions): Stream.Stream<A, E, R | ServiceContext>
 } = dual(2, <A, E, R>(stream: Stream.Stream<A, E, R>, options: StreamOptions) =>
   Stream.unwrap(
-    Effect.contextWith((context: Context.Context<ServiceContext>) => {
-      const opener = Context.get(context, ExecutionContext.ExecutionContext)
-      // Any fiber may pull: whoever it runs as, the stream goes on as the caller who opened it.
-      const asOpener = Stream.transformPull(stream, (pull) =>
-        Effect.succeed(Effect.updateContext(pull, (puller) => ExecutionContext.runningAs(puller, opener)))
-      )
-      return Effect.map(ExecutionContext.current, (caller) =>
-        asOpener.pipe(
-          Stream.provideService(References.CurrentLogAnnotations, logged(context, caller, options)),
-          Stream.withSpan("plugin.execute", { attributes: attributesOf(caller, options), captureStackTrace: false })
-        )
-      )
-    })
+    Effect.contextWith((context: Context.Context<ServiceContext>) =>
+      Effect.map(ExecutionContext.current, (caller) => executeStreamAs(stream, caller, context, options))
+    )
   )
 )
+
+/**
+ * `executeStream` for what knows its caller and the context of the fiber that opens it.
+ *
+ * @internal
+ */
+export const executeStreamAs = <A, E, R>(
+  stream: Stream.Stream<A, E, R>,
+  caller: Caller,
+  context: Context.Context<never>,
+  options: StreamOptions
+): Stream.Stream<A, E, R> => {
+  const opener = Context.get(context, ExecutionContext.ExecutionContext)
+  // Any fiber may pull: whoever it runs as, the stream goes on as the caller who opened it.
+  const asOpener = Stream.transformPull(stream, (pull) =>
+    Effect.succeed(
+      Effect.updateContext(pull, (puller: Context.Context<R>) => ExecutionContext.runningAs(puller, opener))
+    )
+  )
+  return asOpener.pipe(
+    Stream.provideService(References.CurrentLogAnnotations, logged(context, caller, options)),
+    Stream.withSpan("plugin.execute", { attributes: attributesOf(caller, options), captureStackTrace: false })
+  ) as Stream.Stream<A, E, R> // transformPull takes the mark of a stream's end out of E, where it never was
+}
 
 /**
  * The timeout error, for options that have a timeout or may have one.

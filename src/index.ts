@@ -18,6 +18,7 @@ export {
 } from "./ExecutionContext.ts"
 export * as ForwardedHeaders from "./ForwardedHeaders.ts"
 export * as IdentityVerifier from "./IdentityVerifier.ts"
+export * as Lakebase from "./Lakebase.ts"
 export * as Operation from "./Operation.ts"
 export * as ServiceContext from "./ServiceContext.ts"
 export * as SqlParameter from "./SqlParameter.ts"

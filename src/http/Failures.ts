@@ -6,6 +6,7 @@
 import { Cause, Effect, Layer, Schema, SchemaTransformation } from "effect"
 import { HttpBody, HttpRouter, HttpServerResponse } from "effect/http"
 import { HttpApiMiddleware, HttpApiSchema } from "effect/http-api"
+import { SqlError } from "effect/sql"
 import { DatabricksError } from "../DatabricksError.ts"
 import { AuthenticationError } from "../ForwardedHeaders.ts"
 import { IdentityMismatchError, IdentityUnavailableError } from "../IdentityVerifier.ts"
@@ -21,6 +22,7 @@ const errors = [
   ServiceContextError,
   SqlParameterError,
   RowDecodeError,
+  SqlError.SqlError,
   AuthenticationError,
   IdentityMismatchError,
   IdentityUnavailableError,

@@ -6,8 +6,10 @@
 import { Cause, Data, Duration, Effect, Predicate, Schema, SchemaIssue } from "effect"
 import { HttpServerError, HttpServerRespondable, HttpServerResponse, Multipart } from "effect/http"
 import { HttpApiError } from "effect/http-api"
+import { SqlError } from "effect/sql"
 import { DatabricksError, type Reason } from "../DatabricksError.ts"
 import { IdentityUnavailableError } from "../IdentityVerifier.ts"
+import { PoolExhaustedError } from "../Lakebase.ts"
 import { ServiceContext } from "../ServiceContext.ts"
 
 /**
@@ -129,6 +131,7 @@ const ofError = (error: unknown): HttpFailure => {
     return view(statusOf(error), reason._tag, reason.message, reason.retryAfter)
   }
   if (error instanceof IdentityUnavailableError) return view(503, error._tag, error.message, Duration.seconds(5))
+  if (SqlError.isSqlError(error)) return ofSql(error)
   if (Schema.isSchemaError(error)) return badRequest("", error)
   return (
     ofHttp(error) ??
@@ -166,6 +169,46 @@ const ofReason = (reason: Reason): number => {
   // Data exceptions, and statements that make no sense here: what was sent in is wrong.
   return /^(22|42)/.test(sqlState) ? 400 : statuses[reason._tag]
 }
+
+// What kept the caller from the database is its cause, and an error of ours; else the database itself has spoken.
+const ofSql = ({ message, reason }: SqlError.SqlError): HttpFailure => {
+  const { cause } = reason
+  if (cause instanceof DatabricksError) return ofError(cause)
+  const ours = ofAnnotated(cause)
+  if (ours !== undefined) {
+    return cause instanceof PoolExhaustedError ? new HttpFailure({ ...ours, retryAfter: Duration.seconds(1) }) : ours
+  }
+  // The driver says only that the query failed, and the database why.
+  const said = cause instanceof Error && cause.message !== "" ? cause.message : message
+  switch (reason._tag) {
+    case "AuthorizationError":
+      return view(403, reason._tag, said)
+    case "UniqueViolation":
+      return view(409, reason._tag, said)
+    case "ConstraintError":
+      // A foreign key and an exclusion conflict with other rows; the rest is about the row alone.
+      return view(/^23(503|P01)$/.test(sqlStateOf(cause)) ? 409 : 400, reason._tag, said)
+    case "SerializationError":
+    case "DeadlockError":
+    case "LockTimeoutError":
+      return view(409, reason._tag, said)
+    case "ConnectionError":
+      return view(503, reason._tag, said, Duration.seconds(1))
+    default:
+      // Data exceptions: what was sent in is wrong. A statement that does not parse is the application's own mistake.
+      return view(
+        sqlStateOf(cause).startsWith("22") ? 400 : passing.has(sqlStateOf(cause)) ? 503 : 500,
+        reason._tag,
+        said
+      )
+  }
+}
+
+// The server is full, stops or starts; the driver has no reason for these.
+const passing = new Set(["53300", "57P01", "57P02", "57P03"])
+
+const sqlStateOf = (cause: unknown): string =>
+  Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : ""
 
 // Effect raises these itself, most of them as defects.
 const ofHttp = (error: unknown): HttpFailure | undefined => {

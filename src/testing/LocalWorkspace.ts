@@ -192,12 +192,28 @@ export class LocalWorkspace extends Context.Service<
     readonly misbehave: (fault: Fault) => Effect.Effect<void, never, Scope.Scope>
     /** Runs a script in the database as its administrator: seeds, grants, the end of a session. */
     readonly administer: (script: string) => Effect.Effect<void, LocalWorkspaceError>
+    /** What can befall the Postgres server; at the end of the scope it is gone whatever has befallen it. */
+    readonly postgresServer: {
+      /** The id of the server's process. */
+      readonly pid: Effect.Effect<number>
+      /** Ends every session and stops; from then on connections are refused. */
+      readonly stop: Effect.Effect<void>
+      /** Starts what was stopped: the same data, on the same port. */
+      readonly start: Effect.Effect<void>
+      readonly restart: Effect.Effect<void>
+      /** Stops every process of the server where it is (SIGSTOP): it accepts, answers and closes nothing. */
+      readonly freeze: Effect.Effect<void, LocalWorkspaceError>
+      readonly thaw: Effect.Effect<void>
+    }
     /** The requests so far, in order of arrival. */
     readonly requests: Effect.Effect<ReadonlyArray<RecordedRequest>>
     /** How many TCP connections the HTTP server has accepted. */
     readonly connections: Effect.Effect<number>
   }
 >()("effect-databricks/testing/LocalWorkspace") {}
+
+const refused = (cause: { readonly message: string; readonly code: string }) =>
+  new LocalWorkspaceError({ message: `${cause.message} (SQLSTATE ${cause.code})`, cause })
 
 const LOOPBACK = "127.0.0.1"
 const ENDPOINT = "projects/local/branches/production/endpoints/primary"
@@ -330,13 +346,8 @@ export const make = (options?: Options): Effect.Effect<LocalWorkspace["Service"]
       token,
       headers,
       misbehave: (fault) => faults.add(fault),
-      administer: (script) =>
-        postgres.administer(script).pipe(
-          Effect.mapError(
-            (cause) => new LocalWorkspaceError({ message: `${cause.message} (SQLSTATE ${cause.code})`, cause })
-          ),
-          Effect.asVoid
-        ),
+      administer: (script) => Effect.asVoid(Effect.mapError(postgres.administer(script), refused)),
+      postgresServer: { ...postgres.server, freeze: Effect.mapError(postgres.server.freeze, refused) },
       requests: Effect.sync(() => [...requests]),
       connections: Effect.sync(server.accepted)
     })

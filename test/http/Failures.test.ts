@@ -5,6 +5,7 @@ import {
   Failures,
   getWorkspaceClient,
   HttpFailure,
+  Lakebase,
   Operation,
   SqlParameter,
   SqlWarehouse
@@ -20,6 +21,7 @@ import {
   HttpServerResponse
 } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiClient, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { SqlClient } from "effect/sql"
 import { serve, Served, tokensSeen } from "./harness.ts"
 
 const Row = Schema.Struct({ value: Schema.String })
@@ -38,6 +40,7 @@ class Bad extends HttpApiGroup.make("bad")
     HttpApiEndpoint.get("workspace", "/workspace", { success: Schema.String }),
     HttpApiEndpoint.get("declared", "/declared", { error: Out }),
     HttpApiEndpoint.get("bug", "/bug"),
+    HttpApiEndpoint.post("lakebase", "/lakebase", { payload: Schema.Struct({ text: Schema.String }) }),
     HttpApiEndpoint.get("slow", "/slow"),
     HttpApiEndpoint.get("own", "/own"),
     HttpApiEndpoint.get("page", "/page/:number", { params: { number: Schema.FiniteFromString } }),
@@ -67,6 +70,7 @@ const BadLive = HttpApiBuilder.group(Api, "bad", (handlers) =>
       })
     )
     .handle("declared", () => Effect.fail(new Out({ left: 3 })))
+    .handle("lakebase", ({ payload }) => SqlClient.SqlClient.use((sql) => Effect.asVoid(sql.unsafe(payload.text))))
     .handle("bug", () => Effect.die(new Error(secret)))
     .handle("slow", () => Effect.never.pipe(Operation.execute({ name: "slow", timeout: "5 millis" })))
     .handle("own", () =>
@@ -102,9 +106,20 @@ const Routes = Layer.mergeAll(
 
 // SqlWarehouse is outside of serve: that is where handlers look for it.
 const served = (options?: { readonly development?: boolean }) =>
-  serve(Routes, { ...options, services: SqlWarehouse.layer })
+  serve(Routes, {
+    ...options,
+    services: Layer.merge(
+      SqlWarehouse.layer,
+      Layer.unwrap(
+        LocalWorkspace.LocalWorkspace.useSync(({ endpoint, postgres }) =>
+          Lakebase.layer({ ...postgres, endpoint, ssl: false })
+        )
+      )
+    )
+  })
 
 const alice = "alice@example.com"
+const bob = "bob@example.com"
 
 /** Calls as alice and looks at all that every failure must have. */
 const failing = Effect.fnUntraced(function* (
@@ -185,6 +200,21 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
         yield* failing("POST", "/sql", { ...failed, message: /nope/ }, { text: "SELECT * FROM nope" })
         yield* failing("POST", "/sql", { ...failed, message: /missing/ }, { text: "SELECT :missing AS value" })
         yield* failing("POST", "/sql", { ...failed, message: /./ }, { text: "SELECT CAST('x' AS int) AS value" })
+      })
+    )
+
+    it.effect("Lakebase: a SqlError that no endpoint declares", () =>
+      Effect.gen(function* () {
+        const { headers } = yield* LocalWorkspace.LocalWorkspace
+        const path = "/lakebase"
+        const forbidden = { status: 403, _tag: "AuthorizationError", message: /permission denied/ }
+        yield* failing("POST", path, forbidden, { text: "SELECT * FROM pg_authid" })
+        const value = { status: 400, _tag: "UnknownError", message: "invalid input syntax for type integer" }
+        yield* failing("POST", path, value, { text: "SELECT 'hush'::text::int" })
+        yield* failing("POST", path, { status: 500, _tag: "SqlSyntaxError", ...serverError }, { text: "SELEC 1" })
+        const sent = yield* headers(bob, { scopes: ["iam.current-user:read"] })
+        const scope = { status: 403, _tag: "MissingScopeError", message: /needs the scope "postgres"/ }
+        yield* failing("POST", path, scope, { text: "SELECT 1" }, sent)
       })
     )
 

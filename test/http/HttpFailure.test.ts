@@ -1,10 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
-import { DatabricksError, HttpFailure, ServiceContext } from "effect-databricks"
+import { DatabricksError, HttpFailure, Lakebase, ServiceContext } from "effect-databricks"
 import { Cause, Data, Duration, Schema } from "effect"
+import { SqlError } from "effect/sql"
 
 class Out extends Schema.TaggedError<Out>()("Out", { left: Schema.Int }, { httpApiStatus: 410 }) {}
 
 class Plain extends Data.TaggedError("Plain")<{ readonly message: string }> {}
+
+const connecting = (cause: Error) =>
+  new SqlError.ConnectionError({ cause, message: "PgConnection: Failed to connect", operation: "connect" })
+const said = (code: string) => ({ cause: Object.assign(new Error("m"), { code }), message: "Query failed" })
 
 describe("HttpFailure", () => {
   const of = (error: unknown) => HttpFailure.fromError(error, { development: false })
@@ -40,6 +45,42 @@ describe("HttpFailure", () => {
     const masked = status === 401 || status === 403 ? 500 : status
     assert.strictEqual(failure.status, masked)
     assert.strictEqual(failure.body.message, masked < 500 ? "m" : "Server error")
+  })
+
+  const sqlErrors: ReadonlyArray<[string, SqlError.SqlErrorReason, number]> = [
+    ["no connection in time", connecting(new Lakebase.PoolExhaustedError({ message: "m" })), 503],
+    ["a refused login", connecting(new Lakebase.LoginError({ message: "m" })), 401],
+    ["no role", connecting(new Lakebase.MissingRoleError({ message: "m", role: "r" })), 403],
+    [
+      "no token",
+      connecting(DatabricksError.make(new DatabricksError.MissingScopeError({ message: "m", scope: "s" }))),
+      403
+    ],
+    ["no token now", connecting(DatabricksError.make(new DatabricksError.RateLimitedError({ message: "m" }))), 429],
+    ["a connection that broke", connecting(Object.assign(new Error("m"), { code: "ECONNRESET" })), 503],
+    ["a server that stops", new SqlError.UnknownError(said("57P01")), 503],
+    ["a row that is there", new SqlError.UniqueViolation({ ...said("23505"), constraint: "c" }), 409],
+    ["a row that others need", new SqlError.ConstraintError(said("23503")), 409],
+    ["a row that breaks a rule", new SqlError.ConstraintError(said("23514")), 400],
+    ["two at once", new SqlError.SerializationError(said("40001")), 409],
+    ["a deadlock", new SqlError.DeadlockError(said("40P01")), 409],
+    ["what the policies forbid", new SqlError.AuthorizationError(said("42501")), 403],
+    ["a value that is none", new SqlError.UnknownError(said("22P02")), 400],
+    ["a statement that is wrong", new SqlError.SqlSyntaxError(said("42601")), 500],
+    ["anything else", new SqlError.UnknownError(said("XX000")), 500]
+  ]
+
+  it.each(sqlErrors)("of the database: %s", (_name, reason, status) => {
+    const failure = of(new SqlError.SqlError({ reason }))
+    assert.strictEqual(failure.status, status)
+    assert.strictEqual(failure.body.message, status < 500 ? "m" : "Server error")
+    const { headers } = HttpFailure.toResponse(failure)
+    if (reason._tag === "ConnectionError" && status === 503) assert.strictEqual(headers["retry-after"], "1")
+  })
+
+  it("names what kept a caller from the database", () => {
+    const reason = connecting(new Lakebase.MissingRoleError({ message: "m", role: "r" }))
+    assert.strictEqual(of(new SqlError.SqlError({ reason })).body._tag, "MissingRoleError")
   })
 
   it("knows the other errors of the library, those of an application, and none", () => {

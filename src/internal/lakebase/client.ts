@@ -1,0 +1,244 @@
+/** One `PgClient` for all callers: every statement, stream, transaction and listener goes to the caller's own connection. */
+import { PgClient } from "@effect/sql-pg"
+import { Cause, Context, Effect, Effectable, type Fiber, type Scope, Stream } from "effect"
+import type { Reactivity } from "effect/reactivity"
+import { SqlClient, type SqlConnection, SqlError, Statement } from "effect/sql"
+import type { Caller } from "../../Caller.ts"
+import { ExecutionContext } from "../../ExecutionContext.ts"
+import * as Operation from "../../Operation.ts"
+import * as Failure from "./failure.ts"
+import * as Metrics from "./metrics.ts"
+import type { Session } from "./session.ts"
+
+export interface Sessions {
+  readonly use: <A, E, R>(
+    caller: Caller,
+    depth: number,
+    f: (session: Session) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | SqlError.SqlError, R>
+  readonly lease: (caller: Caller, depth: number) => Effect.Effect<Session, SqlError.SqlError, Scope.Scope>
+}
+
+interface Transaction {
+  readonly session: Session
+  readonly afterCommit: Array<Effect.Effect<void>>
+  /** A fiber may outlive the transaction that it was forked in, and the session then serves somebody else. */
+  ended: boolean
+}
+
+/** The transactions that the fiber is in, by caller: `asUser` leaves one, and coming back returns to it. */
+const Transactions = Context.Reference<ReadonlyMap<string, Transaction>>("effect-databricks/Lakebase/Transactions", {
+  defaultValue: () => new Map()
+})
+
+export const compiler = PgClient.makeCompiler()
+
+/** A client for whoever runs, or for `fixed` alone. */
+export const make = Effect.fnUntraced(function* (
+  sessions: Sessions,
+  options: {
+    readonly principal: Caller
+    readonly config: PgClient.PgClientConfig
+    readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
+  },
+  fixed?: Caller
+): Effect.fn.Return<PgClient.PgClient, never, Reactivity.Reactivity> {
+  /** Looks up, when an effect runs, whose it is, and their transaction if the fiber is in one. */
+  const located = <A, E, R>(
+    f: (
+      caller: Caller,
+      transaction: Transaction | undefined,
+      fiber: Fiber.Fiber<unknown, unknown>
+    ) => Effect.Effect<A, E, R>
+  ) =>
+    Effect.withFiber<A, E | SqlError.SqlError, R>((fiber) => {
+      const caller = fixed ?? fiber.getRef(ExecutionContext) ?? options.principal
+      const transaction = fiber.getRef(Transactions).get(caller.scimId)
+      return transaction?.ended ? Effect.fail(ended) : f(caller, transaction, fiber)
+    })
+  const depthOf = (fiber: Fiber.Fiber<unknown, unknown>) => fiber.getRef(Transactions).size
+
+  const session = located((caller, _, fiber) => sessions.lease(caller, depthOf(fiber)))
+  const borrow: SqlConnection.Borrower = (f) =>
+    located((caller, transaction, fiber) =>
+      transaction === undefined
+        ? sessions.use(caller, depthOf(fiber), (_) => f(_.connection))
+        : f(transaction.session.connection)
+    )
+  const base = yield* SqlClient.make({
+    acquirer: located((_, transaction) =>
+      transaction === undefined
+        ? Effect.map(session, (_) => _.connection)
+        : Effect.succeed(transaction.session.connection)
+    ),
+    borrower: borrow,
+    compiler,
+    driver: "@effect/sql-pg",
+    spanAttributes: options.spanAttributes
+  })
+
+  // What runs in a transaction is part of that operation.
+  const route: Route = {
+    query: (effect) =>
+      located((caller, transaction) => {
+        const timed = Metrics.timed(
+          Effect.mapError(effect, Failure.withoutValues),
+          Metrics.queryDuration,
+          caller.context
+        )
+        return transaction === undefined ? Operation.executeAs(timed, caller, { name: "lakebase.query" }) : timed
+      }),
+    stream: (stream) => {
+      const told = Stream.mapError(stream, Failure.withoutValues)
+      return Stream.unwrap(
+        located((caller, transaction, { context }) =>
+          Effect.succeed(
+            transaction === undefined
+              ? Operation.executeStreamAs(told, caller, context, { name: "lakebase.stream" })
+              : told
+          )
+        )
+      )
+    }
+  }
+
+  const withTransaction = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError.SqlError, R> =>
+    located((caller, outer, fiber) => {
+      if (outer !== undefined) return typedFailure(outer.session.transactions.withTransaction(effect))
+      const afterCommit: Transaction["afterCommit"] = []
+      return sessions
+        .use(caller, depthOf(fiber), (session) => {
+          const transaction: Transaction = { session, afterCommit, ended: false }
+          return typedFailure(
+            session.transactions.withTransaction(
+              Effect.provideService(
+                effect,
+                Transactions,
+                new Map(fiber.getRef(Transactions)).set(caller.scimId, transaction)
+              )
+            )
+          ).pipe(
+            Effect.ensuring(
+              Effect.sync(() => {
+                transaction.ended = true
+              })
+            )
+          )
+        })
+        .pipe(
+          // Once the connection is given back, for they may need it.
+          Effect.ensuring(Effect.suspend(() => Effect.forEach(afterCommit, base.afterCommit, { discard: true }))),
+          (_) => Operation.executeAs(_, caller, { name: "lakebase.transaction" })
+        )
+    })
+
+  const afterCommit = <R>(effect: Effect.Effect<void, never, R>): Effect.Effect<void, never, R> =>
+    Effect.withFiber((fiber) => {
+      const caller = fixed ?? fiber.getRef(ExecutionContext) ?? options.principal
+      const held = new Map(fiber.getRef(Transactions))
+      const transaction = held.get(caller.scimId)
+      if (transaction === undefined) return base.afterCommit(effect)
+      held.delete(caller.scimId)
+      return Effect.contextWith((context: Context.Context<R>) =>
+        // The driver knows which of them a savepoint takes back.
+        transaction.session.transactions.afterCommit(
+          Effect.sync(() => {
+            transaction.afterCommit.push(Effect.provideContext(effect, Context.add(context, Transactions, held)))
+          })
+        )
+      )
+    })
+
+  const statement = <A extends object>(of: Statement.Statement<A>) => new Routed(of, route)
+  function sql<A extends object>(strings: TemplateStringsArray, ...values: Array<unknown>): Statement.Statement<A>
+  function sql(identifier: string): Statement.Identifier
+  function sql(
+    first: TemplateStringsArray | string,
+    ...values: Array<unknown>
+  ): Statement.Identifier | Statement.Statement<SqlConnection.Row> {
+    return typeof first === "string" ? base(first) : statement(base(first, ...values))
+  }
+  const client: PgClient.PgClient = Object.assign(sql, base, {
+    unsafe: <A extends object>(text: string, parameters?: ReadonlyArray<unknown>) =>
+      statement(base.unsafe<A>(text, parameters)),
+    // Like the driver's, a connection apart, also from within a transaction.
+    reserve: Effect.map(session, (_) => _.connection),
+    withTransaction,
+    afterCommit,
+    withoutTransforms: () => client,
+    [PgClient.TypeId]: PgClient.TypeId,
+    config: options.config,
+    json: (value: unknown) => Statement.fragment([PgJson(value)]),
+    listen: (channel: string) => Effect.flatMap(session, (_) => _.listen(channel)),
+    notify: (channel: string, payload: string) =>
+      Effect.asVoid(statement(base.unsafe("SELECT pg_notify($1, $2)", [channel, payload]))),
+    // Itself: the next line says so.
+    safe: undefined as never
+  })
+  return Object.assign(client, { safe: client })
+})
+
+// The compiler knows it by its kind.
+const PgJson = Statement.custom<PgClient.PgCustom>("PgJson")
+
+interface Route {
+  readonly query: <A>(effect: Effect.Effect<A, SqlError.SqlError>) => Effect.Effect<A, SqlError.SqlError>
+  readonly stream: <A>(stream: Stream.Stream<A, SqlError.SqlError>) => Stream.Stream<A, SqlError.SqlError>
+}
+
+/** A statement that is an operation each time it runs. */
+class Routed<A> extends Effectable.Class<ReadonlyArray<A>, SqlError.SqlError> implements Statement.Statement<A> {
+  readonly "~effect/sql/Statement/Fragment" = "~effect/sql/Statement/Fragment"
+  readonly segments: Statement.Statement<A>["segments"]
+  readonly statement: Statement.Statement<A>
+  readonly route: Route
+  constructor(statement: Statement.Statement<A>, route: Route) {
+    super()
+    this.segments = statement.segments
+    this.statement = statement
+    this.route = route
+  }
+  asEffect() {
+    return this.route.query(this.statement)
+  }
+  get raw() {
+    return this.route.query(this.statement.raw)
+  }
+  get values() {
+    return this.route.query(this.statement.values)
+  }
+  get valuesUnprepared() {
+    return this.route.query(this.statement.valuesUnprepared)
+  }
+  get unprepared() {
+    return this.route.query(this.statement.unprepared)
+  }
+  get withoutTransform() {
+    return this.route.query(this.statement.withoutTransform)
+  }
+  get stream() {
+    return this.route.stream(this.statement.stream)
+  }
+  compile(withoutTransform?: boolean) {
+    return this.statement.compile(withoutTransform)
+  }
+  // Without the parameters, which would end up in a log.
+  override toJSON() {
+    return { _id: "Statement", sql: this.compile()[0] }
+  }
+}
+
+const ended = new SqlError.SqlError({
+  reason: new SqlError.UnknownError({
+    cause: new Error("The fiber has outlived its transaction"),
+    message: "The transaction that this fiber was forked in has ended: join the fiber before, or fork it outside",
+    operation: "execute"
+  })
+})
+
+// A failed ROLLBACK of a dead connection is a defect to the driver: to whoever called it is a failure like others.
+const typedFailure = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError.SqlError, R> =>
+  Effect.catchCause(effect, (cause): Effect.Effect<never, E | SqlError.SqlError> => {
+    const died = cause.reasons.find(Cause.isDieReason)
+    return died !== undefined && SqlError.isSqlError(died.defect) ? Effect.fail(died.defect) : Effect.failCause(cause)
+  })

@@ -1,0 +1,84 @@
+/** Lakebase's settings as Databricks Apps and Postgres tools write them into the environment. */
+import { Config, ConfigProvider, Effect, Option, Redacted } from "effect"
+import { readFile } from "node:fs/promises"
+import type { Options } from "../../Lakebase.ts"
+
+const names = [
+  "PGHOST",
+  "PGPORT",
+  "PGDATABASE",
+  "PGUSER",
+  "PGSSLMODE",
+  "PGSSLROOTCERT",
+  "PGAPPNAME",
+  "LAKEBASE_ENDPOINT",
+  "DATABRICKS_CLIENT_ID"
+] as const
+
+type Name = (typeof names)[number]
+
+const variables: Config.Config<{ readonly [N in Name]?: string } & { readonly password: string | undefined }> =
+  Config.all([
+    Config.all(names.map((name) => Config.option(Config.String(name)))),
+    Config.option(Config.Redacted("PGPASSWORD"))
+  ]).pipe(
+    Config.map(([values, password]) => ({
+      ...Object.fromEntries(
+        values.flatMap((value, index) =>
+          Option.isSome(value) && value.value.trim() !== "" ? [[names[index]!, value.value.trim()]] : []
+        )
+      ),
+      password: Option.getOrUndefined(Option.map(password, Redacted.value)) || undefined
+    }))
+  )
+
+const refused = (message: string) => Effect.fail(new Config.ConfigError(new ConfigProvider.SourceError({ message })))
+
+export const config: Config.Config<Options> = Config.mapEffect(
+  variables,
+  Effect.fnUntraced(function* (env) {
+    const { PGHOST: host, LAKEBASE_ENDPOINT: endpoint, password } = env
+    if (host === undefined) return yield* refused("PGHOST is not set: it is the host name of the Lakebase endpoint")
+    if (endpoint === undefined && password === undefined) {
+      return yield* refused(
+        "LAKEBASE_ENDPOINT is not set: it is projects/…/branches/…/endpoints/… (a local database takes PGPASSWORD instead)"
+      )
+    }
+    const port = Number(env.PGPORT ?? 5432)
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+      return yield* refused(`PGPORT is no port from 1 to 65535: ${env.PGPORT}`)
+    }
+    return {
+      host,
+      port,
+      database: env.PGDATABASE,
+      user: env.PGUSER ?? env.DATABRICKS_CLIENT_ID,
+      applicationName: env.PGAPPNAME,
+      endpoint,
+      password: endpoint === undefined && password !== undefined ? Redacted.make(password) : undefined,
+      ssl: yield* sslOf(env.PGSSLMODE ?? "verify-full", env.PGSSLROOTCERT)
+    }
+  })
+)
+
+const sslOf = (mode: string, rootCertificate: string | undefined) => {
+  switch (mode) {
+    case "disable":
+      return Effect.succeed(false)
+    case "require":
+    case "verify-ca":
+    case "verify-full":
+      return rootCertificate === undefined || rootCertificate === "system"
+        ? Effect.succeed(true)
+        : Effect.tryPromise(() => readFile(rootCertificate, "utf8")).pipe(
+            Effect.map((ca) => ({ ca })),
+            Effect.catch(() => refused(`PGSSLROOTCERT names a file that cannot be read: ${rootCertificate}`))
+          )
+    case "allow":
+    case "prefer":
+      // They fall back to plaintext, and the password is a token.
+      return refused(`PGSSLMODE=${mode} may send tokens in plaintext: set require, or disable for a local database`)
+    default:
+      return refused(`PGSSLMODE is none of disable, require, verify-ca and verify-full: ${mode}`)
+  }
+}

@@ -1,0 +1,83 @@
+/** What Lakebase measures. No label but `execution.context`: one for each user would grow with them. */
+import { type Context, Effect, Metric, type Scope } from "effect"
+import type { Caller } from "../../Caller.ts"
+import type { Stats } from "./pool.ts"
+
+type Whose = Caller["context"]
+
+const byContext = <M extends Metric.Metric<never, unknown>>(make: (attributes: Metric.Metric.Attributes) => M) => ({
+  service: make({ "execution.context": "service" }),
+  user: make({ "execution.context": "user" })
+})
+
+const durations = (name: string, description: string) =>
+  byContext((attributes) =>
+    Metric.histogram(name, {
+      description,
+      attributes: { ...attributes, unit: "ms" },
+      // 0.5 ms to 16 s.
+      boundaries: Metric.exponentialBoundaries({ start: 0.5, factor: 2, count: 16 })
+    })
+  )
+
+/** A statement, with what it waited for its connection. */
+export const queryDuration = durations("lakebase.query.duration", "Duration of a statement, its wait included")
+
+export const tokenRefreshDuration = durations("lakebase.token.refresh.duration", "Duration of minting a token")
+
+/** Records how long an effect takes, however it ends. */
+export const timed = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  duration: typeof queryDuration,
+  whose: Whose
+): Effect.Effect<A, E, R> =>
+  Effect.clockWith((clock) => {
+    const start = clock.currentTimeNanosUnsafe()
+    return Effect.onExit(effect, () =>
+      Effect.suspend(() => Metric.update(duration[whose], Number(clock.currentTimeNanosUnsafe() - start) / 1e6))
+    )
+  })
+
+const gauges = (name: string, description: string) =>
+  byContext((attributes) => Metric.gauge(name, { description, attributes }))
+const counters = (name: string, description: string) =>
+  byContext((attributes) => Metric.counter(name, { description, attributes, incremental: true }))
+
+const connections = {
+  total: gauges("lakebase.pool.connections.total", "Connections that are open, opening or closing"),
+  idle: gauges("lakebase.pool.connections.idle", "Connections that nobody uses"),
+  waiting: gauges("lakebase.pool.connections.waiting", "Calls that wait for a connection")
+}
+const events = {
+  evictions: counters("lakebase.pool.evictions", "Idle connections that were closed for another caller"),
+  exhaustions: counters("lakebase.pool.exhaustions", "Calls that gave up waiting for a connection")
+}
+
+/** Shows a pool in the metrics for as long as it is there: read when they are, and kept up by nobody. */
+export const observe = (
+  whose: Whose,
+  stats: () => Stats & { readonly exhaustions: number }
+): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.contextWith((context: Context.Context<Scope.Scope>) =>
+    Effect.asVoid(
+      Effect.acquireRelease(
+        Effect.sync(() => [
+          ...(["total", "idle", "waiting"] as const).map((of) =>
+            Metric.registerUnsafe(connections[of][whose], context, {
+              ...readOnly,
+              get: () => ({ value: stats()[of] })
+            })
+          ),
+          ...(["evictions", "exhaustions"] as const).map((of) =>
+            Metric.registerUnsafe(events[of][whose], context, {
+              ...readOnly,
+              get: () => ({ count: stats()[of], incremental: true })
+            })
+          )
+        ]),
+        (registrations) => Effect.sync(() => registrations.forEach((_) => _.remove()))
+      )
+    )
+  )
+
+const readOnly = { update: () => {}, modify: () => {} }

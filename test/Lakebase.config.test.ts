@@ -1,0 +1,178 @@
+import { assert, describe, it, layer } from "@effect/vitest"
+import { Lakebase, provideUser, ServiceContext } from "effect-databricks"
+import type { LocalWorkspace } from "effect-databricks/testing"
+import { ConfigProvider, Effect, type Layer, Redacted } from "effect"
+import type { SqlClient } from "effect/sql"
+import { writeFileSync } from "node:fs"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fromEnvironment, lakebase, who } from "./fixtures/lakebaseClient.ts"
+import { alice, requestOf, Workspace } from "./fixtures/workspace.ts"
+
+const app = { PGHOST: "h.example.com", LAKEBASE_ENDPOINT: "projects/p/branches/b/endpoints/e" }
+
+const read = (env: Record<string, string>) => Lakebase.config.parse(ConfigProvider.fromEnvRecord(env))
+const refused = (env: Record<string, string>) => Effect.map(Effect.flip(read(env)), (_) => _.cause.message)
+
+describe("Lakebase.config", () => {
+  it.effect("is what Databricks Apps writes into the environment", () =>
+    Effect.gen(function* () {
+      assert.deepInclude(yield* read(app), {
+        host: "h.example.com",
+        port: 5432,
+        endpoint: app.LAKEBASE_ENDPOINT,
+        database: undefined,
+        user: undefined,
+        password: undefined,
+        ssl: true
+      })
+      const all = { PGPORT: "6432", PGDATABASE: "d", PGUSER: "u", PGAPPNAME: "n", PGSSLMODE: "disable" }
+      assert.deepInclude(yield* read({ ...app, ...all }), {
+        port: 6432,
+        database: "d",
+        user: "u",
+        applicationName: "n",
+        ssl: false
+      })
+      assert.strictEqual((yield* read({ ...app, DATABRICKS_CLIENT_ID: "c" })).user, "c")
+      assert.strictEqual((yield* read({ ...app, DATABRICKS_CLIENT_ID: "c", PGUSER: "u" })).user, "u")
+      assert.strictEqual((yield* read({ ...app, DATABRICKS_CLIENT_ID: "c", PGUSER: " " })).user, "c")
+    })
+  )
+
+  it.effect("takes a password in place of an endpoint, and never beside one", () =>
+    Effect.gen(function* () {
+      const local = yield* read({ PGHOST: "localhost", PGPASSWORD: " hush " })
+      assert.strictEqual(local.password && Redacted.value(local.password), " hush ")
+      assert.notInclude(JSON.stringify(local), "hush")
+      assert.strictEqual((yield* read({ ...app, PGPASSWORD: "hush" })).password, undefined)
+    })
+  )
+
+  it.effect("verifies the server unless plaintext is asked for, and refuses what may fall back to it", () =>
+    Effect.gen(function* () {
+      for (const mode of ["require", "verify-ca", "verify-full"]) {
+        assert.strictEqual((yield* read({ ...app, PGSSLMODE: mode })).ssl, true, mode)
+      }
+      for (const mode of ["allow", "prefer"]) {
+        assert.match(yield* refused({ ...app, PGSSLMODE: mode }), new RegExp(`^PGSSLMODE=${mode} may send tokens`))
+      }
+      assert.match(yield* refused({ ...app, PGSSLMODE: "Require!" }), /^PGSSLMODE is none of/)
+    })
+  )
+
+  it.effect("reads the root certificate that PGSSLROOTCERT names", () =>
+    Effect.gen(function* () {
+      const folder = yield* Effect.acquireRelease(
+        Effect.promise(() => mkdtemp(join(tmpdir(), "effect-databricks-"))),
+        (folder) => Effect.promise(() => rm(folder, { recursive: true }))
+      )
+      const file = join(folder, "root.crt")
+      writeFileSync(file, "certificate")
+      assert.deepStrictEqual((yield* read({ ...app, PGSSLROOTCERT: file })).ssl, { ca: "certificate" })
+      assert.strictEqual((yield* read({ ...app, PGSSLROOTCERT: "system" })).ssl, true)
+      assert.strictEqual((yield* read({ ...app, PGSSLROOTCERT: file, PGSSLMODE: "disable" })).ssl, false)
+      assert.match(yield* refused({ ...app, PGSSLROOTCERT: `${file}.no` }), /^PGSSLROOTCERT names a file .*\.no$/)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("says in one sentence which variable is missing or wrong", () =>
+    Effect.gen(function* () {
+      const { LAKEBASE_ENDPOINT, PGHOST } = app
+      assert.match(yield* refused({ LAKEBASE_ENDPOINT }), /^PGHOST is not set: [^\n]+$/)
+      assert.match(yield* refused({ LAKEBASE_ENDPOINT, PGHOST: "" }), /^PGHOST is not set: [^\n]+$/)
+      assert.match(yield* refused({ PGHOST }), /^LAKEBASE_ENDPOINT is not set: [^\n]+PGPASSWORD[^\n]+$/)
+      for (const port of ["x", "0", "65536", "54.5"]) {
+        assert.match(yield* refused({ ...app, PGPORT: port }), new RegExp(`^PGPORT is no port .*: ${port}$`))
+      }
+    })
+  )
+})
+
+layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase.layerConfig", (it) => {
+  const runs = <E>(
+    live: Layer.Layer<
+      Lakebase.Lakebase | SqlClient.SqlClient,
+      E,
+      ServiceContext.ServiceContext | LocalWorkspace.LocalWorkspace
+    >
+  ) =>
+    Effect.gen(function* () {
+      const request = yield* requestOf(alice)
+      return yield* Effect.provide(Effect.all([who, provideUser(who, request)]), live)
+    })
+
+  it.effect("connects the service principal and users", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* runs(fromEnvironment()), ["service", alice])
+      // Whoever the client id says, and whom the workspace knows.
+      assert.deepStrictEqual(yield* runs(fromEnvironment({ PGUSER: undefined })), ["service", alice])
+      const nameless = fromEnvironment({ PGUSER: undefined, DATABRICKS_CLIENT_ID: undefined })
+      assert.deepStrictEqual(yield* runs(nameless), ["service", alice])
+    })
+  )
+
+  it.effect("a role of its own by PGUSER is the service principal's only", () =>
+    Effect.gen(function* () {
+      const request = yield* requestOf(alice)
+      const other = fromEnvironment({ PGUSER: "someone else" })
+      const [service, user] = yield* Effect.provide(Effect.all([Effect.flip(who), provideUser(who, request)]), other)
+      assert.strictEqual(service.reason.cause instanceof Lakebase.LoginError, true)
+      assert.match(String((service.reason.cause as Error).message), /someone else/)
+      assert.strictEqual(user, alice)
+    })
+  )
+
+  it.effect("a start without what is needed fails with the sentence", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(Effect.provide(who, fromEnvironment({ PGHOST: undefined })))
+      assert.instanceOf(error, ServiceContext.ServiceContextError)
+      assert.match(error.message, /^PGHOST is not set: [^\n]+$/)
+    })
+  )
+
+  it.effect("a user does not log in with the password of a local database", () =>
+    Effect.gen(function* () {
+      const request = yield* requestOf(alice)
+      const local = fromEnvironment({ LAKEBASE_ENDPOINT: undefined, PGPASSWORD: "hush" })
+      const error = yield* Effect.flip(Effect.provide(provideUser(who, request), local))
+      if (error._tag !== "SqlError") return assert.fail(error._tag)
+      assert.instanceOf(error.reason.cause, Lakebase.LoginError)
+      assert.match(error.reason.cause.message, /set LAKEBASE_ENDPOINT/)
+    })
+  )
+
+  it.effect("PGPASSWORD logs the service principal in without an endpoint", () =>
+    Effect.gen(function* () {
+      const { principal } = yield* ServiceContext.ServiceContext
+      const token = Redacted.value(yield* principal.authorization).replace("Bearer ", "")
+      const local = fromEnvironment({ LAKEBASE_ENDPOINT: undefined, PGPASSWORD: token })
+      assert.strictEqual(yield* Effect.provide(who, local), "service")
+    })
+  )
+
+  it.effect("layer takes the limits", () =>
+    Effect.gen(function* () {
+      const request = yield* requestOf(alice)
+      const limited = lakebase({ maxConnections: 9, maxConnectionsService: 1, maxConnectionsPerUser: 2 })
+      const totals = Effect.gen(function* () {
+        const { stats } = yield* Lakebase.Lakebase
+        yield* Effect.all(
+          Array.from({ length: 8 }, () => who),
+          { concurrency: 8 }
+        )
+        yield* provideUser(
+          Effect.all(
+            Array.from({ length: 8 }, () => who),
+            { concurrency: 8 }
+          ),
+          request
+        )
+        const { service, users } = yield* stats
+        return [service.total, users.total]
+      })
+      assert.deepStrictEqual(yield* Effect.provide(totals, limited), [1, 2])
+    })
+  )
+})

@@ -1,0 +1,224 @@
+import { assert, layer } from "@effect/vitest"
+import { DatabricksError, Lakebase } from "effect-databricks"
+import { LocalWorkspace } from "effect-databricks/testing"
+import { Effect, Fiber } from "effect"
+import { SqlClient } from "effect/sql"
+import { TestClock } from "effect/testing"
+import { as, asked, credentials, database, settled, sqlErrorOf, stays } from "./fixtures/lakebaseFaults.ts"
+import { who } from "./fixtures/lakebaseClient.ts"
+
+const misbehave = (fault: LocalWorkspace.Misbehaviour & { readonly times?: number }) =>
+  LocalWorkspace.LocalWorkspace.use((workspace) => workspace.misbehave({ path: credentials, ...fault }))
+
+const answer = (token: string, expires: string) => ({
+  kind: "answer" as const,
+  status: 200,
+  headers: { "content-type": "application/json" },
+  body: JSON.stringify({ token, expire_time: expires })
+})
+
+const isDatabricksError = (error: unknown): error is DatabricksError.DatabricksError =>
+  error instanceof DatabricksError.DatabricksError
+
+layer(
+  database(
+    { acquireTimeout: "2 seconds" },
+    Array.from({ length: 20 }, (_, i) => `u${i}@example.com`)
+  ),
+  {
+    timeout: "60 seconds",
+    excludeTestServices: true
+  }
+)("Lakebase: credentials", (it) => {
+  // Each test is another user, whom nobody has logged in before.
+  let next = 0
+  const somebody = () => `u${next++}@example.com`
+
+  it.effect("a token is fetched when a connection opens, once at a time, and used again", () =>
+    Effect.gen(function* () {
+      const user = somebody()
+      const before = yield* asked
+      const sql = yield* SqlClient.SqlClient
+      yield* Effect.all(
+        Array.from({ length: 3 }, () => sql`SELECT pg_sleep(0.2)`.pipe(as(user))),
+        { concurrency: 3 }
+      )
+      const { stats } = yield* Lakebase.Lakebase
+      assert.strictEqual((yield* stats).users.total, 3)
+      assert.strictEqual((yield* asked) - before, 1)
+      yield* as(user)(who)
+      assert.strictEqual((yield* asked) - before, 1)
+    })
+  )
+
+  it.effect("a refused login costs one more token, and the caller notices nothing", () =>
+    Effect.gen(function* () {
+      const user = somebody()
+      const before = yield* asked
+      yield* misbehave({ ...answer("of.nobody", "2999-01-01T00:00:00Z"), times: 1 })
+      assert.strictEqual(yield* as(user)(who), user)
+      assert.strictEqual((yield* asked) - before, 2)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("connections that are refused together fetch one token together", () =>
+    Effect.gen(function* () {
+      const user = somebody()
+      const before = yield* asked
+      yield* misbehave({ ...answer("of.nobody", "2999-01-01T00:00:00Z"), times: 1 })
+      const sql = yield* SqlClient.SqlClient
+      yield* Effect.all(
+        Array.from({ length: 3 }, () => sql`SELECT pg_sleep(0.2)`.pipe(as(user))),
+        { concurrency: 3 }
+      )
+      assert.strictEqual((yield* asked) - before, 2)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("a login that is refused again is a LoginError, after two tokens and no more", () =>
+    Effect.gen(function* () {
+      const user = somebody()
+      const before = yield* asked
+      yield* misbehave(answer("of.nobody", "2999-01-01T00:00:00Z"))
+      const error = yield* sqlErrorOf(as(user)(who))
+      assert.instanceOf(error.reason.cause, Lakebase.LoginError)
+      assert.include(error.reason.cause.message, user)
+      assert.isFalse(error.isRetryable)
+      assert.strictEqual((yield* asked) - before, 2)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("a user's token that has expired is a LoginError", () =>
+    Effect.gen(function* () {
+      const user = somebody()
+      yield* misbehave({
+        kind: "answer",
+        status: 401,
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ error_code: "UNAUTHENTICATED", message: "Token is expired" })
+      })
+      const error = yield* sqlErrorOf(as(user)(who))
+      assert.instanceOf(error.reason.cause, Lakebase.LoginError)
+      assert.include(error.reason.cause.message, "Token is expired")
+      assert.isFalse(error.isRetryable)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("a role that the database lacks is a MissingRoleError that says how to make it", () =>
+    Effect.gen(function* () {
+      const user = somebody()
+      const { administer } = yield* LocalWorkspace.LocalWorkspace
+      yield* administer(`DROP ROLE "${user}"`)
+      const error = yield* sqlErrorOf(as(user)(who))
+      assert.instanceOf(error.reason.cause, Lakebase.MissingRoleError)
+      assert.strictEqual(error.reason.cause.role, user)
+      assert.include(error.reason.cause.message, `databricks_create_role('${user}'`)
+      assert.isFalse(error.isRetryable)
+      yield* administer(`CREATE ROLE "${user}" LOGIN`)
+      assert.strictEqual(yield* as(user)(who), user)
+    })
+  )
+
+  for (const status of [429, 503]) {
+    it.effect(`the endpoint's ${status} is waited out, as long as it says`, () =>
+      Effect.gen(function* () {
+        const user = somebody()
+        const before = yield* asked
+        yield* misbehave({ kind: "answer", status, headers: { "retry-after": "1" }, times: 1 })
+        const fiber = yield* Effect.forkChild(as(user)(who))
+        yield* Effect.sleep("600 millis")
+        assert.strictEqual((yield* asked) - before, 1)
+        assert.strictEqual(yield* Fiber.join(fiber), user)
+        assert.strictEqual((yield* asked) - before, 2)
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect(`the endpoint's ${status} is not waited out for longer than a connection`, () =>
+      Effect.gen(function* () {
+        const user = somebody()
+        const before = yield* asked
+        yield* misbehave({ kind: "answer", status, headers: { "retry-after": "60" } })
+        const error = yield* sqlErrorOf(as(user)(who))
+        assert.isTrue(isDatabricksError(error.reason.cause) && error.reason.cause.status === status)
+        assert.strictEqual((yield* asked) - before, 1)
+      }).pipe(Effect.scoped)
+    )
+  }
+
+  const garbage: ReadonlyArray<readonly [string, LocalWorkspace.Misbehaviour]> = [
+    ["HTML", { kind: "answer", status: 200, body: "<html>Sign in</html>" }],
+    ["half an answer", { kind: "truncate" }],
+    ["no token", answer("", "2999-01-01T00:00:00Z")],
+    ["a token that cannot be sent", answer("to\0ken", "2999-01-01T00:00:00Z")],
+    ["a date that is none", answer("token", "soon")]
+  ]
+  for (const [what, fault] of garbage) {
+    it.effect(`${what} from the endpoint is an error that says so`, () =>
+      Effect.gen(function* () {
+        yield* misbehave(fault)
+        const error = yield* sqlErrorOf(as("u15@example.com")(who))
+        assert.isTrue(
+          isDatabricksError(error.reason.cause) && error.reason.cause.reason._tag === "InvalidResponseError"
+        )
+      }).pipe(Effect.scoped)
+    )
+  }
+
+  for (const kind of ["hang", "drop"] as const) {
+    it.effect(`an endpoint that ${kind}s is an error that names it, within the acquire timeout`, () =>
+      Effect.gen(function* () {
+        yield* misbehave({ kind })
+        const error = yield* sqlErrorOf(as("u16@example.com")(who))
+        assert.isTrue(isDatabricksError(error.reason.cause) && error.reason.cause.reason._tag === "ConnectionError")
+        assert.include(error.message, credentials)
+        assert.isTrue(error.isRetryable)
+      }).pipe(Effect.scoped)
+    )
+  }
+
+  it.effect("a caller who gives up waiting for a token takes it from nobody else", () =>
+    Effect.gen(function* () {
+      const user = somebody()
+      yield* misbehave({ kind: "delay", duration: "500 millis", times: 1 })
+      const first = yield* Effect.forkChild(as(user)(who))
+      yield* Effect.sleep("100 millis")
+      const second = yield* Effect.forkChild(as(user)(who))
+      yield* Effect.sleep("100 millis")
+      yield* Fiber.interrupt(first)
+      assert.strictEqual(yield* Fiber.join(second), user)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("nothing of all that has cost a connection", () => Effect.andThen(settled, stays(50)))
+})
+
+layer(database({ idleTimeout: "10 minutes" }), { timeout: "60 seconds" })("Lakebase: the life of a token", (it) => {
+  it.effect("a token is used until 2 minutes before it expires", () =>
+    Effect.gen(function* () {
+      const { stats } = yield* Lakebase.Lakebase
+      // The clock of the test stands still, the sockets do not.
+      const gone = Effect.promise(() => new Promise((resolve) => setImmediate(resolve))).pipe(
+        Effect.andThen(stats),
+        Effect.repeat({ until: ({ users }) => users.total === 0 })
+      )
+      const open = as("bob@example.com")(who)
+      yield* open
+      const before = yield* asked
+      // 45 minutes on, in steps in which the connection goes.
+      for (let i = 0; i < 3; i++) {
+        yield* TestClock.adjust("15 minutes")
+        yield* gone
+        yield* open
+      }
+      assert.strictEqual(yield* asked, before)
+      yield* TestClock.adjust("12 minutes")
+      yield* gone
+      yield* open
+      assert.strictEqual(yield* asked, before)
+      yield* TestClock.adjust("11 minutes")
+      yield* gone
+      yield* open
+      assert.strictEqual(yield* asked, before + 1)
+    })
+  )
+})

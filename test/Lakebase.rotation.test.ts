@@ -1,0 +1,61 @@
+import { assert, layer } from "@effect/vitest"
+import { Lakebase, provideUser } from "effect-databricks"
+import { LocalWorkspace } from "effect-databricks/testing"
+import { Effect, Fiber } from "effect"
+import { SqlClient } from "effect/sql"
+import { asked, database, eventually, pidOf, settled, Watcher } from "./fixtures/lakebaseFaults.ts"
+
+const alice = "alice@example.com"
+const bob = "bob@example.com"
+
+layer(database({ maxConnectionsPerUser: 3 }), { timeout: "60 seconds", excludeTestServices: true })(
+  "Lakebase: rotation",
+  (it) => {
+    it.effect("two tokens of one user share one pool, and cost no more backends than one", () =>
+      Effect.gen(function* () {
+        const { headers } = yield* LocalWorkspace.LocalWorkspace
+        const sql = yield* SqlClient.SqlClient
+        const pids = (tokens: ReadonlyArray<Record<string, string>>) =>
+          Effect.forEach(Array.from({ length: 1_000 }), (_, i) => provideUser(pidOf(sql), tokens[i % tokens.length]!), {
+            concurrency: 10
+          })
+        const first = yield* headers(alice)
+        const withOne = new Set(yield* pids([first]))
+        const before = yield* asked
+        const withTwo = new Set(yield* pids([first, yield* headers(alice)]))
+        assert.deepStrictEqual([...withTwo].sort(), [...withOne].sort())
+        assert.isAtMost(withOne.size, 3)
+        assert.strictEqual(yield* asked, before)
+        const { peak } = yield* Watcher
+        assert.isAtMost(yield* peak, 3)
+      })
+    )
+
+    it.effect("a new token fails no query that runs, and none that waits", () =>
+      Effect.gen(function* () {
+        const { headers } = yield* LocalWorkspace.LocalWorkspace
+        const { stats } = yield* Lakebase.Lakebase
+        const sql = yield* SqlClient.SqlClient
+        const old = yield* headers(bob, { ttl: "2 seconds" })
+        const slow = sql<{ pid: number }>`SELECT pg_backend_pid() AS pid FROM pg_sleep(1.2)`
+        // Three run, and six wait until the old token has expired.
+        const running = yield* Effect.forkChild(
+          Effect.all(
+            Array.from({ length: 9 }, () => provideUser(slow, old)),
+            { concurrency: "unbounded" }
+          )
+        )
+        yield* eventually(Effect.map(stats, ({ users }) => users.waiting === 6))
+        const rotated = yield* Effect.forEach(
+          Array.from({ length: 20 }),
+          () => Effect.flatMap(headers(bob), (next) => provideUser(pidOf(sql), next)),
+          { concurrency: "unbounded" }
+        )
+        const pids = (yield* Fiber.join(running)).map(([row]) => row!.pid)
+        assert.strictEqual(pids.length, 9)
+        assert.strictEqual(new Set([...pids, ...rotated]).size, 3)
+        yield* settled
+      })
+    )
+  }
+)

@@ -1,0 +1,295 @@
+import { assert, layer } from "@effect/vitest"
+import { asService, Lakebase, provideUser } from "effect-databricks"
+import { Effect, Exit, Layer, Queue, Schema, Stream } from "effect"
+import { Reactivity } from "effect/reactivity"
+import { Model } from "effect/schema"
+import { SqlModel, SqlSchema } from "effect/sql"
+import { asAlice, asBob, Database, Notes, pid, who, whoThrough } from "./fixtures/lakebaseClient.ts"
+import { alice, bob, requestOf } from "./fixtures/workspace.ts"
+
+const bodies = Effect.flatMap(Notes, (sql) =>
+  Effect.map(sql<{ body: string }>`SELECT body FROM notes ORDER BY id`, (rows) => rows.map((_) => _.body))
+)
+const clear = Effect.flatMap(Notes, (sql) => sql`DELETE FROM notes`)
+
+const App = Notes.layer.pipe(Layer.provideMerge(Database), Layer.provideMerge(Reactivity.layer))
+
+layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it) => {
+  it.effect("a client that was taken at start-up runs as whoever runs", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      const seen = whoThrough(sql)
+      assert.strictEqual(yield* seen, "service")
+      assert.strictEqual(yield* asAlice(seen), alice)
+      assert.strictEqual(yield* asBob(seen), bob)
+      assert.deepStrictEqual(yield* asAlice(Effect.all([seen, asService(seen), asBob(seen), seen])), [
+        alice,
+        "service",
+        bob,
+        alice
+      ])
+    })
+  )
+
+  it.effect("every way to run a statement is the caller's", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      const statement = sql<{ who: string }>`SELECT current_user AS who`
+      const raw = Effect.map(statement.raw, (_) => (_ as { rows: Array<{ who: string }> }).rows[0]!.who)
+      const ways = Effect.all({
+        plain: Effect.map(statement, ([row]) => row!.who),
+        raw,
+        values: Effect.map(statement.values, ([row]) => row![0]),
+        valuesUnprepared: Effect.map(statement.valuesUnprepared, ([row]) => row![0]),
+        unprepared: Effect.map(statement.unprepared, ([row]) => row!.who),
+        withoutTransform: Effect.map(statement.withoutTransform, ([row]) => row!.who),
+        unsafe: Effect.map(sql.unsafe<{ who: string }>("SELECT current_user AS who"), ([row]) => row!.who),
+        stream: Effect.map(Stream.runCollect(statement.stream), ([row]) => row!.who),
+        reserve: Effect.scoped(
+          Effect.flatMap(sql.reserve, (_) =>
+            Effect.map(_.execute("SELECT current_user AS who", [], undefined), ([row]) => row.who)
+          )
+        ),
+        safe: Effect.map(sql.safe<{ who: string }>`SELECT current_user AS who`, ([row]) => row!.who),
+        withoutTransforms: whoThrough(sql.withoutTransforms()),
+        json: Effect.map(
+          sql<{ who: string }>`SELECT current_user || (${sql.json({ a: "" })}::jsonb ->> 'a') AS who`,
+          ([row]) => row!.who
+        )
+      })
+      for (const [as, name] of [
+        [asAlice, alice],
+        [asBob, bob]
+      ] as const) {
+        const seen = yield* as(ways)
+        for (const [way, by] of Object.entries(seen)) assert.strictEqual(by, name, way)
+        const within = yield* as(sql.withTransaction(ways))
+        for (const [way, by] of Object.entries(within)) assert.strictEqual(by, name, `${way}, in a transaction`)
+      }
+    })
+  )
+
+  it.effect("row-level security sees the caller, through the helpers, SqlSchema and SqlModel too", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      yield* asAlice(sql`INSERT INTO notes ${sql.insert([{ body: "a1" }, { body: "a2" }])}`)
+      yield* asBob(sql`INSERT INTO notes ${sql.insert({ body: "b1" })}`)
+      assert.deepStrictEqual(yield* asAlice(bodies), ["a1", "a2"])
+      assert.deepStrictEqual(yield* asBob(bodies), ["b1"])
+      assert.deepStrictEqual(yield* bodies, ["a1", "a2", "b1"])
+
+      yield* asBob(sql`UPDATE notes SET ${sql.update({ body: "b2" })} WHERE ${sql.in("body", ["a1", "b1"])}`)
+      yield* asBob(sql`DELETE FROM notes WHERE ${sql("body")} IN ${sql.in(["a1", "a2"])}`)
+      assert.deepStrictEqual(yield* bodies, ["a1", "a2", "b2"])
+
+      const find = SqlSchema.findAll({
+        Request: Schema.String,
+        Result: Schema.Struct({ owner: Schema.String }),
+        execute: (prefix) => sql`SELECT owner FROM notes WHERE body LIKE ${`${prefix}%`}`
+      })
+      assert.deepStrictEqual(yield* asAlice(find("")), [{ owner: alice }, { owner: alice }])
+      assert.deepStrictEqual(yield* asAlice(find("b")), [])
+
+      const repository = yield* SqlModel.makeRepository(Note, {
+        tableName: "notes",
+        spanPrefix: "Note",
+        idColumn: "id"
+      })
+      const mine = yield* asAlice(repository.insert(Note.insert.make({ body: "a3" })))
+      assert.strictEqual(mine.owner, alice)
+      assert.strictEqual((yield* asAlice(repository.findById(mine.id))).body, "a3")
+      assert.strictEqual((yield* Effect.flip(asBob(repository.findById(mine.id))))._tag, "NoSuchElementError")
+    }).pipe(Effect.ensuring(Effect.orDie(clear)))
+  )
+
+  it.effect("Lakebase.user is the user's, wherever it runs", () =>
+    Effect.gen(function* () {
+      const mine = Effect.flatMap(Lakebase.user, whoThrough)
+      assert.strictEqual(yield* asAlice(mine), alice)
+      assert.strictEqual(yield* asAlice(asService(mine)), alice)
+      const taken = yield* asAlice(Lakebase.user)
+      assert.strictEqual(yield* whoThrough(taken), alice)
+      assert.strictEqual(yield* asBob(whoThrough(taken)), alice)
+      assert.strictEqual(yield* asBob(taken.withTransaction(whoThrough(taken))), alice)
+      // What else runs in its transaction stays whose it was.
+      assert.deepStrictEqual(yield* asBob(taken.withTransaction(Effect.all([whoThrough(taken), who]))), [alice, bob])
+      assert.deepStrictEqual(yield* taken.withTransaction(Effect.all([whoThrough(taken), who])), [alice, "service"])
+      const notified = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const queue = yield* taken.listen("wherever")
+          yield* taken.notify("wherever", "x")
+          return yield* Queue.take(queue)
+        })
+      )
+      assert.strictEqual(notified.payload, "x")
+    })
+  )
+
+  it.effect(
+    "asUser inside a transaction of the service runs outside it, as the user, and coming back returns to it",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* Notes
+        const insert = (body: string) => sql`INSERT INTO notes ${sql.insert({ body })}`
+        const exit = yield* Effect.exit(
+          sql.withTransaction(
+            Effect.gen(function* () {
+              const outer = yield* pid
+              yield* insert("of the service")
+              const [user, inner] = yield* asAlice(
+                Effect.all([whoThrough(sql), pid, insert("of alice"), asService(pid)])
+              ).pipe(Effect.tap(([, , , again]) => Effect.sync(() => assert.strictEqual(again, outer))))
+              assert.strictEqual(user, alice)
+              assert.notStrictEqual(inner, outer)
+              assert.strictEqual(yield* pid, outer)
+              // What is not committed is seen by those inside only.
+              assert.deepStrictEqual(yield* bodies, ["of the service", "of alice"])
+              return yield* Effect.fail("back" as const)
+            })
+          )
+        )
+        assert.deepStrictEqual(exit, Exit.fail("back" as const))
+        assert.deepStrictEqual(yield* bodies, ["of alice"])
+      }).pipe(Effect.ensuring(Effect.orDie(clear)))
+  )
+
+  it.effect("and the other way round, three deep, each with a savepoint of its own", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      const insert = (body: string) => sql`INSERT INTO notes ${sql.insert({ body })}`
+      yield* asAlice(
+        sql.withTransaction(
+          Effect.gen(function* () {
+            const mine = yield* pid
+            yield* insert("alice")
+            yield* asService(
+              sql.withTransaction(
+                Effect.gen(function* () {
+                  assert.strictEqual(yield* whoThrough(sql), "service")
+                  yield* insert("service")
+                  yield* asAlice(
+                    Effect.gen(function* () {
+                      assert.strictEqual(yield* pid, mine)
+                      yield* Effect.ignore(
+                        sql.withTransaction(Effect.andThen(insert("alice, taken back"), Effect.fail("savepoint")))
+                      )
+                      yield* sql.withTransaction(insert("alice again"))
+                    })
+                  )
+                  yield* asBob(sql.withTransaction(insert("bob")))
+                })
+              )
+            )
+            assert.strictEqual(yield* pid, mine)
+            // Committed already, though alice's is open.
+            assert.deepStrictEqual(yield* asService(bodies), ["service", "bob"])
+          })
+        )
+      )
+      assert.deepStrictEqual((yield* bodies).toSorted(), ["alice", "alice again", "bob", "service"])
+    }).pipe(Effect.ensuring(Effect.orDie(clear)))
+  )
+
+  it.effect("what follows a commit runs after it, as who asked for it, and may use the database", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      const done: Array<string> = []
+      const note = (what: string) =>
+        sql.afterCommit(
+          Effect.orDie(
+            Effect.map(Effect.all([whoThrough(sql), asService(bodies)]), ([by, seen]) =>
+              done.push(`${what} ${by} ${seen}`)
+            )
+          )
+        )
+      yield* asAlice(
+        sql.withTransaction(
+          Effect.gen(function* () {
+            yield* sql`INSERT INTO notes ${sql.insert({ body: "x" })}`
+            yield* note("first")
+            yield* Effect.ignore(sql.withTransaction(Effect.andThen(note("taken back"), Effect.fail("no"))))
+            yield* sql.withTransaction(note("nested"))
+            assert.deepStrictEqual(done, [])
+          })
+        )
+      )
+      assert.deepStrictEqual(done, [`first ${alice} x`, `nested ${alice} x`])
+      yield* Effect.ignore(sql.withTransaction(Effect.andThen(note("never"), Effect.fail("no"))))
+      assert.strictEqual(done.length, 2)
+      yield* asBob(note("at once"))
+      assert.strictEqual(done[2], `at once ${bob} x`)
+    }).pipe(Effect.ensuring(Effect.orDie(clear)))
+  )
+
+  it.effect("a reactive query runs again as who subscribed, whoever changed something", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      const seen = yield* Queue.make<ReadonlyArray<string>>()
+      const insert = (body: string) => Reactivity.mutation(sql`INSERT INTO notes ${sql.insert({ body })}`, ["notes"])
+      yield* asAlice(Effect.forkScoped(Stream.runForEach(sql.reactive(["notes"], bodies), (_) => Queue.offer(seen, _))))
+      assert.deepStrictEqual(yield* Queue.take(seen), [])
+      yield* asBob(insert("b"))
+      assert.deepStrictEqual(yield* Queue.take(seen), [])
+      yield* asAlice(insert("a"))
+      assert.deepStrictEqual(yield* Queue.take(seen), ["a"])
+    }).pipe(Effect.scoped, Effect.ensuring(Effect.orDie(clear)))
+  )
+
+  it.effect("LISTEN is on the caller's connection, and hears what others tell", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      const heard = yield* asAlice(sql.listen("news"))
+      const listening = yield* sql<{ who: string }>`
+        SELECT usename AS who FROM pg_stat_activity WHERE query ILIKE 'LISTEN%' AND pid <> pg_backend_pid()`
+      assert.deepStrictEqual(listening, [{ who: alice }])
+      const sender = yield* asBob(Effect.andThen(sql.notify("news", "from bob"), pid))
+      assert.deepInclude(yield* Queue.take(heard), { payload: "from bob", processId: sender })
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("a stream stays with its caller whoever pulls", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      const rows = sql<{ who: string }>`SELECT current_user AS who FROM generate_series(1, 3)`.stream
+      const pull = yield* asAlice(Stream.toPull(rows))
+      const first = yield* asAlice(pull)
+      assert.deepStrictEqual(
+        first.map((_) => _.who),
+        [alice, alice, alice]
+      )
+      const request = yield* requestOf(bob)
+      const provided = Stream.flatMap(rows, ({ who }) =>
+        Stream.fromEffect(Effect.map(provideUser(whoThrough(sql), request), (bob) => [who, bob]))
+      )
+      assert.deepStrictEqual((yield* asAlice(Stream.runCollect(provided)))[2], [alice, bob])
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("two users interleaved, each with statements, transactions and streams of their own", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      const requests = { [alice]: yield* requestOf(alice), [bob]: yield* requestOf(bob) }
+      const name = Effect.map(
+        Stream.runCollect(sql<{ who: string }>`SELECT current_user AS who`.stream),
+        ([row]) => row!.who
+      )
+      const ways = [whoThrough(sql), sql.withTransaction(whoThrough(sql)), name]
+      yield* Effect.forEach(
+        Array.from({ length: 200 }, (_, index) => index),
+        (index) => {
+          const user = index % 2 === 0 ? alice : bob
+          return Effect.map(provideUser(ways[index % ways.length]!, requests[user]!), (seen) =>
+            assert.strictEqual(seen, user)
+          )
+        },
+        { concurrency: 10, discard: true }
+      )
+    })
+  )
+})
+
+class Note extends Model.Class<Note>("Note")({
+  id: Model.Field({ select: Schema.Int, update: Schema.Int }),
+  owner: Model.GeneratedByDb(Schema.String),
+  body: Schema.String
+}) {}

@@ -1,0 +1,31 @@
+/** What the types of Lakebase promise. */
+import type { PgClient } from "@effect/sql-pg"
+import { asService, asUser, Lakebase, provideUser, type ServiceContext, type UserContext } from "effect-databricks"
+import { type Config, Effect, Layer } from "effect"
+import type { SqlClient, SqlError } from "effect/sql"
+import { typeOf } from "./is.ts"
+
+typeOf(Lakebase.user).is<Effect.Effect<PgClient.PgClient, never, UserContext | Lakebase.Lakebase>>()
+
+const mine = Effect.flatMap(Lakebase.user, (sql) => sql<{ id: number }>`SELECT id FROM orders`)
+typeOf(mine).is<Effect.Effect<ReadonlyArray<{ id: number }>, SqlError.SqlError, UserContext | Lakebase.Lakebase>>()
+
+type Clients = Lakebase.Lakebase | PgClient.PgClient | SqlClient.SqlClient
+typeOf(Lakebase.layer({ host: "h" })).is<Layer.Layer<Clients, never, ServiceContext.ServiceContext>>()
+typeOf(Lakebase.layerConfig).is<
+  Layer.Layer<Clients, ServiceContext.ServiceContextError, ServiceContext.ServiceContext>
+>()
+typeOf(Lakebase.config).is<Config.Config<Lakebase.Options>>()
+
+declare const service: Layer.Layer<ServiceContext.ServiceContext>
+const Live = Lakebase.layerConfig.pipe(Layer.provideMerge(service))
+
+void Effect.runPromise(mine.pipe(Effect.provide(asUser({})), Effect.provide(Live)))
+void Effect.runPromise(mine.pipe(provideUser({}), Effect.provide(Live)))
+void Effect.runPromise(asService(mine).pipe(provideUser({}), Effect.provide(Live)))
+// @ts-expect-error -- nobody says who the user is
+void Effect.runPromise(mine.pipe(Effect.provide(Live)))
+// @ts-expect-error -- the service principal is no user
+void Effect.runPromise(asService(mine).pipe(Effect.provide(Live)))
+// @ts-expect-error -- there is no database without a host
+Lakebase.layer({})
