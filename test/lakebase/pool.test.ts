@@ -556,7 +556,7 @@ describe("in the end", () => {
       const pool = yield* Pool.make(limits, driver)
       const comeAndGo = Effect.fnUntraced(function* (first: number) {
         const fiber = yield* Effect.forEach(
-          Array.from({ length: 10_000 }, (_, i) => i),
+          Array.from({ length: 10_000 }, (_, i) => first + i),
           (caller) =>
             Effect.timeoutOption(
               pool.use(caller, 0, () => Effect.yieldNow),
