@@ -39,7 +39,9 @@ const Health = HttpApiBuilder.group(Api, "health", (handlers) =>
 export const Handlers = Layer.mergeAll(User, System, Health)
 
 const Desk = HttpApiBuilder.group(ApiWithDesk, "desk", (handlers) =>
-  Effect.map(Orders, ({ add, mine }) => handlers.handle("mine", () => mine).handle("add", ({ payload }) => add(payload)))
+  Effect.map(Orders, ({ add, mine }) =>
+    handlers.handle("mine", () => mine).handle("add", ({ payload }) => add(payload))
+  )
 )
 
 const SystemDesk = HttpApiBuilder.group(ApiWithDesk, "systemDesk", (handlers) =>
