@@ -5,6 +5,7 @@ import { SqlClient, type SqlConnection, SqlError, type Statement } from "effect/
 import type { Reactivity } from "effect/reactivity"
 import * as Net from "node:net"
 import type { ConnectionOptions } from "node:tls"
+import * as Types from "./types.ts"
 
 export interface Session {
   readonly connection: SqlConnection.Connection
@@ -39,8 +40,10 @@ export const open = Effect.fnUntraced(function* (
   let socket: Net.Socket | undefined
   yield* Effect.addFinalizer(() => (socket === undefined ? Effect.void : gone(socket)))
   const state: State = { spoilt: false, inTransaction: false, stopping: undefined }
+  const types = Types.make()
   const session = yield* PgConnection.make({
     ...login,
+    types: types.registry,
     host: target.host,
     port: target.port,
     database: target.database,
@@ -52,10 +55,11 @@ export const open = Effect.fnUntraced(function* (
       return next
     }
   })
+  types.watch(session)
   const pinned = yield* session.pin
   // What is still being stopped needs the connection for that.
   yield* Effect.addFinalizer(() => Effect.suspend(() => state.stopping ?? Effect.void))
-  const connection = adapter(pinned, state)
+  const connection = adapter(Types.checked(pinned, types), state)
   return {
     connection,
     transactions: yield* SqlClient.make({
@@ -164,7 +168,7 @@ const rollBack = <A>(state: State, query: Effect.Effect<A, SqlError.SqlError>, n
 
 const nothingDone: PgConnection.Result = { command: "ROLLBACK", rowCount: 0, oid: null, rows: [], fields: [] }
 
-const adapter = (session: PgConnection.PgConnection, state: State): SqlConnection.Connection => {
+const adapter = (session: Types.Queries, state: State): SqlConnection.Connection => {
   type Transform = Parameters<SqlConnection.Connection["execute"]>[2]
   const watched = <A>(sql: string, query: Effect.Effect<A, SqlError.SqlError>) => {
     const effect = Effect.suspend(() => {
