@@ -39,7 +39,7 @@ export const open = Effect.fnUntraced(function* (
   // The driver asks for the socket of the session first; later ones carry its cancel requests.
   let socket: Net.Socket | undefined
   yield* Effect.addFinalizer(() => (socket === undefined ? Effect.void : gone(socket)))
-  const state: State = { spoilt: false, inTransaction: false, stopping: undefined }
+  const state: State = { spoilt: false, inTransaction: false, mayStop: false, stopping: undefined }
   const types = Types.make()
   const session = yield* PgConnection.make({
     ...login,
@@ -63,7 +63,11 @@ export const open = Effect.fnUntraced(function* (
   return {
     connection,
     transactions: yield* SqlClient.make({
-      acquirer: Effect.succeed(connection),
+      // BEGIN is sent where nothing is interruptible, and a server that hangs would hold its caller there.
+      acquirer: Effect.withFiber((fiber) => {
+        state.mayStop = isInterruptible(fiber)
+        return Effect.succeed(connection)
+      }),
       compiler,
       driver: "@effect/sql-pg",
       spanAttributes: [],
@@ -82,6 +86,8 @@ export const open = Effect.fnUntraced(function* (
 interface State {
   spoilt: boolean
   inTransaction: boolean
+  /** Whether whoever begins a transaction may be interrupted. */
+  mayStop: boolean
   /** Ends when the server has stopped what was interrupted, or the driver has given it up after 5 seconds. */
   stopping: Effect.Effect<unknown> | undefined
 }
@@ -166,6 +172,8 @@ const rollBack = <A>(state: State, query: Effect.Effect<A, SqlError.SqlError>, n
     ).pipe(Effect.catch(() => ended))
   })
 
+const isInterruptible = (fiber: object) => "interruptible" in fiber && fiber.interruptible === true
+
 const nothingDone: PgConnection.Result = { command: "ROLLBACK", rowCount: 0, oid: null, rows: [], fields: [] }
 
 const adapter = (session: Types.Queries, state: State): SqlConnection.Connection => {
@@ -185,6 +193,10 @@ const adapter = (session: Types.Queries, state: State): SqlConnection.Connection
   }
   const raw = (sql: string, params: ReadonlyArray<unknown>, prepare?: boolean) => {
     const query = watched(sql, session.query(sql, params, prepare))
+    if (state.mayStop && begins.test(sql)) {
+      state.mayStop = false
+      return Effect.interruptible(query)
+    }
     return sql === "ROLLBACK" ? rollBack(state, query, nothingDone) : query
   }
   const rows = (sql: string, params: ReadonlyArray<unknown>, transform: Transform, prepare: boolean) =>
