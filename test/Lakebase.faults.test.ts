@@ -220,12 +220,13 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faul
         (call) => Effect.timed(failureOf(call)),
         { concurrency: "unbounded" }
       )
-      for (const [took, error] of [...hung, yield* Fiber.join(inside)]) {
+      const held = yield* Fiber.join(inside)
+      yield* postgresServer.thaw
+      for (const [took, error] of [...hung, held]) {
         assert.strictEqual(error._tag, "OperationTimeoutError")
         // Far below the 5 seconds for which the driver waits.
         assert.isBelow(Duration.toMillis(took), 2_500)
       }
-      yield* postgresServer.thaw
       assert.deepStrictEqual(yield* Effect.forEach(users, (user) => as(user)(who)), users)
       yield* settled
     })

@@ -247,6 +247,17 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
     }).pipe(Effect.scoped)
   )
 
+  it.effect("reserve is the caller's, and a connection apart in a transaction too", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      const reserved = Effect.flatMap(sql.reserve, (_) => _.executeValues("SELECT current_user, pg_backend_pid()", []))
+      const both = Effect.all([pid, Effect.scoped(reserved)])
+      const [mine, [row]] = yield* asAlice(sql.withTransaction(both))
+      assert.strictEqual(row![0], alice)
+      assert.notStrictEqual(row![1], mine)
+    })
+  )
+
   it.effect("a stream stays with its caller whoever pulls", () =>
     Effect.gen(function* () {
       const sql = yield* Notes

@@ -1,6 +1,6 @@
 import { AsUser, Failures } from "effect-databricks"
 import { Schema } from "effect"
-import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
 
 const Greeting = Schema.Struct({
   greeting: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(200)))
@@ -34,8 +34,38 @@ class Health extends HttpApiGroup.make("health").add(
   HttpApiEndpoint.get("health", "/health", { success: Schema.Struct({ status: Schema.Literal("ok") }) })
 ) {}
 
+export const Order = Schema.Struct({
+  id: Schema.String,
+  owner: Schema.String,
+  item: Schema.String,
+  amount: Schema.Int,
+  createdAt: Schema.Date
+}).annotate({ identifier: "Order" })
+
+export const NewOrder = Schema.Struct({
+  item: Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(200)),
+  amount: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 2 ** 31 - 1 }))
+}).annotate({ identifier: "NewOrder" })
+
+class Desk extends HttpApiGroup.make("desk")
+  .add(
+    HttpApiEndpoint.get("mine", "/api/orders", { success: Schema.Array(Order) }),
+    HttpApiEndpoint.post("add", "/api/orders", { payload: NewOrder, success: Order.pipe(HttpApiSchema.status(201)) })
+  )
+  .middleware(AsUser)
+  .annotate(OpenApi.Description, "Orders, as the person who sent the request: row-level security shows them theirs.") {}
+
+class SystemDesk extends HttpApiGroup.make("systemDesk")
+  .add(HttpApiEndpoint.get("all", "/api/system/orders", { success: Schema.Array(Order) }))
+  .annotate(OpenApi.Description, "Orders of everybody, as the app's service principal, which owns the table.") {}
+
 export class Api extends HttpApi.make("effect-databricks-demo")
   .add(User, System)
   .middleware(Failures)
   .add(Health)
   .annotate(OpenApi.Title, "effect-databricks demo") {}
+
+/** With the orders desk, where there is a Lakebase. */
+export class ApiWithDesk extends Api.addHttpApi(
+  HttpApi.make("orders-desk").add(Desk, SystemDesk).middleware(Failures)
+) {}

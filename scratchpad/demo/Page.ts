@@ -38,3 +38,8 @@ export const layer = (extra: string) =>
     file("/page.css", "page.css"),
     file("/page.js", "page.js")
   )
+
+/** What goes to the end of the page where there is an orders desk. */
+export const desk = `<script type="module" src="/mine.js"></script>`
+
+export const layerDesk = Layer.mergeAll(file("/desk.js", "desk.js"), file("/mine.js", "mine.js"))

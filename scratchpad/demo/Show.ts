@@ -53,11 +53,12 @@ export const layerRecorder = Layer.effectContext(
 )
 
 // The server listens on loopback only; a page of elsewhere that has its name point here gets nothing either.
-const onLoopback = <E, R>(answer: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>) =>
+export const onLoopback = <E, R>(answer: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>) =>
   Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers, remoteAddress }) => {
     const near = Option.exists(remoteAddress, (_) => /^(127\.|::1$|::ffff:127\.)/.test(_))
     const named = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/.test(headers["host"] ?? "")
-    return near && named
+    const own = headers["origin"] === undefined || headers["origin"] === `http://${headers["host"]}`
+    return near && named && own
       ? HttpMiddleware.withLoggerDisabled(answer)
       : Effect.succeed(HttpServerResponse.empty({ status: 403 }))
   })
@@ -75,6 +76,7 @@ export const layerIdentities = Layer.effect(Identities, identities)
 
 export const layerRoutes = Layer.mergeAll(
   Page.layer(`<script type="module" src="/demo/show.js"></script>`),
+  Page.file("/demo/load.js", "load.js"),
   Page.file("/demo/show.js", "show.js"),
   HttpRouter.use((router) =>
     Effect.gen(function* () {

@@ -1,7 +1,8 @@
 import { getCurrentUserId, getWorkspaceId, ServiceContext, SqlWarehouse, UserContext } from "effect-databricks"
 import { Effect, Layer, Option } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
-import { Api, Row } from "./Api.ts"
+import { Api, ApiWithDesk, Row } from "./Api.ts"
+import { Orders } from "./Orders.ts"
 
 // One statement for both routes: who it runs as is not said here.
 const greet = ({ greeting = "hello" }: { readonly greeting?: string }) =>
@@ -36,3 +37,15 @@ const Health = HttpApiBuilder.group(Api, "health", (handlers) =>
 )
 
 export const Handlers = Layer.mergeAll(User, System, Health)
+
+const Desk = HttpApiBuilder.group(ApiWithDesk, "desk", (handlers) =>
+  Effect.map(Orders, ({ add, mine }) =>
+    handlers.handle("mine", () => mine).handle("add", ({ payload }) => add(payload))
+  )
+)
+
+const SystemDesk = HttpApiBuilder.group(ApiWithDesk, "systemDesk", (handlers) =>
+  Effect.map(Orders, ({ all }) => handlers.handle("all", () => all))
+)
+
+export const HandlersWithDesk = Layer.mergeAll(Handlers, Desk, SystemDesk)

@@ -1,10 +1,13 @@
+import { open } from "../desk.js"
 import { ask, element, identity } from "../page.js"
+import { section as load } from "./load.js"
 
 const main = document.querySelector("main")
 const form = document.getElementById("ask")
 
 // Who to be.
-const people = [...(await (await fetch("/demo/identities")).json()), { name: "nobody", headers: {} }]
+const known = await (await fetch("/demo/identities")).json()
+const people = [...known, { name: "nobody", headers: {} }]
 const chooser = element("fieldset", "people", element("legend", "", "Ask as"))
 people.forEach(({ name, headers }, index) => {
   const radio = element("input")
@@ -76,3 +79,4 @@ const render = (spans) => {
 document.addEventListener("answered", async () => render(await (await fetch("/demo/spans")).json()))
 
 await ask()
+;(await open(known)).after(load)

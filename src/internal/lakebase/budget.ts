@@ -2,6 +2,7 @@
  * Who may have a connection, and who next. All of it happens at once: what takes time is the pool's.
  */
 import { Deferred, Duration, Effect, Exit, Fiber, Latch, Scope } from "effect"
+import { insert, remove } from "./sorted.ts"
 
 export interface Limits {
   /** For all callers together. */
@@ -70,29 +71,6 @@ const reserveOf = (total: number) => Math.min(2, Math.floor(total / 2))
 
 // Those who hold connections come before all others, for others may be waiting for them.
 const turnOf = (arrival: number, depth: number) => arrival - depth * 2 ** 40
-
-interface Turn {
-  readonly turn: number
-}
-
-// By bisection: a queue of thousands is not searched from end to end.
-const positionOf = (sorted: ReadonlyArray<Turn>, { turn }: Turn) => {
-  let low = 0
-  let high = sorted.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if (sorted[middle]!.turn < turn) low = middle + 1
-    else high = middle
-  }
-  return low
-}
-
-const insert = <A extends Turn>(sorted: Array<A>, a: A) => sorted.splice(positionOf(sorted, a), 0, a)
-
-const remove = <A extends Turn>(sorted: Array<A>, a: A): boolean => {
-  const position = positionOf(sorted, a)
-  return sorted[position] === a && sorted.splice(position, 1).length > 0
-}
 
 export const make = <R extends object, E>(
   limits: Limits,

@@ -5,6 +5,7 @@ import { SqlClient, type SqlConnection, SqlError, type Statement } from "effect/
 import type { Reactivity } from "effect/reactivity"
 import * as Net from "node:net"
 import type { ConnectionOptions } from "node:tls"
+import * as Types from "./types.ts"
 
 export interface Session {
   readonly connection: SqlConnection.Connection
@@ -38,9 +39,11 @@ export const open = Effect.fnUntraced(function* (
   // The driver asks for the socket of the session first; later ones carry its cancel requests.
   let socket: Net.Socket | undefined
   yield* Effect.addFinalizer(() => (socket === undefined ? Effect.void : gone(socket)))
-  const state: State = { spoilt: false, inTransaction: false, stopping: undefined }
+  const state: State = { spoilt: false, inTransaction: false, mayStop: false, stopping: undefined }
+  const types = Types.make()
   const session = yield* PgConnection.make({
     ...login,
+    types: types.registry,
     host: target.host,
     port: target.port,
     database: target.database,
@@ -52,14 +55,19 @@ export const open = Effect.fnUntraced(function* (
       return next
     }
   })
+  types.watch(session)
   const pinned = yield* session.pin
   // What is still being stopped needs the connection for that.
   yield* Effect.addFinalizer(() => Effect.suspend(() => state.stopping ?? Effect.void))
-  const connection = adapter(pinned, state)
+  const connection = adapter(Types.checked(pinned, types), state)
   return {
     connection,
     transactions: yield* SqlClient.make({
-      acquirer: Effect.succeed(connection),
+      // BEGIN is sent where nothing is interruptible, and a server that hangs would hold its caller there.
+      acquirer: Effect.withFiber((fiber) => {
+        state.mayStop = isInterruptible(fiber)
+        return Effect.succeed(connection)
+      }),
       compiler,
       driver: "@effect/sql-pg",
       spanAttributes: [],
@@ -78,6 +86,8 @@ export const open = Effect.fnUntraced(function* (
 interface State {
   spoilt: boolean
   inTransaction: boolean
+  /** Whether whoever begins a transaction may be interrupted. */
+  mayStop: boolean
   /** Ends when the server has stopped what was interrupted, or the driver has given it up after 5 seconds. */
   stopping: Effect.Effect<unknown> | undefined
 }
@@ -162,9 +172,11 @@ const rollBack = <A>(state: State, query: Effect.Effect<A, SqlError.SqlError>, n
     ).pipe(Effect.catch(() => ended))
   })
 
+const isInterruptible = (fiber: object) => "interruptible" in fiber && fiber.interruptible === true
+
 const nothingDone: PgConnection.Result = { command: "ROLLBACK", rowCount: 0, oid: null, rows: [], fields: [] }
 
-const adapter = (session: PgConnection.PgConnection, state: State): SqlConnection.Connection => {
+const adapter = (session: Types.Queries, state: State): SqlConnection.Connection => {
   type Transform = Parameters<SqlConnection.Connection["execute"]>[2]
   const watched = <A>(sql: string, query: Effect.Effect<A, SqlError.SqlError>) => {
     const effect = Effect.suspend(() => {
@@ -181,6 +193,10 @@ const adapter = (session: PgConnection.PgConnection, state: State): SqlConnectio
   }
   const raw = (sql: string, params: ReadonlyArray<unknown>, prepare?: boolean) => {
     const query = watched(sql, session.query(sql, params, prepare))
+    if (state.mayStop && begins.test(sql)) {
+      state.mayStop = false
+      return Effect.interruptible(query)
+    }
     return sql === "ROLLBACK" ? rollBack(state, query, nothingDone) : query
   }
   const rows = (sql: string, params: ReadonlyArray<unknown>, transform: Transform, prepare: boolean) =>
