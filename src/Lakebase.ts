@@ -200,8 +200,9 @@ export const make = Effect.fnUntraced(function* (
     yield* Metrics.observe(context, () => ({ ...pool.stats(), exhaustions }))
     return pool
   })
-  const total = options.maxConnections ?? 50
-  const share = Math.min(options.maxConnectionsService ?? 10, total - 1)
+  // One for each side at least.
+  const total = Math.max(2, options.maxConnections ?? 50)
+  const share = Math.min(Math.max(1, options.maxConnectionsService ?? 10), total - 1)
   const forService = yield* poolFor("service", share, share)
   const forUsers = yield* poolFor("user", total - share, options.maxConnectionsPerUser ?? 3)
   const poolOf = (caller: Caller) => (caller.context === "service" ? forService : forUsers)
