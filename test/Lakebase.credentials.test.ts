@@ -192,7 +192,7 @@ layer(
   it.effect("nothing of all that has cost a connection", () => Effect.andThen(settled, stays(50)))
 })
 
-layer(database({ idleTimeout: "10 minutes" }), { timeout: "60 seconds" })("Lakebase: the life of a token", (it) => {
+layer(database({ idleTimeout: "1 minute" }), { timeout: "60 seconds" })("Lakebase: the life of a token", (it) => {
   it.effect("a token is used until 2 minutes before it expires", () =>
     Effect.gen(function* () {
       const { stats } = yield* Lakebase.Lakebase
@@ -215,7 +215,7 @@ layer(database({ idleTimeout: "10 minutes" }), { timeout: "60 seconds" })("Lakeb
       yield* gone
       yield* open
       assert.strictEqual(yield* asked, before)
-      yield* TestClock.adjust("11 minutes")
+      yield* TestClock.adjust("2 minutes")
       yield* gone
       yield* open
       assert.strictEqual(yield* asked, before + 1)

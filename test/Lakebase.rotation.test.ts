@@ -23,7 +23,7 @@ layer(database({ maxConnectionsPerUser: 3 }), { timeout: "60 seconds", excludeTe
         const withOne = new Set(yield* pids([first]))
         const before = yield* asked
         const withTwo = new Set(yield* pids([first, yield* headers(alice)]))
-        assert.deepStrictEqual([...withTwo].sort(), [...withOne].sort())
+        assert.deepStrictEqual([...withTwo].toSorted(), [...withOne].toSorted())
         assert.isAtMost(withOne.size, 3)
         assert.strictEqual(yield* asked, before)
         const { peak } = yield* Watcher
