@@ -1,85 +1,19 @@
 import { assert, describe, it } from "@effect/vitest"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Effect, Schema } from "effect"
-import { spawn } from "node:child_process"
-import { request } from "node:http"
-import { createServer } from "node:net"
-import { dirname } from "node:path"
-import { fileURLToPath } from "node:url"
-import manifest from "../package.json" with { type: "json" }
+import { Effect } from "effect"
 import { eventually } from "./fixtures/child.ts"
-
-/** Runs the demo as npm does, whose signals reach the shell alone, on a free port; it does not outlive the scope. */
-const startDemo = (env: Record<string, string> = {}) =>
-  Effect.gen(function* () {
-    const port = yield* freePort
-    const demo = yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        const child = spawn("sh", ["-c", manifest.scripts.start], {
-          cwd: fileURLToPath(new URL("..", import.meta.url)),
-          env: {
-            PATH: `${dirname(process.execPath)}:/usr/bin:/bin`,
-            NODE_OPTIONS: "--experimental-strip-types --disable-warning=ExperimentalWarning",
-            DATABRICKS_APP_PORT: String(port),
-            ...env
-          },
-          stdio: ["ignore", "pipe", "pipe"]
-        })
-        const output = { text: "" }
-        child.stdout.on("data", (chunk) => (output.text += chunk))
-        child.stderr.on("data", (chunk) => (output.text += chunk))
-        const closed = new Promise<number | null>((resolve) => child.once("close", resolve))
-        return { child, output, closed, ended: () => child.exitCode !== null }
-      }),
-      // SIGTERM, so that it takes its Postgres with it.
-      ({ child, closed }) =>
-        Effect.promise(() => {
-          child.kill("SIGTERM")
-          return closed
-        })
-    )
-    yield* eventually(() => demo.ended() || demo.output.text.includes("Listening on"))
-    assert.isFalse(demo.ended(), demo.output.text)
-    const origin = `http://127.0.0.1:${port}`
-    const call = (method: string, path: string, headers: Record<string, string> = {}, body?: unknown) =>
-      Effect.promise(async () => {
-        const response = await fetch(origin + path, {
-          method,
-          headers: { "content-type": "application/json", ...headers },
-          body: body === undefined ? null : JSON.stringify(body)
-        })
-        const text = await response.text()
-        const isJson = response.headers.get("content-type") === "application/json"
-        return { status: response.status, text, json: isJson ? JSON.parse(text) : undefined }
-      })
-    const stop = Effect.promise(() => {
-      demo.child.kill("SIGTERM")
-      return demo.closed
-    })
-    return { origin, call, stop, output: demo.output }
-  })
-
-const freePort = Effect.callback<number>((resume) => {
-  const server = createServer().listen(0, "127.0.0.1", () => {
-    const address = server.address()
-    server.close(() => resume(Effect.succeed(address !== null && typeof address === "object" ? address.port : 0)))
-  })
-})
-
-const Identities = Schema.Array(
-  Schema.Struct({ name: Schema.String, headers: Schema.Record(Schema.String, Schema.String) })
-)
+import { startDemo } from "./fixtures/demo.ts"
 
 const tokenShape = /eyJ[\w-]+\.[\w-]+/
 
 describe("the demo", () => {
   it.live("shows itself on a workspace of its own, and ends with 0", () =>
     Effect.gen(function* () {
-      const { call, origin, output, stop } = yield* startDemo()
+      const { call, output, statusOf, stop, ...demo } = yield* startDemo()
       yield* eventually(() => output.text.includes("/docs"))
       assert.include(output.text, "DATABRICKS_HOST is not set")
 
-      const people = Schema.decodeUnknownSync(Identities)((yield* call("GET", "/demo/identities")).json)
+      const people = yield* demo.people
       assert.deepStrictEqual(
         people.map((_) => _.name),
         ["alice@example.com", "bob@example.com"]
@@ -119,13 +53,7 @@ describe("the demo", () => {
       assert.notMatch(spans.text, tokenShape)
 
       // A name of elsewhere that points here gets no token.
-      const rebound = yield* Effect.callback<number | undefined>((resume) => {
-        request(`${origin}/demo/identities`, { headers: { host: "evil.example" } }, (answer) => {
-          answer.resume()
-          resume(Effect.succeed(answer.statusCode))
-        }).end()
-      })
-      assert.strictEqual(rebound, 403)
+      assert.strictEqual(yield* statusOf("GET", "/demo/identities", { host: "evil.example" }), 403)
 
       assert.strictEqual(yield* stop, 0)
       // Tokens are in the lines to paste and in no line of the log.
