@@ -65,7 +65,7 @@ describe("the orders desk", () => {
     Effect.gen(function* () {
       const { call, statusOf } = yield* startDemo()
       const watch = Effect.map(call("GET", "/demo/lakebase"), ({ json }) => json)
-      const seen: Array<any> = [yield* watch] // any: it is JSON
+      const seen: Array<any> = [yield* watch] // oxlint-disable-line typescript/no-explicit-any -- it is JSON
       const watching = yield* Effect.forkChild(
         Effect.forever(
           Effect.map(watch, (now) => seen.push(now)),

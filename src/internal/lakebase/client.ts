@@ -1,5 +1,5 @@
 /** One `PgClient` for all callers: every statement, stream, transaction and listener goes to the caller's own connection. */
-import { PgClient } from "@effect/sql-pg"
+import * as PgClient from "@effect/sql-pg/PgClient"
 import { Cause, Context, Effect, Effectable, type Fiber, type Scope, Stream } from "effect"
 import type { Reactivity } from "effect/reactivity"
 import { SqlClient, type SqlConnection, SqlError, Statement } from "effect/sql"

@@ -1,5 +1,5 @@
 /** One authenticated connection, with what the pool must know of it. */
-import { PgConnection } from "@effect/sql-pg"
+import * as PgConnection from "@effect/sql-pg/PgConnection"
 import { Duration, Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { SqlClient, type SqlConnection, SqlError, type Statement } from "effect/sql"
 import type { Reactivity } from "effect/reactivity"

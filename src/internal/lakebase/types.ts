@@ -2,7 +2,9 @@
  * What becomes of the values that a connection reads: all of them reach JSON, and one that cannot be decoded fails its
  * statement. The driver's own codecs throw in the middle of a result, which ends the connection.
  */
-import { type PgConnection, type PgProtocol, PgTypes } from "@effect/sql-pg"
+import type * as PgConnection from "@effect/sql-pg/PgConnection"
+import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import * as PgTypes from "@effect/sql-pg/PgTypes"
 import { Effect, Predicate, Result, Stream } from "effect"
 import { SqlError } from "effect/sql"
 
