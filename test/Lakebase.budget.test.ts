@@ -1,0 +1,226 @@
+import { PgConnection } from "@effect/sql-pg"
+import { assert, describe, it } from "@effect/vitest"
+import { Lakebase } from "effect-databricks"
+import { LocalWorkspace } from "effect-databricks/testing"
+import { Config, Deferred, Effect, Exit, Fiber, Layer, Random, Scope } from "effect"
+import { SqlClient, type SqlError } from "effect/sql"
+import { execFile } from "node:child_process"
+import { mkdtemp, rm, writeFile } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { promisify } from "node:util"
+import { as, database, eventually, settled, sqlErrorOf, stays, Watcher } from "./fixtures/lakebaseFaults.ts"
+import { lakebase, who } from "./fixtures/lakebaseClient.ts"
+import { alice, bob, serviceContext } from "./fixtures/workspace.ts"
+
+const people = (count: number) => Array.from({ length: count }, (_, i) => `u${i}@example.com`)
+
+interface Left {
+  readonly heap: number
+  readonly resources: number
+  readonly listeners: number
+  readonly metrics: number
+}
+
+interface Report {
+  readonly served: number
+  readonly wrong: number
+  readonly failed: number
+  readonly failures: ReadonlyArray<string>
+  readonly furthest: number
+  readonly seconds: number
+  readonly before: Left
+  readonly after: Left
+}
+
+const application = fileURLToPath(new URL("fixtures/crowd.ts", import.meta.url))
+
+/** Serves these users in an application with the default limits, in random order. */
+const crowd = Effect.fnUntraced(function* (users: ReadonlyArray<string>) {
+  const { env, headers } = yield* LocalWorkspace.LocalWorkspace
+  const folder = yield* Effect.acquireRelease(
+    Effect.promise(() => mkdtemp(join(tmpdir(), "effect-databricks-"))),
+    (folder) => Effect.promise(() => rm(folder, { recursive: true }))
+  )
+  const file = join(folder, "requests")
+  const requests = yield* Effect.forEach(yield* Random.shuffle(users), (user) => headers(user))
+  yield* Effect.promise(() => writeFile(file, requests.map((_) => JSON.stringify(_)).join("\n")))
+  const args = [
+    "--expose-gc",
+    "--conditions=@effect-databricks/source",
+    "--experimental-strip-types",
+    application,
+    file
+  ]
+  const { stdout } = yield* Effect.promise((signal) => promisify(execFile)(process.execPath, args, { env, signal }))
+  const report: Report = JSON.parse(stdout)
+  return report
+})
+
+/** Keeps a connection of the caller's in a transaction until told otherwise. */
+const hold = Effect.fnUntraced(function* (user: string) {
+  const sql = yield* SqlClient.SqlClient
+  const has = Deferred.makeUnsafe<void>()
+  const end = Deferred.makeUnsafe<void>()
+  const fiber = yield* Effect.forkScoped(
+    sql.withTransaction(Effect.andThen(Deferred.succeed(has, undefined), Deferred.await(end))).pipe(as(user))
+  )
+  yield* Effect.raceFirst(Deferred.await(has), Fiber.join(fiber))
+  return Effect.andThen(Deferred.succeed(end, undefined), Fiber.join(fiber))
+})
+
+describe("Lakebase's budget", () => {
+  it.live(
+    "users by the thousands: each is served as themselves and in turn, within the budget, and none leaves a trace",
+    () =>
+      Effect.gen(function* () {
+        // 10,000 take about a minute.
+        const count = yield* Config.withDefault(Config.Int("LAKEBASE_TEST_USERS"), 1_500)
+        const users = people(count)
+        yield* Effect.gen(function* () {
+          const report = yield* crowd(users)
+          yield* Effect.logDebug(report)
+          assert.deepInclude(report, { served: count, wrong: 0, failed: 0, failures: [] })
+          const { peak } = yield* Watcher
+          assert.isAtLeast(yield* peak, 20)
+          yield* stays(50)
+          // Forty open their connections side by side, and not all in the same time.
+          assert.isAtMost(report.furthest, 120)
+          const { before, after } = report
+          assert.isBelow(after.heap - before.heap, 10 * 2 ** 20)
+          assert.isAtMost(after.resources, before.resources + 10)
+          assert.strictEqual(after.listeners, before.listeners)
+          assert.strictEqual(after.metrics, before.metrics)
+        }).pipe(Effect.provide(database({}, users)))
+      }).pipe(Effect.scoped),
+    600_000
+  )
+
+  it.live("past the acquire timeout there is a PoolExhaustedError, and who comes in time is served", () =>
+    Effect.gen(function* () {
+      const release = yield* hold(alice)
+      const error = yield* sqlErrorOf(as(bob)(who))
+      assert.instanceOf(error.reason.cause, Lakebase.PoolExhaustedError)
+      yield* release
+      assert.strictEqual(yield* as(bob)(who), bob)
+      yield* settled
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(database({ maxConnections: 2, maxConnectionsService: 1, acquireTimeout: "1 second" }))
+    )
+  )
+
+  it.live("a caller at their own limit holds up nobody else", () =>
+    Effect.gen(function* () {
+      const { stats } = yield* Lakebase.Lakebase
+      const releases = yield* Effect.all([hold(alice), hold(alice)])
+      const waiting = yield* Effect.forEach(Array.from({ length: 20 }), () => Effect.forkScoped(as(alice)(who)))
+      yield* eventually(Effect.map(stats, ({ users }) => users.waiting === 20))
+      assert.strictEqual(yield* as(bob)(who), bob)
+      assert.strictEqual(yield* who, "service")
+      assert.strictEqual((yield* stats).users.waiting, 20)
+      yield* Effect.all(releases)
+      for (const fiber of waiting) assert.strictEqual(yield* Fiber.join(fiber), alice)
+      yield* settled
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(database({ maxConnections: 6, maxConnectionsService: 1, maxConnectionsPerUser: 2 }))
+    )
+  )
+
+  it.live("who comes first is served first, whatever others did before", () =>
+    Effect.gen(function* () {
+      const { stats } = yield* Lakebase.Lakebase
+      const sql = yield* SqlClient.SqlClient
+      const release = yield* hold("u0@example.com")
+      const order: Array<string> = []
+      const fibers: Array<Fiber.Fiber<void, unknown>> = []
+      // One connection for all of them; the first has been here and has it.
+      for (const user of ["u1@example.com", "u0@example.com", "u2@example.com", "u0@example.com", "u3@example.com"]) {
+        fibers.push(
+          yield* Effect.forkScoped(as(user)(sql.withTransaction(Effect.map(who, (name) => void order.push(name)))))
+        )
+        yield* eventually(Effect.map(stats, ({ users }) => users.waiting === fibers.length))
+      }
+      yield* release
+      yield* Effect.forEach(fibers, Fiber.join)
+      // A connection that is theirs already is used by those it belongs to, for nobody has to wait for that.
+      assert.deepStrictEqual(
+        order.filter((name) => name !== "u0@example.com"),
+        ["u1@example.com", "u2@example.com", "u3@example.com"]
+      )
+    }).pipe(Effect.scoped, Effect.provide(database({ maxConnections: 2, maxConnectionsService: 1 }, people(4))))
+  )
+
+  it.live("a server that others have filled is waited for", () =>
+    Effect.gen(function* () {
+      const { postgres, servicePrincipal, token } = yield* LocalWorkspace.LocalWorkspace
+      const { stats } = yield* Lakebase.Lakebase
+      const password = yield* token(servicePrincipal.clientId)
+      const other = PgConnection.make({ ...postgres, username: servicePrincipal.clientId, password })
+      const others = yield* Scope.make()
+      const full = (error: SqlError.SqlError) =>
+        String((error.reason.cause as { readonly code?: unknown }).code) === "53300"
+      const filled = yield* Scope.provide(other, others).pipe(Effect.forever, Effect.flip)
+      assert.isTrue(full(filled), String(filled))
+      const fibers = yield* Effect.forEach([alice, bob, alice], (user) => Effect.forkScoped(as(user)(who)))
+      yield* eventually(Effect.map(stats, ({ users }) => users.total === 3))
+      // In the time of these they have been refused too.
+      for (let i = 0; i < 30; i++) assert.isTrue(full(yield* Effect.flip(Effect.scoped(other))))
+      for (const fiber of fibers) assert.isUndefined(fiber.pollUnsafe())
+      yield* Scope.close(others, Exit.void)
+      assert.deepStrictEqual(yield* Effect.forEach(fibers, Fiber.join), [alice, bob, alice])
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(
+        lakebase().pipe(
+          Layer.provideMerge(serviceContext()),
+          Layer.provideMerge(LocalWorkspace.layer({ maxConnections: 20 }))
+        )
+      )
+    )
+  )
+
+  it.live("callers who are as many as the connections do not take them from each other", () =>
+    Effect.gen(function* () {
+      const { stats } = yield* Lakebase.Lakebase
+      const users = people(20)
+      const each = (user: string) => Effect.map(as(user)(who), (name) => assert.strictEqual(name, user))
+      yield* Effect.forEach(users, each, { concurrency: 20 })
+      const before = (yield* stats).users
+      assert.strictEqual(before.total, 20)
+      const queries = yield* Effect.forEach(Array.from({ length: 2_000 }), () => Random.choice(users))
+      yield* Effect.forEach(queries, each, { concurrency: 20 })
+      assert.isAtMost((yield* stats).users.evictions - before.evictions, 100)
+    }).pipe(
+      Effect.scoped,
+      // Two are kept for nested calls.
+      Effect.provide(database({ maxConnections: 23, maxConnectionsService: 1 }, people(20)))
+    )
+  )
+
+  it.live("transactions that call each other's database at a full budget end", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const users = people(8)
+      const nested = (user: string, other: string) =>
+        Effect.all([
+          // The service principal's, with a user's in it, and the other way round.
+          sql.withTransaction(Effect.andThen(who, as(user)(sql.withTransaction(who)))),
+          as(user)(sql.withTransaction(Effect.andThen(who, as(other)(who))))
+        ])
+      const names = yield* Effect.forEach(
+        Array.from({ length: 200 }, (_, i) => [users[i % 8]!, users[(i + 1 + (i >> 3)) % 8]!] as const),
+        ([user, other]) => Effect.map(nested(user, other), (names) => assert.deepStrictEqual(names, [user, other])),
+        { concurrency: 30 }
+      )
+      assert.strictEqual(names.length, 200)
+      yield* settled
+      yield* stays(6)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(database({ maxConnections: 6, maxConnectionsService: 2, acquireTimeout: "20 seconds" }, people(8)))
+    )
+  )
+})
