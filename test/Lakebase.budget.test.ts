@@ -2,61 +2,13 @@ import { PgConnection } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Lakebase } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Config, Deferred, Effect, Exit, Fiber, Layer, Random, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Random, Scope } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
-import { execFile } from "node:child_process"
-import { mkdtemp, rm, writeFile } from "node:fs/promises"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
-import { fileURLToPath } from "node:url"
-import { promisify } from "node:util"
-import { as, database, eventually, settled, sqlErrorOf, stays, Watcher } from "./fixtures/lakebaseFaults.ts"
+import { as, database, eventually, settled, sqlErrorOf, stays } from "./fixtures/lakebaseFaults.ts"
 import { lakebase, who } from "./fixtures/lakebaseClient.ts"
 import { alice, bob, serviceContext } from "./fixtures/workspace.ts"
 
 const people = (count: number) => Array.from({ length: count }, (_, i) => `u${i}@example.com`)
-
-interface Left {
-  readonly heap: number
-  readonly resources: number
-  readonly listeners: number
-  readonly metrics: number
-}
-
-interface Report {
-  readonly served: number
-  readonly wrong: number
-  readonly failed: number
-  readonly failures: ReadonlyArray<string>
-  readonly furthest: number
-  readonly seconds: number
-  readonly before: Left
-  readonly after: Left
-}
-
-const application = fileURLToPath(new URL("fixtures/crowd.ts", import.meta.url))
-
-/** Serves these users in an application with the default limits, in random order. */
-const crowd = Effect.fnUntraced(function* (users: ReadonlyArray<string>) {
-  const { env, headers } = yield* LocalWorkspace.LocalWorkspace
-  const folder = yield* Effect.acquireRelease(
-    Effect.promise(() => mkdtemp(join(tmpdir(), "effect-databricks-"))),
-    (folder) => Effect.promise(() => rm(folder, { recursive: true }))
-  )
-  const file = join(folder, "requests")
-  const requests = yield* Effect.forEach(yield* Random.shuffle(users), (user) => headers(user))
-  yield* Effect.promise(() => writeFile(file, requests.map((_) => JSON.stringify(_)).join("\n")))
-  const args = [
-    "--expose-gc",
-    "--conditions=@effect-databricks/source",
-    "--experimental-strip-types",
-    application,
-    file
-  ]
-  const { stdout } = yield* Effect.promise((signal) => promisify(execFile)(process.execPath, args, { env, signal }))
-  const report: Report = JSON.parse(stdout)
-  return report
-})
 
 /** Keeps a connection of the caller's in a transaction until told otherwise. */
 const hold = Effect.fnUntraced(function* (user: string) {
@@ -71,32 +23,6 @@ const hold = Effect.fnUntraced(function* (user: string) {
 })
 
 describe("Lakebase's budget", () => {
-  it.live(
-    "users by the thousands: each is served as themselves and in turn, within the budget, and none leaves a trace",
-    () =>
-      Effect.gen(function* () {
-        // 10,000 take about a minute.
-        const count = yield* Config.withDefault(Config.Int("LAKEBASE_TEST_USERS"), 1_500)
-        const users = people(count)
-        yield* Effect.gen(function* () {
-          const report = yield* crowd(users)
-          yield* Effect.logDebug(report)
-          assert.deepInclude(report, { served: count, wrong: 0, failed: 0, failures: [] })
-          const { peak } = yield* Watcher
-          assert.isAtLeast(yield* peak, 20)
-          yield* stays(50)
-          // Forty open their connections side by side, and not all in the same time.
-          assert.isAtMost(report.furthest, 120)
-          const { before, after } = report
-          assert.isBelow(after.heap - before.heap, 10 * 2 ** 20)
-          assert.isAtMost(after.resources, before.resources + 10)
-          assert.strictEqual(after.listeners, before.listeners)
-          assert.strictEqual(after.metrics, before.metrics)
-        }).pipe(Effect.provide(database({}, users)))
-      }).pipe(Effect.scoped),
-    600_000
-  )
-
   it.live("past the acquire timeout there is a PoolExhaustedError, and who comes in time is served", () =>
     Effect.gen(function* () {
       const release = yield* hold(alice)
