@@ -78,7 +78,7 @@ export const open = async (people) => {
     element(
       "p",
       "about",
-      "Both run the same query in Lakebase, on connections of their own. Row-level security shows each person their own rows; the service principal owns the table and sees them all."
+      "One query in Lakebase, each time on a connection of the caller’s own. Row-level security shows people their own rows; the service principal owns the table and sees them all."
     ),
     element("div", "answers", ...own.map((_) => _.article)),
     all.article

@@ -75,7 +75,7 @@ button.addEventListener("click", async () => {
     const { failed, message, milliseconds, succeeded } = await (await fetch("/demo/burst", { method: "POST" })).json()
     result.textContent =
       message ??
-      `${succeeded} of them saw their own rows and nobody else’s, ${failed} failed; ${milliseconds / 1000} s.`
+      `${succeeded} of them saw their own rows and nobody else’s, ${failed} failed; ${(milliseconds / 1000).toFixed(1)} s.`
   } catch (error) {
     result.textContent = String(error)
   }
