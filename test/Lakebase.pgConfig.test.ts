@@ -4,7 +4,7 @@ import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Layer, Redacted } from "effect"
 import { SqlError } from "effect/sql"
 import { Kysely, PostgresDialect } from "kysely"
-import pg from "pg"
+import { Pool } from "pg"
 import { asked, credentials } from "./fixtures/lakebaseFaults.ts"
 import { Database, lakebase } from "./fixtures/lakebaseClient.ts"
 import { alice, requestOf } from "./fixtures/workspace.ts"
@@ -15,7 +15,7 @@ interface DrizzleRunner {
 
 interface DrizzleModule {
   readonly drizzle: (
-    pool: pg.Pool
+    pool: Pool
   ) => DrizzleRunner & { readonly transaction: <A>(f: (tx: DrizzleRunner) => Promise<A>) => Promise<A> }
 }
 
@@ -27,7 +27,7 @@ const drizzleModule = Effect.promise((): Promise<DrizzleModule> => import(drizzl
 const makePool = Effect.gen(function* () {
   const config = yield* Lakebase.pgConfig
   return yield* Effect.acquireRelease(
-    Effect.sync(() => new pg.Pool({ ...config, max: 4 })),
+    Effect.sync(() => new Pool({ ...config, max: 4 })),
     (pool) => Effect.promise(() => pool.end())
   )
 })
