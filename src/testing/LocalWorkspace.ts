@@ -13,8 +13,8 @@
  *
  * The SQL dialect of Databricks beyond `:name` parameters and backtick identifiers; catalogs (a `catalog` is
  * ignored); external links, Arrow and CSV; expiry of results; Unity Catalog and any permission but those of Postgres;
- * authorization codes and refresh tokens; TLS over HTTP; auto-stop of warehouses, and their queues. A token is shaped like a
- * JWT, yet short (Postgres's RADIUS method carries 128 bytes): `sub` is the SCIM id and the signature is cut.
+ * authorization codes and refresh tokens; TLS over HTTP; auto-stop of warehouses, and their queues. A token is shaped
+ * like a JWT, yet short (Postgres's RADIUS method carries 128 bytes): `sub` is the SCIM id and the signature is cut.
  * It runs on Linux and macOS.
  *
  * @since 0.1.0
