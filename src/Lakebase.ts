@@ -15,6 +15,7 @@ import * as Credentials from "./internal/lakebase/credentials.ts"
 import * as Environment from "./internal/lakebase/config.ts"
 import * as Failure from "./internal/lakebase/failure.ts"
 import * as Metrics from "./internal/lakebase/metrics.ts"
+import * as PgConfig from "./internal/lakebase/pgConfig.ts"
 import * as Pool from "./internal/lakebase/pool.ts"
 import * as Session from "./internal/lakebase/session.ts"
 import { failed, type ServiceContextError } from "./internal/startError.ts"
@@ -96,6 +97,8 @@ export class Lakebase extends Context.Service<
     /** A client that runs as this caller, whoever runs. */
     readonly clientOf: (caller: Caller) => Effect.Effect<PgClient.PgClient>
     readonly stats: Effect.Effect<{ readonly service: Pool.Stats; readonly users: Pool.Stats }>
+    /** What `pgConfig` gives. */
+    readonly pgConfig: PgConfig.PgConfig
   }
 >()("effect-databricks/Lakebase") {}
 
@@ -109,6 +112,16 @@ export const user: Effect.Effect<PgClient.PgClient, never, UserContext | Lakebas
   const { clientOf } = yield* Lakebase
   return yield* clientOf(yield* UserContext)
 })
+
+/**
+ * A configuration for `pg`, and for what is built on it, as the service principal.
+ *
+ * It never follows the caller, and the connections of that driver do not count among `maxConnections`.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const pgConfig: Effect.Effect<PgConfig.PgConfig, never, Lakebase> = Lakebase.useSync((_) => _.pgConfig)
 
 /**
  * @since 0.1.0
@@ -225,7 +238,13 @@ export const make = Effect.fnUntraced(function* (
   return {
     client: yield* clientOf(),
     clientOf,
-    stats: Effect.sync(() => ({ service: forService.stats(), users: forUsers.stats() }))
+    stats: Effect.sync(() => ({ service: forService.stats(), users: forUsers.stats() })),
+    pgConfig: PgConfig.make(
+      target,
+      roleOf(service.principal),
+      passwordOf(service.principal),
+      yield* Effect.context<never>()
+    )
   }
 })
 

@@ -13,8 +13,8 @@
  *
  * The SQL dialect of Databricks beyond `:name` parameters and backtick identifiers; catalogs (a `catalog` is
  * ignored); external links, Arrow and CSV; expiry of results; Unity Catalog and any permission but those of Postgres;
- * authorization codes and refresh tokens; TLS; auto-stop of warehouses, and their queues. A token is shaped like a
- * JWT, yet short (Postgres's RADIUS method carries 128 bytes): `sub` is the SCIM id and the signature is cut.
+ * authorization codes and refresh tokens; TLS over HTTP; auto-stop of warehouses, and their queues. A token is shaped
+ * like a JWT, yet short (Postgres's RADIUS method carries 128 bytes): `sub` is the SCIM id and the signature is cut.
  * It runs on Linux and macOS.
  *
  * @since 0.1.0
@@ -139,6 +139,8 @@ export interface Options {
   readonly serviceTokenTtl?: Duration.Input
   /** `max_connections` of Postgres; 104 by default, as Lakebase has at half a compute unit. */
   readonly maxConnections?: number
+  /** The certificate with which Postgres speaks TLS, and its key, in PEM; without it there is only plaintext. */
+  readonly ssl?: { readonly cert: string; readonly key: string }
 }
 
 /**
@@ -249,9 +251,10 @@ export const make = (options?: Options): Effect.Effect<LocalWorkspace["Service"]
       Principals.user(index, userName, displayName)
     )
     const directory = new Principals.Directory(service, users, now)
-    const postgres = yield* Lakebase.start(directory, options?.maxConnections ?? DEFAULT_MAX_CONNECTIONS).pipe(
-      Effect.mapError((error) => new LocalWorkspaceError({ message: error.message, cause: error }))
-    )
+    const postgres = yield* Lakebase.start(directory, {
+      maxConnections: options?.maxConnections ?? DEFAULT_MAX_CONNECTIONS,
+      ssl: options?.ssl
+    }).pipe(Effect.mapError((error) => new LocalWorkspaceError({ message: error.message, cause: error })))
 
     const definitions = (options?.warehouses ?? DEFAULT_WAREHOUSES).map(({ name, state = "RUNNING" as const }) => ({
       id: warehouseIdOf(name),

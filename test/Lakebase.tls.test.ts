@@ -1,0 +1,153 @@
+import { assert, layer } from "@effect/vitest"
+import { provideUser } from "effect-databricks"
+import { LocalWorkspace } from "effect-databricks/testing"
+import { Context, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import { execFile } from "node:child_process"
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { promisify } from "node:util"
+import { eventually, sqlErrorOf } from "./fixtures/lakebaseFaults.ts"
+import { fromEnvironment, lakebase, who } from "./fixtures/lakebaseClient.ts"
+import { alice, requestOf, serviceContext } from "./fixtures/workspace.ts"
+
+/** Two authorities, of which the first has signed the server's certificate, for `localhost` alone. */
+class Certificates extends Context.Service<
+  Certificates,
+  { readonly root: string; readonly stranger: string; readonly cert: string; readonly key: string }
+>()("test/Certificates") {
+  static readonly layer = Layer.effect(
+    Certificates,
+    Effect.gen(function* () {
+      const folder = yield* Effect.acquireRelease(
+        Effect.promise(() => mkdtemp(join(tmpdir(), "effect-databricks-"))),
+        (folder) => Effect.promise(() => rm(folder, { recursive: true }))
+      )
+      // Node reads certificates and makes none.
+      const make = (name: string, ...args: ReadonlyArray<string>) =>
+        Effect.promise(() =>
+          promisify(execFile)(
+            "openssl",
+            // The base system's configuration may be absent, or say something else.
+            ["req", "-x509", "-config", "openssl.cnf", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc"]
+              .concat(["-days", "2", "-subj", `/CN=${name}`, "-keyout", `${name}.key`, "-out", `${name}.crt`])
+              .concat(args),
+            { cwd: folder }
+          )
+        )
+      yield* Effect.promise(() => writeFile(join(folder, "openssl.cnf"), "[req]\ndistinguished_name = name\n[name]\n"))
+      for (const authority of ["root", "stranger"])
+        yield* make(authority, "-addext", "basicConstraints=critical,CA:TRUE")
+      yield* make("server", "-CA", "root.crt", "-CAkey", "root.key", "-addext", "subjectAltName=DNS:localhost")
+      const read = (name: string) => Effect.promise(() => readFile(join(folder, name), "utf8"))
+      return {
+        root: join(folder, "root.crt"),
+        stranger: join(folder, "stranger.crt"),
+        cert: yield* read("server.crt"),
+        key: yield* read("server.key")
+      }
+    })
+  )
+}
+
+const App = serviceContext().pipe(
+  Layer.provideMerge(
+    Layer.unwrap(Certificates.useSync(({ cert, key }) => LocalWorkspace.layer({ ssl: { cert, key } })))
+  ),
+  Layer.provideMerge(Certificates.layer)
+)
+
+/** Whether this statement's connection is encrypted, as the server says. */
+const encrypted = SqlClient.SqlClient.use((sql) =>
+  Effect.map(
+    sql<{ ssl: boolean; pid: number }>`SELECT ssl, pid FROM pg_stat_ssl WHERE pid = pg_backend_pid()`,
+    ([row]) => row!
+  )
+)
+
+const within = <A, E, R>(effect: Effect.Effect<A, E, R>, env: Record<string, string | undefined>) =>
+  Effect.provide(effect, Layer.fresh(fromEnvironment(env)))
+
+/** The codes of failed verification are those of Node. */
+const codeOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.map(sqlErrorOf(effect), ({ reason }) => (reason.cause as { readonly code?: unknown }).code)
+
+const refusal = (env: Record<string, string | undefined>) => codeOf(within(who, env))
+
+const modes = ["require", "verify-ca", "verify-full"]
+
+layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase over TLS", (it) => {
+  it.effect("verifies certificate and name with the root that PGSSLROOTCERT names", () =>
+    Effect.gen(function* () {
+      const { root, stranger } = yield* Certificates
+      for (const PGSSLMODE of [...modes, undefined]) {
+        const env = { PGSSLMODE, PGHOST: "localhost", PGSSLROOTCERT: root }
+        assert.isTrue((yield* within(encrypted, env)).ssl, PGSSLMODE)
+        assert.strictEqual(yield* refusal({ ...env, PGHOST: "127.0.0.1" }), "ERR_TLS_CERT_ALTNAME_INVALID", PGSSLMODE)
+        assert.strictEqual(
+          yield* refusal({ ...env, PGSSLROOTCERT: stranger }),
+          "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+          PGSSLMODE
+        )
+        for (const PGSSLROOTCERT of ["system", undefined]) {
+          assert.strictEqual(yield* refusal({ ...env, PGSSLROOTCERT }), "UNABLE_TO_VERIFY_LEAF_SIGNATURE", PGSSLMODE)
+        }
+      }
+    })
+  )
+
+  it.effect("speaks plaintext only with disable", () =>
+    Effect.gen(function* () {
+      assert.isFalse((yield* within(encrypted, { PGSSLMODE: "disable" })).ssl)
+    })
+  )
+
+  it.effect("the options say the same, for users too; a connection is used again, and closed at the end", () =>
+    Effect.gen(function* () {
+      const { root } = yield* Certificates
+      const ca = yield* Effect.promise(() => readFile(root, "utf8"))
+      const request = yield* requestOf(alice)
+      yield* Effect.gen(function* () {
+        assert.strictEqual(yield* provideUser(who, request), alice)
+        const first = yield* provideUser(encrypted, request)
+        assert.isTrue(first.ssl)
+        assert.deepStrictEqual(yield* provideUser(encrypted, request), first)
+      }).pipe(Effect.provide(lakebase({ host: "localhost", ssl: { ca } })))
+      assert.isTrue(
+        (yield* Effect.provide(
+          encrypted,
+          lakebase({ host: "127.0.0.1", ssl: { ca, servername: "localhost", checkServerIdentity: () => undefined } })
+        )).ssl
+      )
+      for (const ssl of [true, undefined, {}]) {
+        const untold = Effect.provide(who, Layer.fresh(lakebase({ host: "localhost", ssl })))
+        assert.strictEqual(yield* codeOf(untold), "UNABLE_TO_VERIFY_LEAF_SIGNATURE")
+      }
+      yield* eventually(
+        Effect.map(
+          Effect.provide(
+            SqlClient.SqlClient.use(
+              (sql) => sql<{ n: number }>`SELECT count(*)::int AS n FROM pg_stat_activity WHERE usename = ${alice}`
+            ),
+            Layer.fresh(fromEnvironment())
+          ),
+          ([row]) => row?.n === 0
+        )
+      )
+    })
+  )
+})
+
+const Plain = serviceContext().pipe(Layer.provideMerge(LocalWorkspace.layer()))
+
+layer(Plain, { timeout: "60 seconds", excludeTestServices: true })("Lakebase over TLS, of a server without", (it) => {
+  it.effect("is refused before anything is sent, and never falls back", () =>
+    Effect.gen(function* () {
+      for (const PGSSLMODE of [...modes, undefined]) {
+        assert.match((yield* sqlErrorOf(within(who, { PGSSLMODE }))).message, /refused TLS/, PGSSLMODE)
+      }
+      assert.strictEqual(yield* within(who, { PGSSLMODE: "disable" }), "service")
+    })
+  )
+})
