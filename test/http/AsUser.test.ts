@@ -27,7 +27,7 @@ const whoSays = Effect.gen(function* () {
   const Me = Schema.Struct({ userName: Schema.String })
   const me = yield* client.requestJson(HttpClientRequest.get("/api/2.0/preview/scim/v2/Me"), Me)
   return me.userName
-}).pipe(Effect.orDie)
+}).pipe(Effect.orDie) // a failure here is a broken test
 
 // Built once, at start-up, and keeps what it found there.
 const MineLive = HttpApiBuilder.group(
