@@ -3,11 +3,10 @@ import { provideUser } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
-import { execFile } from "node:child_process"
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { promisify } from "node:util"
+import { generate, type SelfsignedOptions } from "selfsigned"
 import { eventually, sqlErrorOf } from "./fixtures/lakebaseFaults.ts"
 import { fromEnvironment, lakebase, who } from "./fixtures/lakebaseClient.ts"
 import { alice, requestOf, serviceContext } from "./fixtures/workspace.ts"
@@ -25,27 +24,28 @@ class Certificates extends Context.Service<
         (folder) => Effect.promise(() => rm(folder, { recursive: true }))
       )
       // Node reads certificates and makes none.
-      const make = (name: string, ...args: ReadonlyArray<string>) =>
+      const make = (name: string, options: Omit<SelfsignedOptions, "keyType" | "algorithm">) =>
         Effect.promise(() =>
-          promisify(execFile)(
-            "openssl",
-            // The base system's configuration may be absent, or say something else.
-            ["req", "-x509", "-config", "openssl.cnf", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc"]
-              .concat(["-days", "2", "-subj", `/CN=${name}`, "-keyout", `${name}.key`, "-out", `${name}.crt`])
-              .concat(args),
-            { cwd: folder }
-          )
+          generate([{ name: "commonName", value: name }], { ...options, keyType: "ec", algorithm: "sha256" })
         )
-      yield* Effect.promise(() => writeFile(join(folder, "openssl.cnf"), "[req]\ndistinguished_name = name\n[name]\n"))
-      for (const authority of ["root", "stranger"])
-        yield* make(authority, "-addext", "basicConstraints=critical,CA:TRUE")
-      yield* make("server", "-CA", "root.crt", "-CAkey", "root.key", "-addext", "subjectAltName=DNS:localhost")
-      const read = (name: string) => Effect.promise(() => readFile(join(folder, name), "utf8"))
+      const authority = (name: string) =>
+        make(name, { extensions: [{ name: "basicConstraints", cA: true, critical: true }] })
+      const write = Effect.fnUntraced(function* (name: string, cert: string) {
+        const path = join(folder, name)
+        yield* Effect.promise(() => writeFile(path, cert))
+        return path
+      })
+      const root = yield* authority("root")
+      const stranger = yield* authority("stranger")
+      const server = yield* make("server", {
+        ca: { cert: root.cert, key: root.private },
+        extensions: [{ name: "subjectAltName", altNames: [{ type: 2, value: "localhost" }] }]
+      })
       return {
-        root: join(folder, "root.crt"),
-        stranger: join(folder, "stranger.crt"),
-        cert: yield* read("server.crt"),
-        key: yield* read("server.key")
+        root: yield* write("root.crt", root.cert),
+        stranger: yield* write("stranger.crt", stranger.cert),
+        cert: server.cert,
+        key: server.private
       }
     })
   )
