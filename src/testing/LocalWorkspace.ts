@@ -12,7 +12,7 @@
  * **What it does not imitate**
  *
  * The SQL dialect of Databricks beyond `:name` parameters and backtick identifiers; catalogs (a `catalog` is
- * ignored); external links, Arrow and CSV; expiry of results; Unity Catalog and any permission but those of Postgres;
+ * ignored); external links, Arrow and CSV; Unity Catalog and any permission but those of Postgres;
  * authorization codes and refresh tokens; TLS over HTTP; auto-stop of warehouses, and their queues. A token is shaped
  * like a JWT, yet short (Postgres's RADIUS method carries 128 bytes): `sub` is the SCIM id and the signature is cut.
  * It runs on Linux and macOS.
@@ -207,7 +207,7 @@ export class LocalWorkspace extends Context.Service<
       readonly freeze: Effect.Effect<void, LocalWorkspaceError>
       readonly thaw: Effect.Effect<void>
     }
-    /** The requests so far, in order of arrival. */
+    /** The last 10,000 requests, in order of arrival. */
     readonly requests: Effect.Effect<ReadonlyArray<RecordedRequest>>
     /** How many TCP connections the HTTP server has accepted. */
     readonly connections: Effect.Effect<number>
@@ -228,6 +228,7 @@ const DEFAULT_WAREHOUSES: ReadonlyArray<WarehouseDefinition> = [
 const DEFAULT_ROWS_PER_CHUNK = 10_000
 const DEFAULT_INLINE_BYTES = 25 * 1024 * 1024
 const DEFAULT_MAX_CONNECTIONS = 104
+const REQUESTS_KEPT = 10_000
 // The name of the scope for database credentials is inferred.
 const CREDENTIAL_SCOPE = "postgres"
 const DEFAULT_USER_SCOPES = ["iam.current-user:read", "iam.access-control:read", "sql", CREDENTIAL_SCOPE]
@@ -297,9 +298,10 @@ export const make = (options?: Options): Effect.Effect<LocalWorkspace["Service"]
       },
       router
     )
-    const server = yield* serve(options?.port ?? 0, directory, faults, router, (request) =>
-      requests.push(request)
-    ).pipe(
+    const record = (request: RecordedRequest) => {
+      if (requests.push(request) > REQUESTS_KEPT) requests.shift()
+    }
+    const server = yield* serve(options?.port ?? 0, directory, faults, router, record).pipe(
       Effect.mapError(
         (cause) => new LocalWorkspaceError({ message: "The port of the workspace cannot be served", cause })
       )

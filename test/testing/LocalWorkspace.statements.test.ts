@@ -139,6 +139,20 @@ layer(Local.layer({ rowsPerChunk: 100 }))("statements of the LocalWorkspace", (i
     })
   )
 
+  it.effect("are known for an hour after their end", () =>
+    Effect.gen(function* () {
+      const ended = yield* execute("SELECT 1")
+      const running = yield* execute("SELECT pg_sleep(1000)", { wait_timeout: "0s" })
+      yield* until(running.statement_id, (state) => state === "RUNNING")
+      yield* TestClock.adjust("59 minutes")
+      assert.deepStrictEqual((yield* poll(ended.statement_id)).json.result, ended.result)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* poll(ended.statement_id)).status, 404)
+      assert.strictEqual((yield* poll(running.statement_id)).json.status.state, "RUNNING")
+      yield* call(`/api/2.0/sql/statements/${running.statement_id}/cancel`, { method: "POST" })
+    })
+  )
+
   it.effect("are left running or canceled when the wait is over", () =>
     Effect.gen(function* () {
       for (const [on_wait_timeout, states] of [

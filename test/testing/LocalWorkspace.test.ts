@@ -3,6 +3,7 @@ import { assert, describe, it, layer } from "@effect/vitest"
 import { Effect, Exit, Fiber, Redacted, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { execFileSync } from "node:child_process"
+import { connect } from "node:net"
 import * as Local from "../../src/testing/LocalWorkspace.ts"
 import { ALICE, BOB, call, execute, poll, terminal, until } from "../fixtures/localWorkspace.ts"
 
@@ -18,6 +19,17 @@ const postgresOn = (port: number) =>
   execFileSync("ps", ["-eo", "args"], { encoding: "utf8" })
     .split("\n")
     .filter((line) => line.includes(`port=${port}`)).length
+
+/** Sends the requests GET /1, GET /2 and so on, one behind the other on one connection. */
+const pipelined = (port: number, count: number) =>
+  new Promise<void>((resolve, reject) => {
+    const socket = connect(port, "127.0.0.1").on("close", () => resolve())
+    socket.on("error", reject).resume()
+    for (let i = 1; i <= count; i++) {
+      const connection = i === count ? "close" : "keep-alive"
+      socket.write(`GET /${i} HTTP/1.1\r\nHost: localhost\r\nConnection: ${connection}\r\n\r\n`)
+    }
+  })
 
 layer(Local.layer())("LocalWorkspace", (it) => {
   describe("the official SDK", () => {
@@ -145,6 +157,17 @@ layer(Local.layer())("LocalWorkspace", (it) => {
         assert.notInclude(JSON.stringify(last), "eyJ")
         assert.isAtMost(last?.connection ?? Infinity, yield* connections)
         assert.isAtLeast(last?.connection ?? 0, 1)
+      })
+    )
+
+    it.effect("remembers the last 10,000 requests", () =>
+      Effect.gen(function* () {
+        const { host, requests } = yield* Local.LocalWorkspace
+        const count = 10_001
+        yield* Effect.promise(() => pipelined(Number(new URL(host).port), count))
+        const paths = (yield* requests).map((_) => _.path)
+        assert.strictEqual(paths.length, 10_000)
+        assert.deepStrictEqual([paths[0], paths.at(-1)], ["/2", `/${count}`])
       })
     )
   })

@@ -42,6 +42,8 @@ const ExecuteStatement = Schema.Struct({
 })
 
 const DEFAULT_WAIT = "10s"
+// How long a result can be fetched after the end of its statement, which is unknown from then on.
+const RESULT_TTL = "1 hour"
 
 /** In milliseconds: zero, or five to fifty seconds. */
 const waitOf = (text: string) => {
@@ -107,6 +109,11 @@ export const addTo = (options: SqlOptions, router: HttpRouter.HttpRouter) =>
         }
         const started = yield* Statements.start(order, options.login(caller), options.limits, options.scope)
         statements.set(started.id, started)
+        yield* started.untilEnded.pipe(
+          Effect.andThen(Effect.sleep(RESULT_TTL)),
+          Effect.andThen(Effect.sync(() => statements.delete(started.id))),
+          Effect.forkIn(options.scope)
+        )
         started.pretendPending(faults.pendingPolls(http.method, pathOf(http)))
         const ended = wait > 0 && (yield* started.ended(wait))
         if (wait > 0 && !ended && request.on_wait_timeout === "CANCEL") yield* started.cancel

@@ -51,6 +51,7 @@ export interface Statement {
   readonly id: string
   readonly owner: Principal
   readonly state: () => State
+  readonly untilEnded: Effect.Effect<void>
   /** Returns when the statement has ended, or when the time is up: then false. */
   readonly ended: (within: number) => Effect.Effect<boolean>
   readonly cancel: Effect.Effect<void>
@@ -192,7 +193,7 @@ export const start = (
       )
     })
     const fiber = yield* Effect.forkIn(run, scope)
-    const waiting = Effect.suspend(() => (TERMINAL.has(state) ? Effect.void : Fiber.await(fiber)))
+    const untilEnded = Effect.suspend(() => (TERMINAL.has(state) ? Effect.void : Fiber.await(fiber)))
 
     const cancel = Effect.suspend(() => {
       if (TERMINAL.has(state)) return Effect.void
@@ -238,10 +239,11 @@ export const start = (
       id,
       owner: order.owner,
       state: shown,
+      untilEnded,
       ended: (within) =>
         pretended > 0
           ? Effect.succeed(false)
-          : Effect.map(Effect.timeoutOption(waiting, within), (done) => done._tag === "Some"),
+          : Effect.map(Effect.timeoutOption(untilEnded, within), (done) => done._tag === "Some"),
       cancel,
       close: Effect.map(cancel, () => {
         state = "CLOSED"
