@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect } from "effect"
+import manifest from "../package.json" with { type: "json" }
 import { eventually } from "./fixtures/child.ts"
 import { startDemo } from "./fixtures/demo.ts"
 
@@ -46,6 +47,9 @@ describe("the demo", () => {
       for (const path of ["/page.js", "/page.css", "/demo/show.js", "/docs", "/openapi.json", "/health"]) {
         assert.strictEqual((yield* call("GET", path)).status, 200, path)
       }
+      const { components, info } = (yield* call("GET", "/openapi.json")).json
+      assert.deepStrictEqual(info, { title: "effect-databricks demo", version: manifest.version })
+      assert.notProperty(components, "securitySchemes")
       assert.notMatch((yield* call("GET", "/docs")).text, /<(script|link)[^>]+(src|href)="?https?:/)
 
       const spans = yield* call("GET", "/demo/spans")

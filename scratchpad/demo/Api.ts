@@ -1,6 +1,7 @@
 import { AsUser, Failures } from "effect-databricks"
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
+import manifest from "../../package.json" with { type: "json" }
 
 const Greeting = Schema.Struct({
   greeting: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(200)))
@@ -63,7 +64,13 @@ export class Api extends HttpApi.make("effect-databricks-demo")
   .add(User, System)
   .middleware(Failures)
   .add(Health)
-  .annotate(OpenApi.Title, "effect-databricks demo") {}
+  .annotate(OpenApi.Title, "effect-databricks demo")
+  .annotate(OpenApi.Version, manifest.version)
+  // The proxy says who calls, so there is nothing to sign in to: for an empty list of schemes Swagger shows a button.
+  .annotate(OpenApi.Transform, ({ components, ...spec }) => ({
+    ...spec,
+    components: { schemas: components.schemas }
+  })) {}
 
 /** With the orders desk, where there is a Lakebase. */
 export class ApiWithDesk extends Api.addHttpApi(
