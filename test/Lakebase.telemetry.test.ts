@@ -1,23 +1,17 @@
 import { assert, layer } from "@effect/vitest"
 import { Lakebase, provideUser } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Cause, Effect, Exit, Layer, Logger, Metric, Option, Redacted, Stream, Tracer } from "effect"
+import { Cause, Effect, Exit, Layer, Logger, Metric, Option, Redacted, Stream, type Tracer } from "effect"
 import { SqlClient } from "effect/sql"
 import { inspect } from "node:util"
 import { lakebase, schema } from "./fixtures/lakebaseClient.ts"
+import { makeRecorder } from "./fixtures/spans.ts"
 import { alice, bob, requestOf, Workspace } from "./fixtures/workspace.ts"
 
 /** What `effect` leaves behind: its spans with their parents' names, and the metrics, which begin with it. */
 const recorded = <A, E, R>(effect: Effect.Effect<A, E, R>, options: Partial<Lakebase.Options> = {}) =>
   Effect.gen(function* () {
-    const spans: Array<Tracer.NativeSpan> = []
-    const tracer = Tracer.make({
-      span: (span) => {
-        const native = new Tracer.NativeSpan(span)
-        spans.push(native)
-        return native
-      }
-    })
+    const { spans, tracer } = makeRecorder()
     const registry = new Map<string, Metric.Metric.Hooks<unknown, unknown> & Metric.Metric.Metadata<unknown, unknown>>()
     const measured = Effect.gen(function* () {
       const exit = yield* Effect.exit(Effect.withTracer(effect, tracer))

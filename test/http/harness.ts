@@ -5,6 +5,7 @@ import { Cause, ConfigProvider, Context, Effect, Inspectable, Layer, Logger, Red
 import { HttpRouter, HttpServer } from "effect/http"
 import * as Http from "node:http"
 import { inspect } from "node:util"
+import { makeRecorder } from "../fixtures/spans.ts"
 
 export interface Answer {
   readonly status: number
@@ -39,7 +40,7 @@ export const serve = <A, E, R, A2 = never, E2 = never, R2 = never>(
   options: { readonly development?: boolean; readonly services?: Layer.Layer<A2, E2, R2> } = {}
 ) => {
   const logs: Array<{ readonly level: string; readonly text: string }> = []
-  const spans: Array<Tracer.NativeSpan> = []
+  const { spans, tracer } = makeRecorder()
   const Recorded = Layer.mergeAll(
     Logger.layer([
       Logger.make((entry) => {
@@ -50,16 +51,7 @@ export const serve = <A, E, R, A2 = never, E2 = never, R2 = never>(
         })
       })
     ]),
-    Layer.succeed(
-      Tracer.Tracer,
-      Tracer.make({
-        span: (span) => {
-          const native = new Tracer.NativeSpan(span)
-          spans.push(native)
-          return native
-        }
-      })
-    )
+    Layer.succeed(Tracer.Tracer, tracer)
   )
   return Layer.effect(
     Served,
