@@ -170,7 +170,7 @@ layer(Workspace, { excludeTestServices: true })("callers", (it) => {
       const resolver = RequestResolver.make<WhoAmI>((entries) =>
         Effect.gen(function* () {
           sizes.push(entries.length)
-          const seen = yield* Effect.orDie(Effect.provide(seenAs, entries[0].context))
+          const seen = yield* Effect.orDie(Effect.provide(seenAs, entries[0].context)) // requests that cannot fail
           for (const entry of entries) entry.completeUnsafe(Exit.succeed(seen))
         })
       )

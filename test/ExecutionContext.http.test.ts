@@ -21,7 +21,9 @@ const Handlers = HttpApiBuilder.group(
     const client = seenThrough(yield* getWorkspaceClient)
     const context = yield* Effect.context<ServiceContext.ServiceContext>()
     return handlers.handle("who", () =>
-      Effect.orDie(Effect.all({ client, context: Effect.provide(seenAs, context), now: seenAs }))
+      Effect.all({ client, context: Effect.provide(seenAs, context), now: seenAs }).pipe(
+        Effect.orDie // the endpoint declares no error
+      )
     )
   })
 )

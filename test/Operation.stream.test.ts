@@ -55,8 +55,8 @@ it.effect("the span begins with the first pull and ends with the stream", () =>
   Effect.gen(function* () {
     const gate = yield* Deferred.make<void>()
     const spans = yield* Queue.unbounded<Tracer.Span>()
-    const stream = Stream.fromEffect(Effect.orDie(Effect.currentSpan)).pipe(
-      Stream.concat(Stream.fromEffect(Effect.andThen(Deferred.await(gate), Effect.orDie(Effect.currentSpan)))),
+    const stream = Stream.fromEffect(Effect.currentSpan).pipe(
+      Stream.concat(Stream.fromEffect(Effect.andThen(Deferred.await(gate), Effect.currentSpan))),
       Operation.executeStream({ name: "spans" })
     )
     const fiber = yield* Effect.forkChild(Stream.runForEach(stream, (span) => Queue.offer(spans, span)))

@@ -52,33 +52,35 @@ class Api extends HttpApi.make("test").add(Bad).middleware(Failures) {}
 
 const secret = "internal detail"
 
-const BadLive = HttpApiBuilder.group(Api, "bad", (handlers) =>
-  handlers
-    .handle("sql", ({ payload }) =>
-      SqlWarehouse.queryText(Row)(payload.text, {
-        ...payload.parameters,
-        ...(payload.int !== undefined && { int: SqlParameter.int(payload.int) })
-      })
-    )
-    .handle("workspace", () =>
-      Effect.gen(function* () {
-        const client = yield* getWorkspaceClient
-        const request = HttpClientRequest.get("/api/2.0/sql/warehouses")
-        return JSON.stringify(
-          yield* client.requestJson(request, Schema.Struct({ warehouses: Schema.Array(Schema.Any) }))
-        )
-      })
-    )
-    .handle("declared", () => Effect.fail(new Out({ left: 3 })))
-    .handle("lakebase", ({ payload }) => SqlClient.SqlClient.use((sql) => Effect.asVoid(sql.unsafe(payload.text))))
-    .handle("bug", () => Effect.die(new Error(secret)))
-    .handle("slow", () => Effect.never.pipe(Operation.execute({ name: "slow", timeout: "5 millis" })))
-    .handle("own", () =>
-      Effect.fail(new HttpFailure.HttpFailure({ status: 418, body: { _tag: "Teapot", message: "Short and stout" } }))
-    )
-    .handle("page", () => Effect.void)
-    // oxlint-disable-next-line typescript/no-explicit-any -- what no type would let through
-    .handle("wrong", () => Effect.succeed("wrong" as any))
+const BadLive = HttpApiBuilder.group(
+  Api,
+  "bad",
+  (handlers) =>
+    handlers
+      .handle("sql", ({ payload }) =>
+        SqlWarehouse.queryText(Row)(payload.text, {
+          ...payload.parameters,
+          ...(payload.int !== undefined && { int: SqlParameter.int(payload.int) })
+        })
+      )
+      .handle("workspace", () =>
+        Effect.gen(function* () {
+          const client = yield* getWorkspaceClient
+          const request = HttpClientRequest.get("/api/2.0/sql/warehouses")
+          return JSON.stringify(
+            yield* client.requestJson(request, Schema.Struct({ warehouses: Schema.Array(Schema.Any) }))
+          )
+        })
+      )
+      .handle("declared", () => Effect.fail(new Out({ left: 3 })))
+      .handle("lakebase", ({ payload }) => SqlClient.SqlClient.use((sql) => Effect.asVoid(sql.unsafe(payload.text))))
+      .handle("bug", () => Effect.die(new Error(secret)))
+      .handle("slow", () => Effect.never.pipe(Operation.execute({ name: "slow", timeout: "5 millis" })))
+      .handle("own", () =>
+        Effect.fail(new HttpFailure.HttpFailure({ status: 418, body: { _tag: "Teapot", message: "Short and stout" } }))
+      )
+      .handle("page", () => Effect.void)
+      .handle("wrong", () => Effect.succeed("wrong" as "right")) // what no type would let through
 )
 
 const Routes = Layer.mergeAll(
