@@ -1,0 +1,154 @@
+/** An API whose endpoints fail in every way, and the call that looks at how they are answered. */
+import { assert } from "@effect/vitest"
+import {
+  AsUser,
+  ExecutionContext,
+  Failures,
+  getWorkspaceClient,
+  HttpFailure,
+  Lakebase,
+  Operation,
+  SqlParameter,
+  SqlWarehouse
+} from "effect-databricks"
+import { LocalWorkspace } from "effect-databricks/testing"
+import { Effect, Layer, Schema } from "effect"
+import { HttpClientRequest, HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
+import { SqlClient } from "effect/sql"
+import { serve, Served, tokensSeen } from "./harness.ts"
+
+const Row = Schema.Struct({ value: Schema.String })
+
+const Sql = Schema.Struct({
+  text: Schema.String,
+  parameters: Schema.optionalKey(Schema.Record(Schema.String, Schema.Union([Schema.String, Schema.Number]))),
+  int: Schema.optionalKey(Schema.Number)
+})
+
+class Out extends Schema.TaggedError<Out>()("Out", { left: Schema.Int }, { httpApiStatus: 410 }) {}
+
+class Bad extends HttpApiGroup.make("bad")
+  .add(
+    HttpApiEndpoint.post("sql", "/sql", { payload: Sql, success: Schema.Array(Row) }),
+    HttpApiEndpoint.get("workspace", "/workspace", { success: Schema.String }),
+    HttpApiEndpoint.get("declared", "/declared", { error: Out }),
+    HttpApiEndpoint.get("bug", "/bug"),
+    HttpApiEndpoint.post("lakebase", "/lakebase", { payload: Schema.Struct({ text: Schema.String }) }),
+    HttpApiEndpoint.get("slow", "/slow"),
+    HttpApiEndpoint.get("own", "/own"),
+    HttpApiEndpoint.get("page", "/page/:number", { params: { number: Schema.FiniteFromString } }),
+    HttpApiEndpoint.get("wrong", "/wrong", { success: Schema.Literal("right") })
+  )
+  .middleware(AsUser) {}
+
+export class Api extends HttpApi.make("test").add(Bad).middleware(Failures) {}
+
+export const secret = "internal detail"
+
+const BadLive = HttpApiBuilder.group(
+  Api,
+  "bad",
+  (handlers) =>
+    handlers
+      .handle("sql", ({ payload }) =>
+        SqlWarehouse.queryText(Row)(payload.text, {
+          ...payload.parameters,
+          ...(payload.int !== undefined && { int: SqlParameter.int(payload.int) })
+        })
+      )
+      .handle("workspace", () =>
+        Effect.gen(function* () {
+          const client = yield* getWorkspaceClient
+          const request = HttpClientRequest.get("/api/2.0/sql/warehouses")
+          return JSON.stringify(
+            yield* client.requestJson(request, Schema.Struct({ warehouses: Schema.Array(Schema.Any) }))
+          )
+        })
+      )
+      .handle("declared", () => Effect.fail(new Out({ left: 3 })))
+      .handle("lakebase", ({ payload }) => SqlClient.SqlClient.use((sql) => Effect.asVoid(sql.unsafe(payload.text))))
+      .handle("bug", () => Effect.die(new Error(secret)))
+      .handle("slow", () => Effect.never.pipe(Operation.execute({ name: "slow", timeout: "5 millis" })))
+      .handle("own", () =>
+        Effect.fail(new HttpFailure.HttpFailure({ status: 418, body: { _tag: "Teapot", message: "Short and stout" } }))
+      )
+      .handle("page", () => Effect.void)
+      .handle("wrong", () => Effect.succeed("wrong" as "right")) // what no type would let through
+)
+
+const Routes = Layer.mergeAll(
+  HttpApiBuilder.layer(Api).pipe(Layer.provide(BadLive), Layer.provide(AsUser.layer)),
+  // asUser by hand, on a route that is no HttpApi: the failures of both are answered alike.
+  HttpRouter.add(
+    "GET",
+    "/plain",
+    Effect.gen(function* () {
+      const request = yield* HttpServerRequest.HttpServerRequest
+      const user = yield* Effect.provide(ExecutionContext.UserContext, ExecutionContext.asUser(request))
+      return HttpServerResponse.text(user.userName)
+    })
+  ),
+  HttpRouter.add(
+    "GET",
+    "/control",
+    Effect.provide(
+      Effect.as(ExecutionContext.UserContext, HttpServerResponse.text("never")),
+      ExecutionContext.asUser({ "x-forwarded-user": "u", "x-forwarded-access-token": "sec\r\nret-token" })
+    )
+  ),
+  HttpRouter.add("GET", "/teapot", Effect.die(HttpServerResponse.text("itself", { status: 418 })))
+).pipe(Layer.provide(Failures.layer))
+
+// SqlWarehouse is outside of serve: that is where handlers look for it.
+export const served = (options?: { readonly development?: boolean }) =>
+  serve(Routes, {
+    ...options,
+    services: Layer.merge(
+      SqlWarehouse.layer,
+      Layer.unwrap(
+        LocalWorkspace.LocalWorkspace.useSync(({ endpoint, postgres }) =>
+          Lakebase.layer({ ...postgres, endpoint, ssl: false })
+        )
+      )
+    )
+  })
+
+export const alice = "alice@example.com"
+export const bob = "bob@example.com"
+
+/** Calls as alice and looks at all that every failure must have. */
+export const failing = Effect.fnUntraced(function* (
+  method: string,
+  path: string,
+  expected: { readonly status: number; readonly _tag: string; readonly message: string | RegExp },
+  body?: unknown,
+  headers?: Record<string, string>
+) {
+  const { call } = yield* Served
+  const workspace = yield* LocalWorkspace.LocalWorkspace
+  const answer = yield* call(method, path, { body, headers: { ...(yield* workspace.headers(alice)), ...headers } })
+  assert.strictEqual(answer.status, expected.status, answer.text)
+  assert.strictEqual(answer.headers["content-type"], "application/json")
+  assert.deepStrictEqual(Object.keys(answer.json), ["_tag", "message"])
+  assert.strictEqual(answer.json._tag, expected._tag)
+  if (typeof expected.message === "string") assert.strictEqual(answer.json.message, expected.message)
+  else assert.match(answer.json.message, expected.message)
+  assert.notMatch(answer.text, /\bat .*\.ts|node_modules|eyJ|\n/)
+  return answer
+})
+
+export const serverError = { message: "Server error" }
+
+/** It lives, and has put no token into a log or a span: the last test of those that fail. */
+export const recordsNoToken = Effect.gen(function* () {
+  const { call, everythingRecorded } = yield* Served
+  const { headers } = yield* LocalWorkspace.LocalWorkspace
+  const body = { text: "SELECT current_user AS value" }
+  const fine = yield* call("POST", "/sql", { headers: yield* headers(alice), body })
+  assert.deepStrictEqual(fine.json, [{ value: alice }])
+  const recorded = everythingRecorded()
+  assert.isAbove(recorded.length, 1000)
+  assert.notInclude(recorded, "ret-token")
+  for (const token of yield* tokensSeen) assert.notInclude(recorded, token)
+})
