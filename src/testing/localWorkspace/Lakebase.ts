@@ -1,5 +1,6 @@
 import { Effect } from "effect"
 import { randomBytes } from "node:crypto"
+import { type Certificate, superuser } from "./PostgresCluster.ts"
 import * as PostgresServer from "./PostgresServer.ts"
 import { execute, quoted } from "./PostgresSession.ts"
 import type { Directory } from "./Principals.ts"
@@ -19,7 +20,7 @@ const rolesOf = (directory: Directory) =>
 /** Starts Postgres with the database and a role for everybody in the directory. */
 export const start = (
   directory: Directory,
-  options: { readonly maxConnections: number; readonly ssl: PostgresServer.Certificate | undefined }
+  options: { readonly maxConnections: number; readonly ssl: Certificate | undefined }
 ) =>
   Effect.gen(function* () {
     const secret = randomBytes(16).toString("hex")
@@ -30,7 +31,7 @@ export const start = (
     })
     const { port } = server
     const administer = (script: string, database: string = DATABASE) =>
-      execute({ port, database, role: PostgresServer.superuser, password: directory.masterKey }, script)
+      execute({ port, database, role: superuser, password: directory.masterKey }, script)
     yield* administer(`CREATE DATABASE ${quoted(DATABASE)}`, "postgres")
     yield* administer(rolesOf(directory))
     // Who is being let in at this moment is missed, and waits with the others for the server itself.

