@@ -95,7 +95,7 @@ export class Lakebase extends Context.Service<
     /** The client that runs as whoever runs. */
     readonly client: PgClient.PgClient
     /** A client that runs as this caller, whoever runs. */
-    readonly clientOf: (caller: Caller) => Effect.Effect<PgClient.PgClient>
+    readonly clientOf: (caller: Caller) => PgClient.PgClient
     readonly stats: Effect.Effect<{ readonly service: Pool.Stats; readonly users: Pool.Stats }>
     /** What `pgConfig` gives. */
     readonly pgConfig: PgConfig.PgConfig
@@ -108,10 +108,9 @@ export class Lakebase extends Context.Service<
  * @since 0.1.0
  * @category accessors
  */
-export const user: Effect.Effect<PgClient.PgClient, never, UserContext | Lakebase> = Effect.gen(function* () {
-  const { clientOf } = yield* Lakebase
-  return yield* clientOf(yield* UserContext)
-})
+export const user: Effect.Effect<PgClient.PgClient, never, UserContext | Lakebase> = Lakebase.use(({ clientOf }) =>
+  Effect.map(UserContext, clientOf)
+)
 
 /**
  * A configuration for `pg`, and for what is built on it, as the service principal.
@@ -226,7 +225,7 @@ export const make = Effect.fnUntraced(function* (
     use: (caller, depth, f) => poolOf(caller).use(caller, depth, f),
     lease: (caller, depth) => poolOf(caller).lease(caller, depth)
   }
-  const clientOptions = {
+  const clientOf = yield* Client.make(sessions, {
     principal: service.principal,
     config: { host: target.host, port, database, ssl: target.ssl, applicationName: target.applicationName },
     spanAttributes: [
@@ -234,12 +233,10 @@ export const make = Effect.fnUntraced(function* (
       ["db.namespace", database],
       ["server.address", target.host],
       ["server.port", port]
-    ] as const
-  }
-  const clientOf = (caller?: Caller) =>
-    Effect.provideService(Client.make(sessions, clientOptions, caller), Reactivity.Reactivity, reactivity)
+    ]
+  })
   return {
-    client: yield* clientOf(),
+    client: clientOf(),
     clientOf,
     stats: Effect.sync(() => ({ service: forService.stats(), users: forUsers.stats() })),
     pgConfig: PgConfig.make(
