@@ -1,7 +1,10 @@
 import { assert, layer } from "@effect/vitest"
-import { asService, ServiceContext } from "effect-databricks"
-import { Deferred, Effect, Exit, Fiber, Layer } from "effect"
+import { asService, Operation, ServiceContext } from "effect-databricks"
+import { LocalWorkspace } from "effect-databricks/testing"
+import { Deferred, Duration, Effect, Exit, Fiber, Layer } from "effect"
+import { SqlClient } from "effect/sql"
 import { asAlice, asBob, Database, lakebase, nameOf, Notes, pid } from "./fixtures/lakebaseClient.ts"
+import { as, database, failureOf, pidOf, settled, sqlErrorOf } from "./fixtures/lakebaseFaults.ts"
 import { alice, bob } from "./fixtures/workspace.ts"
 
 const one = { maxConnections: 4, maxConnectionsService: 2, maxConnectionsPerUser: 1 }
@@ -91,6 +94,76 @@ layer(Notes.layer.pipe(Layer.provideMerge(lakebase(one)), Layer.provideMerge(Dat
         assert.strictEqual(name, "effect-databricks")
       }
       assert.strictEqual(nameOf(principal.userName), "service")
+    })
+  )
+})
+
+const table = LocalWorkspace.LocalWorkspace.use(({ administer }) =>
+  administer("CREATE TABLE done (what text NOT NULL); GRANT SELECT, INSERT, DELETE ON done TO PUBLIC;")
+)
+
+layer(Layer.effectDiscard(table).pipe(Layer.provideMerge(database(one))), {
+  timeout: "60 seconds",
+  excludeTestServices: true
+})("a transaction on a server that hangs", (it) => {
+  const insert = (what: string) =>
+    Effect.flatMap(SqlClient.SqlClient, (sql) => sql`INSERT INTO done (what) VALUES (${what})`)
+  const done = Effect.flatMap(SqlClient.SqlClient, (sql) =>
+    Effect.map(sql<{ what: string }>`SELECT what FROM done ORDER BY what`, (rows) => rows.map((_) => _.what))
+  )
+  const server = LocalWorkspace.LocalWorkspace.useSync((_) => _.postgresServer)
+  const freeze = Effect.flatMap(server, (_) => _.freeze)
+  const thaw = Effect.flatMap(server, (_) => _.thaw)
+  const hung = { name: "hung", timeout: "300 millis" } as const
+
+  it.effect("holds up no timeout wherever it ends, gives its connection up, and is not run again", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const nested = sql.withTransaction
+      const ends = {
+        COMMIT: freeze,
+        SAVEPOINT: Effect.andThen(freeze, nested(Effect.void)),
+        RELEASE: nested(freeze),
+        "ROLLBACK TO": nested(Effect.andThen(freeze, Effect.fail("back" as const))),
+        ROLLBACK: Effect.andThen(freeze, Effect.fail("back" as const))
+      }
+      for (const [what, end] of Object.entries(ends)) {
+        const before = yield* as(alice)(pidOf(sql))
+        const transaction = sql.withTransaction(Effect.andThen(insert(what), end))
+        const [took, error] = yield* Effect.timed(failureOf(as(alice)(Operation.execute(transaction, hung)))).pipe(
+          Effect.ensuring(thaw)
+        )
+        // It does not have to wait to be told to roll back.
+        if (what === "ROLLBACK") assert.strictEqual(error, "back")
+        else assert.propertyVal(error, "_tag", "OperationTimeoutError", what)
+        // Far below the 5 seconds for which the driver waits.
+        assert.isBelow(Duration.toMillis(took), 2_000, what)
+        assert.notStrictEqual(yield* as(alice)(pidOf(sql)), before, what)
+      }
+      // The server may have heard of the COMMIT, but once.
+      assert.includeDeepMembers([[], ["COMMIT"]], [yield* as(alice)(done)])
+      yield* as(alice)(sql`DELETE FROM done`)
+      yield* settled
+    })
+  )
+
+  it.effect("commits nothing once it is unknown what has become of a part of it", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const part = Operation.execute(sql.withTransaction(Effect.andThen(insert("part"), freeze)), hung)
+      const error = yield* sqlErrorOf(
+        as(alice)(
+          sql.withTransaction(
+            Effect.gen(function* () {
+              yield* insert("before")
+              assert.propertyVal(yield* Effect.ensuring(failureOf(part), thaw), "_tag", "OperationTimeoutError")
+            })
+          )
+        )
+      )
+      assert.match(error.message, /given up/)
+      assert.deepStrictEqual(yield* as(alice)(done), [])
+      yield* settled
     })
   )
 })
