@@ -40,7 +40,10 @@ export interface Options {
   /** `true` verifies the server's certificate, an object says how; `false` is plaintext. `true` unless given. */
   readonly ssl?: boolean | ConnectionOptions | undefined
   readonly applicationName?: string | undefined
-  /** For the whole application: 50 unless given. */
+  /**
+   * For the whole application: 50 unless given. At a full budget, transactions of four callers or more inside each other
+   * may wait for one another until the acquire timeout.
+   */
   readonly maxConnections?: number | undefined
   /** For each user: 3 unless given. */
   readonly maxConnectionsPerUser?: number | undefined
@@ -50,7 +53,7 @@ export interface Options {
   readonly idleTimeout?: Duration.Input | undefined
   /** Whoever has lost their access keeps a connection for so long at the most: 1 hour unless given. */
   readonly maxLifetime?: Duration.Input | undefined
-  /** How long a call waits for a connection: 10 seconds unless given. */
+  /** How long a call waits for a connection, its opening included: 10 seconds unless given. */
   readonly acquireTimeout?: Duration.Input | undefined
 }
 
@@ -167,7 +170,7 @@ export const make = Effect.fnUntraced(function* (
     )
 
   // A connection is opened by whoever needs it, with the token that they have now.
-  const open = (caller: Caller) =>
+  const open = (caller: Caller, within: Duration.Duration) =>
     Effect.suspend(() => {
       let last: SqlError.SqlError | undefined
       return logIn(caller).pipe(
@@ -178,7 +181,7 @@ export const make = Effect.fnUntraced(function* (
         // A database that wakes up, restarts or is full for the moment has run nothing yet.
         Effect.retry({ schedule: wakeUp, while: Failure.isPassing }),
         Effect.timeoutOrElse({
-          duration: acquireTimeout,
+          duration: within,
           orElse: () => Effect.fail(Failure.waitedInVain(last, acquireTimeout))
         })
       )

@@ -1,10 +1,10 @@
 import { assert, layer } from "@effect/vitest"
-import { asService, Operation, ServiceContext } from "effect-databricks"
+import { asService, Lakebase, Operation, ServiceContext } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Deferred, Duration, Effect, Exit, Fiber, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { asAlice, asBob, Database, lakebase, nameOf, Notes, pid } from "./fixtures/lakebaseClient.ts"
-import { as, database, failureOf, pidOf, settled, sqlErrorOf } from "./fixtures/lakebaseFaults.ts"
+import { as, credentials, database, failureOf, pidOf, settled, sqlErrorOf } from "./fixtures/lakebaseFaults.ts"
 import { alice, bob } from "./fixtures/workspace.ts"
 
 const one = { maxConnections: 4, maxConnectionsService: 2, maxConnectionsPerUser: 1 }
@@ -165,5 +165,26 @@ layer(Layer.effectDiscard(table).pipe(Layer.provideMerge(database(one))), {
       assert.deepStrictEqual(yield* as(alice)(done), [])
       yield* settled
     })
+  )
+})
+
+const tight = { maxConnections: 2, maxConnectionsService: 1, acquireTimeout: "1 second" } as const
+
+layer(database(tight), { timeout: "60 seconds", excludeTestServices: true })("a caller without a connection", (it) => {
+  it.effect("waits for a place and for its opening by one deadline", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const { misbehave } = yield* LocalWorkspace.LocalWorkspace
+      const held = yield* Deferred.make<void>()
+      const alices = yield* Effect.forkChild(
+        as(alice)(sql.withTransaction(Effect.andThen(Deferred.succeed(held, undefined), Effect.sleep("600 millis"))))
+      )
+      yield* Deferred.await(held)
+      yield* misbehave({ path: credentials, kind: "hang" })
+      // For a token alone he would wait for 800 milliseconds, and then be told that there is none.
+      const error = yield* sqlErrorOf(as(bob)(pidOf(sql)))
+      yield* Fiber.join(alices)
+      assert.instanceOf(error.reason.cause, Lakebase.PoolExhaustedError)
+    }).pipe(Effect.scoped)
   )
 })
