@@ -40,7 +40,10 @@ export interface Options {
   /** `true` verifies the server's certificate, an object says how; `false` is plaintext. `true` unless given. */
   readonly ssl?: boolean | ConnectionOptions | undefined
   readonly applicationName?: string | undefined
-  /** For the whole application: 50 unless given. */
+  /**
+   * For the whole application: 50 unless given. At a full budget, transactions of four callers or more inside each other
+   * may wait for one another until the acquire timeout.
+   */
   readonly maxConnections?: number | undefined
   /** For each user: 3 unless given. */
   readonly maxConnectionsPerUser?: number | undefined
@@ -50,7 +53,7 @@ export interface Options {
   readonly idleTimeout?: Duration.Input | undefined
   /** Whoever has lost their access keeps a connection for so long at the most: 1 hour unless given. */
   readonly maxLifetime?: Duration.Input | undefined
-  /** How long a call waits for a connection: 10 seconds unless given. */
+  /** How long a call waits for a connection, its opening included: 10 seconds unless given. */
   readonly acquireTimeout?: Duration.Input | undefined
 }
 
@@ -95,7 +98,7 @@ export class Lakebase extends Context.Service<
     /** The client that runs as whoever runs. */
     readonly client: PgClient.PgClient
     /** A client that runs as this caller, whoever runs. */
-    readonly clientOf: (caller: Caller) => Effect.Effect<PgClient.PgClient>
+    readonly clientOf: (caller: Caller) => PgClient.PgClient
     readonly stats: Effect.Effect<{ readonly service: Pool.Stats; readonly users: Pool.Stats }>
     /** What `pgConfig` gives. */
     readonly pgConfig: PgConfig.PgConfig
@@ -108,10 +111,9 @@ export class Lakebase extends Context.Service<
  * @since 0.1.0
  * @category accessors
  */
-export const user: Effect.Effect<PgClient.PgClient, never, UserContext | Lakebase> = Effect.gen(function* () {
-  const { clientOf } = yield* Lakebase
-  return yield* clientOf(yield* UserContext)
-})
+export const user: Effect.Effect<PgClient.PgClient, never, UserContext | Lakebase> = Lakebase.use(({ clientOf }) =>
+  Effect.map(UserContext, clientOf)
+)
 
 /**
  * A configuration for `pg`, and for what is built on it, as the service principal.
@@ -168,7 +170,7 @@ export const make = Effect.fnUntraced(function* (
     )
 
   // A connection is opened by whoever needs it, with the token that they have now.
-  const open = (caller: Caller) =>
+  const open = (caller: Caller, within: Duration.Duration) =>
     Effect.suspend(() => {
       let last: SqlError.SqlError | undefined
       return logIn(caller).pipe(
@@ -179,7 +181,7 @@ export const make = Effect.fnUntraced(function* (
         // A database that wakes up, restarts or is full for the moment has run nothing yet.
         Effect.retry({ schedule: wakeUp, while: Failure.isPassing }),
         Effect.timeoutOrElse({
-          duration: acquireTimeout,
+          duration: within,
           orElse: () => Effect.fail(Failure.waitedInVain(last, acquireTimeout))
         })
       )
@@ -226,7 +228,7 @@ export const make = Effect.fnUntraced(function* (
     use: (caller, depth, f) => poolOf(caller).use(caller, depth, f),
     lease: (caller, depth) => poolOf(caller).lease(caller, depth)
   }
-  const clientOptions = {
+  const clientOf = yield* Client.make(sessions, {
     principal: service.principal,
     config: { host: target.host, port, database, ssl: target.ssl, applicationName: target.applicationName },
     spanAttributes: [
@@ -234,12 +236,10 @@ export const make = Effect.fnUntraced(function* (
       ["db.namespace", database],
       ["server.address", target.host],
       ["server.port", port]
-    ] as const
-  }
-  const clientOf = (caller?: Caller) =>
-    Effect.provideService(Client.make(sessions, clientOptions, caller), Reactivity.Reactivity, reactivity)
+    ]
+  })
   return {
-    client: yield* clientOf(),
+    client: clientOf(),
     clientOf,
     stats: Effect.sync(() => ({ service: forService.stats(), users: forUsers.stats() })),
     pgConfig: PgConfig.make(

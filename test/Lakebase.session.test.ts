@@ -1,7 +1,10 @@
 import { assert, layer } from "@effect/vitest"
-import { asService, ServiceContext } from "effect-databricks"
-import { Deferred, Effect, Exit, Fiber, Layer } from "effect"
+import { asService, Lakebase, ServiceContext } from "effect-databricks"
+import { LocalWorkspace } from "effect-databricks/testing"
+import { Deferred, Duration, Effect, Exit, Fiber, Layer } from "effect"
+import { SqlClient } from "effect/sql"
 import { asAlice, asBob, Database, lakebase, nameOf, Notes, pid } from "./fixtures/lakebaseClient.ts"
+import { as, credentials, database, pidOf, settled, sqlErrorOf } from "./fixtures/lakebaseFaults.ts"
 import { alice, bob } from "./fixtures/workspace.ts"
 
 const one = { maxConnections: 4, maxConnectionsService: 2, maxConnectionsPerUser: 1 }
@@ -92,5 +95,107 @@ layer(Notes.layer.pipe(Layer.provideMerge(lakebase(one)), Layer.provideMerge(Dat
       }
       assert.strictEqual(nameOf(principal.userName), "service")
     })
+  )
+})
+
+const table = LocalWorkspace.LocalWorkspace.use(({ administer }) =>
+  administer("CREATE TABLE done (what text NOT NULL); GRANT SELECT, INSERT, DELETE ON done TO PUBLIC;")
+)
+
+layer(Layer.effectDiscard(table).pipe(Layer.provideMerge(database(one))), {
+  timeout: "60 seconds",
+  excludeTestServices: true
+})("a transaction on a server that hangs", (it) => {
+  const insert = (what: string) =>
+    Effect.flatMap(SqlClient.SqlClient, (sql) => sql`INSERT INTO done (what) VALUES (${what})`)
+  const done = Effect.flatMap(SqlClient.SqlClient, (sql) =>
+    Effect.map(sql<{ what: string }>`SELECT what FROM done ORDER BY what`, (rows) => rows.map((_) => _.what))
+  )
+  const server = LocalWorkspace.LocalWorkspace.useSync((_) => _.postgresServer)
+  const thaw = Effect.flatMap(server, (_) => _.thaw)
+
+  /** Interrupts what has frozen the server and then waits for it; gives its exit, and how long that took to come. */
+  const cutOff = <A, E, R>(during: (freeze: typeof thaw) => Effect.Effect<A, E, R>) =>
+    Effect.gen(function* () {
+      const frozen = yield* Deferred.make<void>()
+      const freeze = Effect.andThen(
+        Effect.orDie(Effect.flatMap(server, (_) => _.freeze)), // no test without it
+        Deferred.succeed(frozen, undefined)
+      )
+      const fiber = yield* Effect.forkChild(during(Effect.asVoid(freeze)))
+      yield* Deferred.await(frozen)
+      // Whoever froze goes on first, and sends what the server will not answer.
+      yield* Effect.sleep("10 millis")
+      const [took] = yield* Effect.timed(Fiber.interrupt(fiber))
+      return [yield* Fiber.await(fiber), Duration.toMillis(took)] as const
+    }).pipe(Effect.ensuring(thaw))
+
+  it.effect("holds up nobody who is interrupted wherever it ends, gives its connection up, and is not run again", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const nested = sql.withTransaction
+      type Freeze = typeof thaw
+      const ends = {
+        COMMIT: (freeze: Freeze) => freeze,
+        SAVEPOINT: (freeze: Freeze) => Effect.andThen(freeze, nested(Effect.void)),
+        RELEASE: (freeze: Freeze) => nested(freeze),
+        "ROLLBACK TO": (freeze: Freeze) => nested(Effect.andThen(freeze, Effect.fail("back")))
+      }
+      for (const [what, end] of Object.entries(ends)) {
+        const before = yield* as(alice)(pidOf(sql))
+        const [exit, took] = yield* cutOff((freeze) =>
+          as(alice)(sql.withTransaction(Effect.andThen(insert(what), end(freeze))))
+        )
+        assert.isTrue(Exit.hasInterrupts(exit), what)
+        // Far below the 5 seconds for which the driver waits.
+        assert.isBelow(took, 2_000, what)
+        assert.notStrictEqual(yield* as(alice)(pidOf(sql)), before, what)
+      }
+      // The server may have heard of the COMMIT, but once.
+      assert.includeDeepMembers([[], ["COMMIT"]], [yield* as(alice)(done)])
+      yield* as(alice)(sql`DELETE FROM done`)
+      yield* settled
+    })
+  )
+
+  it.effect("commits nothing once it is unknown what has become of a part of it", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const error = yield* sqlErrorOf(
+        as(alice)(
+          sql.withTransaction(
+            Effect.gen(function* () {
+              yield* insert("before")
+              const [exit] = yield* cutOff((freeze) => sql.withTransaction(Effect.andThen(insert("part"), freeze)))
+              assert.isTrue(Exit.hasInterrupts(exit))
+            })
+          )
+        )
+      )
+      assert.match(error.message, /given up/)
+      assert.deepStrictEqual(yield* as(alice)(done), [])
+      yield* settled
+    })
+  )
+})
+
+const tight = { maxConnections: 2, maxConnectionsService: 1, acquireTimeout: "1 second" } as const
+
+layer(database(tight), { timeout: "60 seconds", excludeTestServices: true })("a caller without a connection", (it) => {
+  it.effect("waits for a place and for its opening by one deadline", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const { misbehave } = yield* LocalWorkspace.LocalWorkspace
+      const held = yield* Deferred.make<void>()
+      const alices = yield* Effect.forkChild(
+        as(alice)(sql.withTransaction(Effect.andThen(Deferred.succeed(held, undefined), Effect.sleep("600 millis"))))
+      )
+      yield* Deferred.await(held)
+      yield* misbehave({ path: credentials, kind: "hang" })
+      // For a token alone he would wait for 800 milliseconds, and then be told that there is none.
+      const error = yield* sqlErrorOf(as(bob)(pidOf(sql)))
+      yield* Fiber.join(alices)
+      assert.instanceOf(error.reason.cause, Lakebase.PoolExhaustedError)
+    }).pipe(Effect.scoped)
   )
 })

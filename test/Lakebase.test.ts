@@ -1,9 +1,10 @@
+import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
 import { asService, Lakebase, provideUser } from "effect-databricks"
 import { Effect, Exit, Layer, Queue, Schema, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { Model } from "effect/schema"
-import { SqlModel, SqlSchema } from "effect/sql"
+import { SqlClient, SqlModel, SqlSchema } from "effect/sql"
 import { asAlice, asBob, Database, Notes, pid, who, whoThrough } from "./fixtures/lakebaseClient.ts"
 import { alice, bob, requestOf } from "./fixtures/workspace.ts"
 
@@ -11,6 +12,33 @@ const bodies = Effect.flatMap(Notes, (sql) =>
   Effect.map(sql<{ body: string }>`SELECT body FROM notes ORDER BY id`, (rows) => rows.map((_) => _.body))
 )
 const clear = Effect.flatMap(Notes, (sql) => sql`DELETE FROM notes`)
+
+/** Whom the database sees, by every way to run a statement. */
+const waysThrough = (sql: PgClient.PgClient) => {
+  const statement = sql<{ who: string }>`SELECT current_user AS who`
+  const raw = Effect.map(statement.raw, (_) => (_ as { rows: Array<{ who: string }> }).rows[0]!.who)
+  return Effect.all({
+    plain: Effect.map(statement, ([row]) => row!.who),
+    raw,
+    values: Effect.map(statement.values, ([row]) => row![0]),
+    valuesUnprepared: Effect.map(statement.valuesUnprepared, ([row]) => row![0]),
+    unprepared: Effect.map(statement.unprepared, ([row]) => row!.who),
+    withoutTransform: Effect.map(statement.withoutTransform, ([row]) => row!.who),
+    unsafe: Effect.map(sql.unsafe<{ who: string }>("SELECT current_user AS who"), ([row]) => row!.who),
+    stream: Effect.map(Stream.runCollect(statement.stream), ([row]) => row!.who),
+    reserve: Effect.scoped(
+      Effect.flatMap(sql.reserve, (_) =>
+        Effect.map(_.execute("SELECT current_user AS who", [], undefined), ([row]) => row.who)
+      )
+    ),
+    safe: Effect.map(sql.safe<{ who: string }>`SELECT current_user AS who`, ([row]) => row!.who),
+    withoutTransforms: whoThrough(sql.withoutTransforms()),
+    json: Effect.map(
+      sql<{ who: string }>`SELECT current_user || (${sql.json({ a: "" })}::jsonb ->> 'a') AS who`,
+      ([row]) => row!.who
+    )
+  })
+}
 
 const App = Notes.layer.pipe(Layer.provideMerge(Database), Layer.provideMerge(Reactivity.layer))
 
@@ -34,29 +62,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
   it.effect("every way to run a statement is the caller's", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
-      const statement = sql<{ who: string }>`SELECT current_user AS who`
-      const raw = Effect.map(statement.raw, (_) => (_ as { rows: Array<{ who: string }> }).rows[0]!.who)
-      const ways = Effect.all({
-        plain: Effect.map(statement, ([row]) => row!.who),
-        raw,
-        values: Effect.map(statement.values, ([row]) => row![0]),
-        valuesUnprepared: Effect.map(statement.valuesUnprepared, ([row]) => row![0]),
-        unprepared: Effect.map(statement.unprepared, ([row]) => row!.who),
-        withoutTransform: Effect.map(statement.withoutTransform, ([row]) => row!.who),
-        unsafe: Effect.map(sql.unsafe<{ who: string }>("SELECT current_user AS who"), ([row]) => row!.who),
-        stream: Effect.map(Stream.runCollect(statement.stream), ([row]) => row!.who),
-        reserve: Effect.scoped(
-          Effect.flatMap(sql.reserve, (_) =>
-            Effect.map(_.execute("SELECT current_user AS who", [], undefined), ([row]) => row.who)
-          )
-        ),
-        safe: Effect.map(sql.safe<{ who: string }>`SELECT current_user AS who`, ([row]) => row!.who),
-        withoutTransforms: whoThrough(sql.withoutTransforms()),
-        json: Effect.map(
-          sql<{ who: string }>`SELECT current_user || (${sql.json({ a: "" })}::jsonb ->> 'a') AS who`,
-          ([row]) => row!.who
-        )
-      })
+      const ways = waysThrough(sql)
       for (const [as, name] of [
         [asAlice, alice],
         [asBob, bob]
@@ -122,6 +128,69 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
         })
       )
       assert.strictEqual(notified.payload, "x")
+    })
+  )
+
+  it.effect("a client of Lakebase.user that others hold stays its user's, in every way to use it", () =>
+    Effect.gen(function* () {
+      const taken = yield* asAlice(Lakebase.user)
+      const ways = waysThrough(taken)
+      const done: Array<string> = []
+      const after = taken.afterCommit(
+        Effect.orDie(Effect.map(Effect.all([whoThrough(taken), who]), (seen) => done.push(seen.join(" "))))
+      )
+      for (const [as, name] of [
+        [asBob, bob],
+        [asService, "service"],
+        [<A, E, R>(effect: Effect.Effect<A, E, R>) => asBob(asService(effect)), "service"]
+      ] as const) {
+        const within = Effect.all([ways, taken.withTransaction(ways), Effect.scoped(taken.listen("held"))])
+        for (const seen of [yield* as(ways), ...(yield* as(taken.withTransaction(within))).slice(0, 2)]) {
+          for (const [way, by] of Object.entries(seen)) assert.strictEqual(by, alice, way)
+        }
+        // What is taken back and what is kept are hers, and nobody else's transaction is there.
+        const insert = (body: string) => taken`INSERT INTO notes ${taken.insert({ body })}`
+        yield* as(
+          taken.withTransaction(
+            Effect.gen(function* () {
+              yield* Effect.ignore(taken.withTransaction(Effect.andThen(insert("undone"), Effect.fail("savepoint"))))
+              yield* Effect.andThen(insert("kept"), after)
+              assert.deepStrictEqual(yield* bodies, [])
+              assert.deepStrictEqual(done, [])
+            })
+          )
+        )
+        assert.deepStrictEqual(done.splice(0), [`${alice} ${name}`])
+        assert.deepStrictEqual(yield* asAlice(bodies), ["kept"])
+        yield* asAlice(clear)
+      }
+      // In one fiber with another user's, and with the client that follows.
+      const [hers, his, followed] = yield* asBob(
+        Effect.flatMap(Lakebase.user, (other) =>
+          taken.withTransaction(other.withTransaction(Effect.all([whoThrough(taken), whoThrough(other), who])))
+        )
+      )
+      assert.deepStrictEqual([hers, his, followed], [alice, bob, bob])
+    }).pipe(Effect.ensuring(Effect.orDie(clear)))
+  )
+
+  it.effect("an access to Lakebase.user makes no SqlClient", () =>
+    Effect.gen(function* () {
+      // Each that is made gets the next number.
+      const next = Effect.map(
+        SqlClient.make({
+          acquirer: Effect.never,
+          compiler: PgClient.makeCompiler(),
+          driver: "test",
+          spanAttributes: []
+        }),
+        (made) => Number(made.transactionService.key.split("/").at(-1))
+      )
+      const before = yield* next
+      assert.isFalse(Number.isNaN(before))
+      const [one, two] = yield* asAlice(Effect.all([Lakebase.user, Lakebase.user]))
+      assert.notStrictEqual(one, two)
+      assert.strictEqual(yield* next, before + 1)
     })
   )
 

@@ -11,7 +11,7 @@ export interface Limits {
   readonly perCaller: number
   readonly idleTimeout: Duration.Duration
   readonly maxLifetime: Duration.Duration
-  /** How long a caller waits for a connection, or for the right to open one. */
+  /** How long a caller waits for a connection, its opening included. */
   readonly acquireTimeout: Duration.Duration
 }
 

@@ -33,150 +33,159 @@ const Transactions = Context.Reference<ReadonlyMap<string, Transaction>>("effect
 
 export const compiler = PgClient.makeCompiler()
 
-/** A client for whoever runs, or for `fixed` alone. */
+/** Makes clients, for whoever runs or for `fixed` alone. What is no caller's they inherit, so that one costs little. */
 export const make = Effect.fnUntraced(function* (
   sessions: Sessions,
   options: {
     readonly principal: Caller
     readonly config: PgClient.PgClientConfig
     readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
-  },
-  fixed?: Caller
-): Effect.fn.Return<PgClient.PgClient, never, Reactivity.Reactivity> {
-  /** Looks up, when an effect runs, whose it is, and their transaction if the fiber is in one. */
-  const located = <A, E, R>(
-    f: (
-      caller: Caller,
-      transaction: Transaction | undefined,
-      fiber: Fiber.Fiber<unknown, unknown>
-    ) => Effect.Effect<A, E, R>
-  ) =>
-    Effect.withFiber<A, E | SqlError.SqlError, R>((fiber) => {
-      const caller = fixed ?? fiber.getRef(ExecutionContext) ?? options.principal
-      const transaction = fiber.getRef(Transactions).get(caller.scimId)
-      return transaction?.ended ? Effect.fail(ended) : f(caller, transaction, fiber)
-    })
-  const depthOf = (fiber: Fiber.Fiber<unknown, unknown>) => fiber.getRef(Transactions).size
+  }
+): Effect.fn.Return<(fixed?: Caller) => PgClient.PgClient, never, Reactivity.Reactivity> {
+  const { principal, spanAttributes } = options
+  const shared = Object.assign(
+    // It has no connections: all that runs is a client's own.
+    yield* SqlClient.make({ acquirer: Effect.never, compiler, driver: "@effect/sql-pg", spanAttributes }),
+    {
+      [PgClient.TypeId]: PgClient.TypeId,
+      config: options.config,
+      json: (value: unknown) => Statement.fragment([PgJson(value)])
+    }
+  )
 
-  const session = located((caller, _, fiber) => sessions.lease(caller, depthOf(fiber)))
-  const borrow: SqlConnection.Borrower = (f) =>
-    located((caller, transaction, fiber) =>
-      transaction === undefined
-        ? sessions.use(caller, depthOf(fiber), (_) => f(_.connection))
-        : f(transaction.session.connection)
-    )
-  const base = yield* SqlClient.make({
-    acquirer: located((_, transaction) =>
+  return (fixed) => {
+    const whose = (fiber: Fiber.Fiber<unknown, unknown>) => fixed ?? fiber.getRef(ExecutionContext) ?? principal
+
+    /** Looks up, when an effect runs, whose it is, and their transaction if the fiber is in one. */
+    const located = <A, E, R>(
+      f: (
+        caller: Caller,
+        transaction: Transaction | undefined,
+        fiber: Fiber.Fiber<unknown, unknown>
+      ) => Effect.Effect<A, E, R>
+    ) =>
+      Effect.withFiber<A, E | SqlError.SqlError, R>((fiber) => {
+        const caller = whose(fiber)
+        const transaction = fiber.getRef(Transactions).get(caller.scimId)
+        return transaction?.ended ? Effect.fail(ended) : f(caller, transaction, fiber)
+      })
+
+    const session = located((caller, _, fiber) => sessions.lease(caller, depthOf(fiber)))
+    const acquirer: SqlConnection.Acquirer = located((_, transaction) =>
       transaction === undefined
         ? Effect.map(session, (_) => _.connection)
         : Effect.succeed(transaction.session.connection)
-    ),
-    borrower: borrow,
-    compiler,
-    driver: "@effect/sql-pg",
-    spanAttributes: options.spanAttributes
-  })
+    )
+    const borrower: SqlConnection.Borrower = (f) =>
+      located((caller, transaction, fiber) =>
+        transaction === undefined
+          ? sessions.use(caller, depthOf(fiber), (_) => f(_.connection))
+          : f(transaction.session.connection)
+      )
 
-  // What runs in a transaction is part of that operation.
-  const route: Route = {
-    query: (effect) =>
-      located((caller, transaction) => {
-        const timed = Metrics.timed(
-          Effect.mapError(effect, Failure.withoutValues),
-          Metrics.queryDuration,
-          caller.context
-        )
-        return transaction === undefined ? Operation.executeAs(timed, caller, { name: "lakebase.query" }) : timed
-      }),
-    stream: (stream) => {
-      const told = Stream.mapError(stream, Failure.withoutValues)
-      return Stream.unwrap(
-        located((caller, transaction, { context }) =>
-          Effect.succeed(
-            transaction === undefined
-              ? Operation.executeStreamAs(told, caller, context, { name: "lakebase.stream" })
-              : told
+    // What runs in a transaction is part of that operation.
+    const route: Route = {
+      query: (effect) =>
+        located((caller, transaction) => {
+          const timed = Metrics.timed(
+            Effect.mapError(effect, Failure.withoutValues),
+            Metrics.queryDuration,
+            caller.context
+          )
+          return transaction === undefined ? Operation.executeAs(timed, caller, { name: "lakebase.query" }) : timed
+        }),
+      stream: (stream) => {
+        const told = Stream.mapError(stream, Failure.withoutValues)
+        return Stream.unwrap(
+          located((caller, transaction, { context }) =>
+            Effect.succeed(
+              transaction === undefined
+                ? Operation.executeStreamAs(told, caller, context, { name: "lakebase.stream" })
+                : told
+            )
           )
         )
-      )
+      }
     }
-  }
 
-  const withTransaction = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError.SqlError, R> =>
-    located((caller, outer, fiber) => {
-      if (outer !== undefined) return typedFailure(outer.session.transactions.withTransaction(effect))
-      const afterCommit: Transaction["afterCommit"] = []
-      return sessions
-        .use(caller, depthOf(fiber), (session) => {
-          const transaction: Transaction = { session, afterCommit, ended: false }
-          return typedFailure(
-            session.transactions.withTransaction(
-              Effect.provideService(
-                effect,
-                Transactions,
-                new Map(fiber.getRef(Transactions)).set(caller.scimId, transaction)
+    const withTransaction = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError.SqlError, R> =>
+      located((caller, outer, fiber) => {
+        if (outer !== undefined) return typedFailure(outer.session.transactions.withTransaction(effect))
+        const afterCommit: Transaction["afterCommit"] = []
+        return sessions
+          .use(caller, depthOf(fiber), (session) => {
+            const transaction: Transaction = { session, afterCommit, ended: false }
+            return typedFailure(
+              session.transactions.withTransaction(
+                Effect.provideService(
+                  effect,
+                  Transactions,
+                  new Map(fiber.getRef(Transactions)).set(caller.scimId, transaction)
+                )
+              )
+            ).pipe(
+              Effect.ensuring(
+                Effect.sync(() => {
+                  transaction.ended = true
+                })
               )
             )
-          ).pipe(
-            Effect.ensuring(
-              Effect.sync(() => {
-                transaction.ended = true
-              })
-            )
-          )
-        })
-        .pipe(
-          // Once the connection is given back, for they may need it.
-          Effect.ensuring(Effect.suspend(() => Effect.forEach(afterCommit, base.afterCommit, { discard: true }))),
-          (_) => Operation.executeAs(_, caller, { name: "lakebase.transaction" })
-        )
-    })
-
-  const afterCommit = <R>(effect: Effect.Effect<void, never, R>): Effect.Effect<void, never, R> =>
-    Effect.withFiber((fiber) => {
-      const caller = fixed ?? fiber.getRef(ExecutionContext) ?? options.principal
-      const held = new Map(fiber.getRef(Transactions))
-      const transaction = held.get(caller.scimId)
-      if (transaction === undefined) return base.afterCommit(effect)
-      held.delete(caller.scimId)
-      return Effect.contextWith((context: Context.Context<R>) =>
-        // The driver knows which of them a savepoint takes back.
-        transaction.session.transactions.afterCommit(
-          Effect.sync(() => {
-            transaction.afterCommit.push(Effect.provideContext(effect, Context.add(context, Transactions, held)))
           })
-        )
-      )
-    })
+          .pipe(
+            // Once the connection is given back, for they may need it.
+            Effect.ensuring(Effect.suspend(() => Effect.forEach(afterCommit, shared.afterCommit, { discard: true }))),
+            (_) => Operation.executeAs(_, caller, { name: "lakebase.transaction" })
+          )
+      })
 
-  const statement = <A extends object>(of: Statement.Statement<A>) => new Routed(of, route)
-  function sql<A extends object>(strings: TemplateStringsArray, ...values: Array<unknown>): Statement.Statement<A>
-  function sql(identifier: string): Statement.Identifier
-  function sql(
-    first: TemplateStringsArray | string,
-    ...values: Array<unknown>
-  ): Statement.Identifier | Statement.Statement<SqlConnection.Row> {
-    return typeof first === "string" ? base(first) : statement(base(first, ...values))
+    const afterCommit = <R>(effect: Effect.Effect<void, never, R>): Effect.Effect<void, never, R> =>
+      Effect.withFiber((fiber) => {
+        const caller = whose(fiber)
+        const held = new Map(fiber.getRef(Transactions))
+        const transaction = held.get(caller.scimId)
+        if (transaction === undefined) return shared.afterCommit(effect)
+        held.delete(caller.scimId)
+        return Effect.contextWith((context: Context.Context<R>) =>
+          // The driver knows which of them a savepoint takes back.
+          transaction.session.transactions.afterCommit(
+            Effect.sync(() => {
+              transaction.afterCommit.push(Effect.provideContext(effect, Context.add(context, Transactions, held)))
+            })
+          )
+        )
+      })
+
+    function sql<A extends object>(strings: TemplateStringsArray, ...values: Array<unknown>): Statement.Statement<A>
+    function sql(identifier: string): Statement.Identifier
+    function sql(
+      first: TemplateStringsArray | string,
+      ...values: Array<unknown>
+    ): Statement.Identifier | Statement.Statement<SqlConnection.Row> {
+      if (typeof first === "string") return Statement.identifier(first)
+      return new Routed(
+        Statement.statement(acquirer, compiler, first, values, spanAttributes, undefined, borrower),
+        route
+      )
+    }
+    // setPrototypeOf gives any.
+    const client: PgClient.PgClient = Object.assign(Object.setPrototypeOf(sql, shared) as typeof sql & typeof shared, {
+      unsafe: <A extends object>(text: string, parameters?: ReadonlyArray<unknown>) =>
+        sql<A>`${Statement.literal(text, parameters)}`,
+      // Like the driver's, a connection apart, also from within a transaction.
+      reserve: Effect.map(session, (_) => _.connection),
+      withTransaction,
+      afterCommit,
+      withoutTransforms: () => client,
+      listen: (channel: string) => Effect.flatMap(session, (_) => _.listen(channel)),
+      notify: (channel: string, payload: string) => Effect.asVoid(sql`SELECT pg_notify(${channel}, ${payload})`),
+      // Itself: the type is known on the next line only.
+      safe: sql as never
+    })
+    return client
   }
-  const client: PgClient.PgClient = Object.assign(sql, base, {
-    unsafe: <A extends object>(text: string, parameters?: ReadonlyArray<unknown>) =>
-      statement(base.unsafe<A>(text, parameters)),
-    // Like the driver's, a connection apart, also from within a transaction.
-    reserve: Effect.map(session, (_) => _.connection),
-    withTransaction,
-    afterCommit,
-    withoutTransforms: () => client,
-    [PgClient.TypeId]: PgClient.TypeId,
-    config: options.config,
-    json: (value: unknown) => Statement.fragment([PgJson(value)]),
-    listen: (channel: string) => Effect.flatMap(session, (_) => _.listen(channel)),
-    notify: (channel: string, payload: string) =>
-      Effect.asVoid(statement(base.unsafe("SELECT pg_notify($1, $2)", [channel, payload]))),
-    // Itself: the next line says so.
-    safe: undefined as never
-  })
-  return Object.assign(client, { safe: client })
 })
+
+const depthOf = (fiber: Fiber.Fiber<unknown, unknown>) => fiber.getRef(Transactions).size
 
 // The compiler knows it by its kind.
 const PgJson = Statement.custom<PgClient.PgCustom>("PgJson")

@@ -9,8 +9,11 @@ export type { Limits, Stats } from "./budget.ts"
 
 export interface Driver<C, R extends object, E> {
   readonly keyOf: (caller: C) => string
-  /** Opens a connection for a caller; its scope closes it, and is closed once the server has let go of it. */
-  readonly open: (caller: C) => Effect.Effect<R, E, Scope.Scope>
+  /**
+   * Opens a connection for a caller, within what is left of the acquire timeout; its scope closes it, and is closed
+   * once the server has let go of it.
+   */
+  readonly open: (caller: C, within: Duration.Duration) => Effect.Effect<R, E, Scope.Scope>
   /** Whether a connection may be lent again. */
   readonly isUsable: (resource: R) => boolean
   readonly exhausted: E
@@ -56,10 +59,12 @@ export const make = Effect.fnUntraced(function* <C, R extends object, E>(
       Effect.timeoutOrElse({ duration: limits.acquireTimeout, orElse: () => Effect.fail(driver.exhausted) })
     )
 
-  const open = (caller: C, place: Budget.Place<R, E>): Effect.Effect<R, E> =>
-    Effect.suspend(() =>
-      budget.isClosing() ? Effect.fail(driver.closed) : Scope.provide(driver.open(caller), place.scope)
-    )
+  const open = (caller: C, place: Budget.Place<R, E>, since: number): Effect.Effect<R, E> =>
+    Effect.suspend(() => {
+      if (budget.isClosing()) return Effect.fail(driver.closed)
+      const within = Duration.subtract(limits.acquireTimeout, Duration.millis(now() - since))
+      return Scope.provide(driver.open(caller, within), place.scope)
+    })
 
   const acquire = (caller: C, depth: number, restore: Restore): Effect.Effect<Budget.Connection<R, E>, E> =>
     Effect.suspend(() => {
@@ -71,7 +76,7 @@ export const make = Effect.fnUntraced(function* <C, R extends object, E>(
           Effect.suspend(() => {
             const place = asked.place! // who has been waited for is granted one
             if ("resource" in place) return Effect.succeed(place)
-            return Effect.map(restore(open(caller, place)), (resource) =>
+            return Effect.map(restore(open(caller, place, asked.since)), (resource) =>
               // Nobody before it is remembered.
               Object.assign(place, { resource, openedAt: now(), idleSince: 0, ready: Effect.void })
             )

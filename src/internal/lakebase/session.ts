@@ -1,6 +1,7 @@
 /** One authenticated connection, with what the pool must know of it. */
 import * as PgConnection from "@effect/sql-pg/PgConnection"
-import { Duration, Effect, Exit, Fiber, Scope, Stream } from "effect"
+import { Context, Duration, Effect, Exit, Fiber, Scope, Stream } from "effect"
+import { identity } from "effect/Function"
 import { SqlClient, type SqlConnection, SqlError, type Statement } from "effect/sql"
 import type { Reactivity } from "effect/reactivity"
 import * as Net from "node:net"
@@ -10,7 +11,7 @@ import * as Types from "./types.ts"
 export interface Session {
   readonly connection: SqlConnection.Connection
   /** Runs transactions on this connection, nested ones as savepoints. */
-  readonly transactions: SqlClient.SqlClient
+  readonly transactions: Pick<SqlClient.SqlClient, "afterCommit" | "withTransaction">
   readonly listen: PgConnection.PgConnection["listen"]
   /** Whether another call may have it: it lives, and nothing of the last call is left on it. */
   readonly isUsable: () => boolean
@@ -39,7 +40,7 @@ export const open = Effect.fnUntraced(function* (
   // The driver asks for the socket of the session first; later ones carry its cancel requests.
   let socket: Net.Socket | undefined
   yield* Effect.addFinalizer(() => (socket === undefined ? Effect.void : gone(socket)))
-  const state: State = { spoilt: false, inTransaction: false, mayStop: false, stopping: undefined }
+  const state: State = { spoilt: false, inTransaction: false, stopping: undefined }
   const types = Types.make()
   const session = yield* PgConnection.make({
     ...login,
@@ -58,23 +59,26 @@ export const open = Effect.fnUntraced(function* (
   types.watch(session)
   const pinned = yield* session.pin
   // What is still being stopped needs the connection for that.
-  yield* Effect.addFinalizer(() => Effect.suspend(() => state.stopping ?? Effect.void))
-  const connection = adapter(Types.checked(pinned, types), state)
+  yield* Effect.addFinalizer(() => Effect.suspend(() => Effect.ignore(state.stopping ?? Effect.void)))
+  const { connection, control } = adapter(Types.checked(pinned, types), state)
+  const { afterCommit, withTransaction } = yield* SqlClient.make({
+    acquirer: Effect.succeed(control),
+    compiler,
+    driver: "@effect/sql-pg",
+    spanAttributes: [],
+    prepareTransactionControls: true,
+    releaseSavepoint: (name) => `RELEASE SAVEPOINT ${name}`,
+    commit
+  })
   return {
     connection,
-    transactions: yield* SqlClient.make({
-      // BEGIN is sent where nothing is interruptible, and a server that hangs would hold its caller there.
-      acquirer: Effect.withFiber((fiber) => {
-        state.mayStop = isInterruptible(fiber)
-        return Effect.succeed(connection)
-      }),
-      compiler,
-      driver: "@effect/sql-pg",
-      spanAttributes: [],
-      prepareTransactionControls: true,
-      releaseSavepoint: (name) => `RELEASE SAVEPOINT ${name}`,
-      commit
-    }),
+    transactions: {
+      afterCommit,
+      withTransaction: (effect) =>
+        Effect.uninterruptibleMask((restore) =>
+          Effect.provideService(withTransaction(restore(effect)), Interruptibility, restore)
+        )
+    },
     listen: pinned.listen,
     isUsable: () => !state.spoilt && !state.inTransaction && socket?.readyState === "open",
     spoil: () => {
@@ -86,11 +90,15 @@ export const open = Effect.fnUntraced(function* (
 interface State {
   spoilt: boolean
   inTransaction: boolean
-  /** Whether whoever begins a transaction may be interrupted. */
-  mayStop: boolean
   /** Ends when the server has stopped what was interrupted, or the driver has given it up after 5 seconds. */
-  stopping: Effect.Effect<unknown> | undefined
+  stopping: Effect.Effect<unknown, SqlError.SqlError> | undefined
 }
+
+/** Whether whoever began the transaction may be interrupted: what opens and ends it is sent where nobody may be. */
+const Interruptibility = Context.Reference<<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>>(
+  "effect-databricks/Lakebase/Interruptibility",
+  { defaultValue: () => identity }
+)
 
 /**
  * How long an interrupted caller waits until the server has stopped the statement. One that lives does so within
@@ -98,13 +106,16 @@ interface State {
  */
 const patience = Duration.millis(100)
 
+const soon = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A | undefined, E> =>
+  Effect.raceFirst(Effect.interruptible(effect), Effect.interruptible(Effect.as(Effect.sleep(patience), undefined)))
+
 /** Runs work whose end may take long once it is interrupted; then nobody may have the connection again. */
 const stoppable = <A, E>(state: State, work: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(Effect.forkDetach(work, { startImmediately: true }), (fiber) => {
-      const exit = fiber.pollUnsafe()
-      if (exit !== undefined) return exit
-      return Effect.onInterrupt(restore(Fiber.join(fiber)), () => {
+  Effect.contextWith((context: Context.Context<never>) =>
+    Effect.callback<A, E>((resume) => {
+      const fiber = Effect.runForkWith(context)(work)
+      fiber.addObserver(resume)
+      return Effect.suspend(() => {
         fiber.interruptUnsafe()
         return stop(state, Fiber.await(fiber))
       })
@@ -114,10 +125,39 @@ const stoppable = <A, E>(state: State, work: Effect.Effect<A, E>): Effect.Effect
 const stop = (state: State, stopped: Effect.Effect<unknown>): Effect.Effect<void> => {
   state.spoilt = true
   state.stopping = stopped
-  return Effect.raceFirst(Effect.interruptible(stopped), Effect.interruptible(Effect.sleep(patience))).pipe(
-    Effect.asVoid
-  )
+  return Effect.asVoid(soon(stopped))
 }
+
+/**
+ * Runs what opens or ends a transaction. An interrupt has to wait for it, so that it is known what has become of the
+ * transaction, but not on a server that hangs: then the outcome is unknown, and nothing more runs on the connection.
+ */
+const settled = <A>(state: State, work: Effect.Effect<A, SqlError.SqlError>): Effect.Effect<A, SqlError.SqlError> =>
+  Effect.withFiber((caller) => {
+    const before = state.stopping
+    const fiber = Effect.runForkWith(caller.context)(before === undefined ? work : Effect.andThen(before, work))
+    const exit = Fiber.await(fiber)
+    return caller
+      .getRef(Interruptibility)(exit)
+      .pipe(
+        Effect.catchCause(() => soon(exit)),
+        Effect.flatMap((exit) => {
+          if (exit !== undefined) return exit
+          fiber.interruptUnsafe()
+          state.spoilt = true
+          state.stopping = Effect.all([before ?? Effect.void, Fiber.await(fiber), Effect.fail(unsettled)])
+          return Effect.interrupt
+        })
+      )
+  })
+
+const unsettled = new SqlError.SqlError({
+  reason: new SqlError.ConnectionError({
+    cause: undefined,
+    message: "The server did not answer in time, and the transaction is given up with its connection",
+    operation: "execute"
+  })
+})
 
 // A server counts a connection until its process has ended, which closes the socket.
 const gone = (socket: Net.Socket) =>
@@ -172,45 +212,47 @@ const rollBack = <A>(state: State, query: Effect.Effect<A, SqlError.SqlError>, n
     ).pipe(Effect.catch(() => ended))
   })
 
-const isInterruptible = (fiber: object) => "interruptible" in fiber && fiber.interruptible === true
-
 const nothingDone: PgConnection.Result = { command: "ROLLBACK", rowCount: 0, oid: null, rows: [], fields: [] }
 
-const adapter = (session: Types.Queries, state: State): SqlConnection.Connection => {
-  type Transform = Parameters<SqlConnection.Connection["execute"]>[2]
-  const watched = <A>(sql: string, query: Effect.Effect<A, SqlError.SqlError>) => {
-    const effect = Effect.suspend(() => {
-      const work = stoppable(state, query)
-      return state.stopping === undefined ? work : Effect.andThen(state.stopping, work)
-    })
-    return begins.test(sql) || ends.test(sql)
-      ? Effect.tap(effect, () =>
+type Transform = Parameters<SqlConnection.Connection["execute"]>[2]
+
+type Query = (sql: string, params: ReadonlyArray<unknown>, prepare?: boolean) => ReturnType<Types.Queries["query"]>
+
+/** The connection for the callers, and the same for what opens and ends their transactions. */
+const adapter = (session: Types.Queries, state: State) => {
+  const tracked = <A>(sql: string, query: Effect.Effect<A, SqlError.SqlError>) =>
+    begins.test(sql) || ends.test(sql)
+      ? Effect.tap(query, () =>
           Effect.sync(() => {
             state.inTransaction = begins.test(sql)
           })
         )
-      : effect
+      : query
+  const watched = <A>(sql: string, query: Effect.Effect<A, SqlError.SqlError>) => {
+    const work = tracked(sql, stoppable(state, query))
+    return Effect.suspend(() => (state.stopping === undefined ? work : Effect.andThen(state.stopping, work)))
   }
-  const raw = (sql: string, params: ReadonlyArray<unknown>, prepare?: boolean) => {
-    const query = watched(sql, session.query(sql, params, prepare))
-    if (state.mayStop && begins.test(sql)) {
-      state.mayStop = false
-      return Effect.interruptible(query)
-    }
-    return sql === "ROLLBACK" ? rollBack(state, query, nothingDone) : query
+  const through = (query: Query) => {
+    const rows = (sql: string, params: ReadonlyArray<unknown>, transform: Transform, prepare: boolean) =>
+      Effect.map(query(sql, params, prepare), (result) => (transform ? transform(result.rows) : result.rows))
+    return {
+      execute: (sql, params, transform) => rows(sql, params, transform, true),
+      executeUnprepared: (sql, params, transform) => rows(sql, params, transform, false),
+      executeRaw: (sql, params) => query(sql, params),
+      executeValues: (sql, params) => watched(sql, session.queryValues(sql, params)),
+      executeValuesUnprepared: (sql, params) => watched(sql, session.queryValues(sql, params, false)),
+      executeStream: (sql, params, transform) => {
+        const stream = streamed(state, session.stream(sql, params))
+        return transform ? Stream.mapArray(stream, (chunk) => transform(chunk) as typeof chunk) : stream
+      }
+    } satisfies SqlConnection.Connection
   }
-  const rows = (sql: string, params: ReadonlyArray<unknown>, transform: Transform, prepare: boolean) =>
-    Effect.map(raw(sql, params, prepare), (result) => (transform ? transform(result.rows) : result.rows))
   return {
-    execute: (sql, params, transform) => rows(sql, params, transform, true),
-    executeUnprepared: (sql, params, transform) => rows(sql, params, transform, false),
-    executeRaw: (sql, params) => raw(sql, params),
-    executeValues: (sql, params) => watched(sql, session.queryValues(sql, params)),
-    executeValuesUnprepared: (sql, params) => watched(sql, session.queryValues(sql, params, false)),
-    executeStream: (sql, params, transform) => {
-      const stream = streamed(state, session.stream(sql, params))
-      return transform ? Stream.mapArray(stream, (chunk) => transform(chunk) as typeof chunk) : stream
-    }
+    connection: through((sql, params, prepare) => watched(sql, session.query(sql, params, prepare))),
+    control: through((sql, params, prepare) => {
+      const query = tracked(sql, session.query(sql, params, prepare))
+      return sql === "ROLLBACK" ? rollBack(state, query, nothingDone) : settled(state, query)
+    })
   }
 }
 
