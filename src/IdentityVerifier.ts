@@ -63,7 +63,7 @@ export const make = Effect.fnUntraced(function* (send: Send): Effect.fn.Return<I
     capacity: 10_000,
     timeToLive: (exit) =>
       Exit.isSuccess(exit)
-        ? exit.value.timeToLive
+        ? Duration.millis(exit.value.timeToLive)
         : Option.exists(Exit.findErrorOption(exit), (error) => error._tag === "AuthenticationError")
           ? Duration.seconds(5)
           : Duration.zero
@@ -115,7 +115,8 @@ const timeout = Duration.seconds(10)
 
 interface Proof {
   readonly identity: Scim.Identity
-  readonly timeToLive: Duration.Duration
+  /** In milliseconds: many are kept, and a Duration is ten times as big. */
+  readonly timeToLive: number
 }
 
 const bearer = (token: Redacted.Redacted) => ({
@@ -169,8 +170,8 @@ const untilExpiry = (token: Redacted.Redacted) =>
       Result.getSuccess,
       Option.flatMap(decodeClaims),
       Option.match({
-        onNone: () => Duration.minutes(5),
-        onSome: ({ exp }) => Duration.millis(Math.max(0, exp * 1000 - now))
+        onNone: () => 5 * 60_000,
+        onSome: ({ exp }) => Math.max(0, exp * 1000 - now)
       })
     )
   )
