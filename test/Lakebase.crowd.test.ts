@@ -1,7 +1,7 @@
 import { NodeHttpClient, NodeServices } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Config, Deferred, Effect, Layer, Random, Schedule, Schema, Stream } from "effect"
+import { Config, Deferred, Effect, Fiber, Layer, Random, Schedule, Schema, Stream } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
 import { ChildProcess } from "effect/process"
 import { fileURLToPath } from "node:url"
@@ -38,10 +38,10 @@ const application = Effect.gen(function* () {
       "--expose-gc",
       fileURLToPath(new URL("fixtures/crowd.ts", import.meta.url))
     ],
-    { env, stderr: "inherit" }
+    { env, stderr: "inherit", detached: false }
   )
   const origin = yield* Deferred.make<string>()
-  yield* child.stdout.pipe(
+  const reading = yield* child.stdout.pipe(
     Stream.decodeText(),
     Stream.splitLines,
     Stream.runForEach((line) => {
@@ -51,7 +51,7 @@ const application = Effect.gen(function* () {
     Effect.andThen(Effect.die(new Error("The application has ended"))),
     Effect.forkScoped
   )
-  return yield* Deferred.await(origin)
+  return yield* Effect.raceFirst(Deferred.await(origin), Fiber.join(reading))
 })
 
 /** What this user gets who comes at a moment of their own. */
@@ -89,7 +89,7 @@ const Held = Schema.Struct({
 const held = (origin: string, until: (held: typeof Held.Type) => boolean) =>
   HttpClient.get(`${origin}/held`).pipe(
     Effect.flatMap(HttpClientResponse.schemaBodyJson(Held)),
-    Effect.repeat({ until, schedule: Schedule.spaced("200 millis"), times: 100 }),
+    Effect.repeat({ until, schedule: Schedule.upTo(Schedule.spaced("200 millis"), { duration: "20 seconds" }) }),
     Effect.provide(NodeHttpClient.layerUndici, { local: true })
   )
 
