@@ -187,10 +187,7 @@ export const make = Effect.fnUntraced(function* (
       )
     }).pipe(
       Effect.mapError((error) => Failure.explain(error, roleOf(caller))),
-      // A span keeps its result, and a cached token keeps the span in which it was asked for.
-      Effect.map((session) => [session]),
       Effect.withSpan("lakebase.connect", {}, { captureStackTrace: false }),
-      Effect.map((opened) => opened.pop()!),
       Effect.provideService(Reactivity.Reactivity, reactivity)
     )
 
