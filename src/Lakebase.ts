@@ -58,7 +58,8 @@ export interface Options {
 }
 
 /**
- * `PGHOST PGPORT PGDATABASE PGUSER PGSSLMODE PGSSLROOTCERT PGAPPNAME LAKEBASE_ENDPOINT`, as Databricks Apps sets them.
+ * `PGHOST PGPORT PGDATABASE PGUSER PGSSLMODE PGSSLROOTCERT PGAPPNAME`, as Databricks Apps sets them for a database
+ * resource, and `LAKEBASE_ENDPOINT`, which `app.yaml` sets.
  *
  * `PGHOST` and `LAKEBASE_ENDPOINT` are needed; a local database takes `PGPASSWORD` in place of an endpoint. Without
  * `PGUSER` the service principal's role is `DATABRICKS_CLIENT_ID`, else its SCIM user name. `PGSSLMODE` is `disable`
