@@ -76,7 +76,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: a ba
       const pid = yield* as(alice)(pidOf(sql))
       const starts = yield* startsOf(
         Effect.gen(function* () {
-          const query = yield* Effect.forkChild(sqlErrorOf(as(alice)(sql`SELECT nextval('starts'), pg_sleep(30) `)))
+          const query = yield* Effect.forkChild(sqlErrorOf(as(alice)(sql`SELECT nextval('starts'), pg_sleep(30)`)))
           yield* busy(1)
           yield* kill(pid)
           assert.isTrue((yield* Fiber.join(query)).isRetryable)
