@@ -7,7 +7,7 @@ import { ByteSize, type Cause, Context, type Duration, Effect, Schema, Stream } 
 import { dual } from "effect/Function"
 import { HttpServerResponse } from "effect/http"
 import { ExecutionContext, runningAs } from "../ExecutionContext.ts"
-import { ServiceContext } from "../ServiceContext.ts"
+import type { ServiceContext } from "../ServiceContext.ts"
 import * as HttpFailure from "./HttpFailure.ts"
 
 /**
