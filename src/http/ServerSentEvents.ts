@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { ByteSize, type Cause, Context, type Duration, Effect, Schema, Stream } from "effect"
+import { ByteSize, Cause, Channel, Context, type Duration, Effect, Schema, Stream } from "effect"
 import { dual } from "effect/Function"
 import { HttpServerResponse } from "effect/http"
 import { ExecutionContext, runningAs } from "../ExecutionContext.ts"
@@ -86,11 +86,19 @@ export const toResponse: {
   <A, E, R, RE = never>(stream: Stream.Stream<A, E, R>, options: Options<A, RE> = {}) =>
     Effect.contextWith((context: Context.Context<R | RE | ServiceContext>) => {
       const opener = Context.get(context, ExecutionContext)
-      // A body is pulled after the handler has returned, by a fiber that knows neither its services nor its caller.
-      const body = Stream.updateContext(encode(stream, options), (puller: Context.Context<never>) =>
-        runningAs(Context.merge(puller, context), opener)
+      const inHandler = <A2, E2, R2 extends R | RE | ServiceContext>(effect: Effect.Effect<A2, E2, R2>) =>
+        Effect.updateContext(effect, (puller: Context.Context<never>) =>
+          runningAs(Context.merge(puller, context), opener)
+        )
+      const events = Stream.toChannel(encode(stream, options))
+      // A body is opened and pulled after the handler has returned, by a fiber that knows neither its services nor its
+      // caller. Stream.updateContext would not do: it can add a caller, but not take one away.
+      const body = Channel.fromTransform((_, scope) =>
+        Effect.map(inHandler(Channel.toPullScoped(events, scope)), inHandler)
       )
-      return Effect.succeed(HttpServerResponse.stream(body, { contentType: "text/event-stream", headers }))
+      return Effect.succeed(
+        HttpServerResponse.stream(Stream.fromChannel(body), { contentType: "text/event-stream", headers })
+      )
     })
 )
 
@@ -130,7 +138,7 @@ const encode = <A, E, R, RE>(stream: Stream.Stream<A, E, R>, options: Options<A,
       const { body, status } = yield* HttpFailure.report(cause)
       const data: typeof ErrorData.Type = {
         error: body.message,
-        code: body._tag === "Interrupted" ? "STREAM_ABORTED" : codeOf(status)
+        code: Cause.hasInterruptsOnly(cause) ? "STREAM_ABORTED" : codeOf(status)
       }
       // An id of an application's own is where its client goes on: the one of the last event that arrived.
       return frame(options.id === undefined ? String(count + 1) : lastId, "error", JSON.stringify(data))
