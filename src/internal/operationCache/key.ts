@@ -1,0 +1,34 @@
+/** Parameters as text, so that no two that differ have the same. */
+import type { KeyPart } from "../../OperationCache.ts"
+
+export const encode = (part: KeyPart): string => {
+  switch (typeof part) {
+    case "string":
+      return JSON.stringify(part)
+    case "number":
+      return Object.is(part, -0) ? "-0" : String(part)
+    case "bigint":
+      return `${part}n`
+    case "object":
+      return part === null ? "null" : encodeObject(part)
+    case "boolean":
+    case "undefined":
+      return String(part)
+    default:
+      throw new TypeError(`A ${typeof part} cannot be part of a cache key`)
+  }
+}
+
+const encodeObject = (part: Date | ReadonlyArray<KeyPart> | { readonly [name: string]: KeyPart }): string => {
+  if (Array.isArray(part)) return `[${part.map(encode).join()}]`
+  if (part instanceof Date) return `@${part.getTime()}`
+  const prototype: unknown = Object.getPrototypeOf(part)
+  // What an instance of a class is may not be in its properties.
+  if (prototype !== Object.prototype && prototype !== null) {
+    throw new TypeError("An instance of a class cannot be part of a cache key")
+  }
+  const named = Object.entries(part).map(
+    ([name, value]: [string, KeyPart]) => `${JSON.stringify(name)}:${encode(value)}`
+  )
+  return `{${named.toSorted().join()}}`
+}
