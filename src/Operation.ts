@@ -3,7 +3,19 @@
  *
  * @since 0.1.0
  */
-import { Context, Duration, Effect, Option, Predicate, References, Schema, Stream, Tracer } from "effect"
+import {
+  Context,
+  Duration,
+  Effect,
+  type Fiber,
+  Metric,
+  Option,
+  Predicate,
+  References,
+  Schema,
+  Stream,
+  Tracer
+} from "effect"
 import { dual } from "effect/Function"
 import type { Caller } from "./Caller.ts"
 import * as ExecutionContext from "./ExecutionContext.ts"
@@ -105,32 +117,33 @@ export const execute: {
     options: O
   ): Effect.Effect<A, E | TimeoutOf<O>, R | ServiceContext | CacheOf<O>>
 } = dual(2, <A, E, R>(effect: Effect.Effect<A, E, R>, options: Options) => {
-  const { cache, name, retry, timeout, totalTimeout } = options
+  const { name, retry, timeout, totalTimeout } = options
   const attempt = timeout === undefined ? effect : timed(effect, name, timeout)
   const attempts = retry === undefined ? attempt : retried(attempt, retry, isRetryable)
   const work = totalTimeout === undefined ? attempts : timed(attempts, name, totalTimeout)
-  return Effect.flatMap(ExecutionContext.current, (caller) =>
-    executeAs(cache === undefined ? work : cached(work, caller, name, cache), caller, options)
+  return Effect.withFiber((fiber: Fiber.Fiber<unknown, unknown>) =>
+    executeAs(work, ExecutionContext.callerOf(fiber), options)
   )
 })
 
 /**
- * `execute` for what knows its caller, whoever runs, and has no cache, retries or timeout.
+ * `execute` for what knows its caller, whoever runs, and does not try again.
  *
  * @internal
  */
 export const executeAs = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   caller: Caller,
-  options: Chain & StreamOptions
+  options: Options
 ): Effect.Effect<A, E, R> =>
-  Effect.useSpan("plugin.execute", { attributes: attributesOf(caller, options) }, (span) =>
-    Effect.updateContext(effect, (context: Context.Context<R>) =>
+  Effect.useSpan("plugin.execute", { attributes: attributesOf(caller, options) }, (span) => {
+    const work = Effect.updateContext(effect, (context: Context.Context<R>) =>
       Context.add(context, Tracer.ParentSpan, span).pipe(
         Context.add(References.CurrentLogAnnotations, logged(context, caller, options))
       )
     )
-  )
+    return isCached(options) ? cached(work, span, caller, options) : work
+  })
 
 /**
  * What a connector has by default, with what a call says otherwise.
@@ -216,25 +229,34 @@ export type TimeoutOf<O extends Chain> =
 export type CacheOf<O extends { readonly cache?: unknown }> =
   Pick<O, keyof O & "cache"> extends { readonly cache?: undefined } ? never : OperationCache.OperationCache
 
+const isCached = (options: Options): options is Options & { readonly cache: Cache } => options.cache !== undefined
+
+// What is kept by a key is what this operation gave.
 const cached = <A, E, R>(
   work: Effect.Effect<A, E, R>,
+  span: Tracer.Span,
   caller: Caller,
-  name: string,
-  { key, timeToLive }: Cache
-): Effect.Effect<A, E, R | OperationCache.OperationCache> =>
+  { cache, name }: Options & { readonly cache: Cache }
+): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => {
     const { get, load } = Context.getUnsafe(fiber.context, OperationCache.OperationCache)
-    const place = OperationCache.keyOf(caller, name, key)
-    return Effect.flatMap(get(place), (found) =>
-      Effect.andThen(
-        Effect.annotateCurrentSpan("cache.hit", Option.isSome(found)),
-        Option.isSome(found)
-          ? // What is kept by this key is what this operation gave.
-            Effect.succeed(found.value as A)
-          : load(place, timeToLive === undefined ? defaultTimeToLive : Duration.fromInputUnsafe(timeToLive), work)
-      )
-    )
+    const key = OperationCache.keyOf(caller, name, cache.key)
+    return Effect.flatMap(get(key), (found) => {
+      const isHit = Option.isSome(found)
+      span.attribute("cache.hit", isHit)
+      ;(isHit ? hits : misses).updateUnsafe(1, fiber.context)
+      return isHit
+        ? Effect.succeed(found.value as A)
+        : load(
+            key,
+            cache.timeToLive === undefined ? defaultTimeToLive : Duration.fromInputUnsafe(cache.timeToLive),
+            work
+          )
+    })
   })
+
+const hits = Metric.counter("cache.hit", { description: "Calls answered from the cache", incremental: true })
+const misses = Metric.counter("cache.miss", { description: "Calls that the cache had no answer to", incremental: true })
 
 const defaultTimeToLive = Duration.hours(1)
 

@@ -3,8 +3,9 @@
  *
  * @since 0.1.0
  */
-import { Cache, Context, Data, Duration, Effect, Exit, Layer, Metric, Option, type Scope } from "effect"
+import { Context, Data, Duration, Effect, Exit, Layer, Option, type Scope } from "effect"
 import type { Caller } from "./Caller.ts"
+import * as Flights from "./internal/operationCache/flights.ts"
 import { encode } from "./internal/operationCache/key.ts"
 import * as Memory from "./internal/operationCache/memory.ts"
 
@@ -120,36 +121,21 @@ export const invalidateCaller = (caller: Caller): Effect.Effect<void, Invalidati
  * @since 0.1.0
  * @category constructors
  */
-export const make = Effect.fnUntraced(function* (store: Store): Effect.fn.Return<OperationCache["Service"]> {
-  // Nothing is kept here: an entry is gone when its work has ended.
-  const flights = yield* Cache.makeWith(
-    Effect.fnUntraced(function* (_id: string) {
-      return yield* yield* Work
-    }),
-    { capacity: Infinity, timeToLive: () => Duration.zero, requireServicesAt: "lookup" }
-  )
+export const make = (store: Store): OperationCache["Service"] => {
+  const share = Flights.make()
   // What was asked for before an invalidation is neither kept after it nor given to those who ask after it.
   let generation = 0
   return {
-    get: (key) =>
-      Effect.flatMap(
-        answered(() => store.get(key), "read"),
-        (found) => {
-          const value = Option.flatten(found)
-          return Effect.as(Metric.update(Option.isSome(value) ? hits : misses, 1), value)
-        }
-      ),
-    load: <A, E, R>(key: Key, timeToLive: Duration.Duration, work: Effect.Effect<A, E, R>) =>
+    get: (key) => answered(() => store.get(key), Option.none(), "read"),
+    load: (key, timeToLive, work) =>
       Effect.suspend(() => {
         const asked = generation
         const kept = Effect.tap(work, (value) =>
           asked === generation && Duration.isPositive(timeToLive)
-            ? answered(() => store.set(key, value, timeToLive), "written")
+            ? answered(() => store.set(key, value, timeToLive), undefined, "written")
             : Effect.void
         )
-        return Cache.get(flights, `${asked}${key.operation}${key.caller}`).pipe(
-          Effect.provideService(Work, kept as Effect.Effect<unknown, unknown>)
-        ) as Effect.Effect<A, E, R> // the flight runs in the context of whoever is the first to wait for it
+        return share(`${asked}${key.operation}${key.caller}`, kept)
       }),
     remove: (which) =>
       Effect.suspend(() => {
@@ -157,7 +143,7 @@ export const make = Effect.fnUntraced(function* (store: Store): Effect.fn.Return
         return Effect.mapError(store.remove(which), (cause) => new InvalidationError({ cause }))
       })
   }
-})
+}
 
 /**
  * In memory: the least recently used give way to what is new.
@@ -166,7 +152,7 @@ export const make = Effect.fnUntraced(function* (store: Store): Effect.fn.Return
  * @category layers
  */
 export const layer = (options: Memory.Options = {}): Layer.Layer<OperationCache> =>
-  Layer.effect(OperationCache, Effect.flatMap(Memory.make(options), make))
+  Layer.effect(OperationCache, Effect.map(Memory.make(options), make))
 
 /**
  * In a store of one's own.
@@ -176,27 +162,21 @@ export const layer = (options: Memory.Options = {}): Layer.Layer<OperationCache>
  */
 export const layerStore = <E, R>(
   store: Effect.Effect<Store, E, R>
-): Layer.Layer<OperationCache, E, Exclude<R, Scope.Scope>> => Layer.effect(OperationCache, Effect.flatMap(store, make))
-
-class Work extends Context.Service<Work, Effect.Effect<unknown, unknown>>()("effect-databricks/OperationCache/Work") {}
+): Layer.Layer<OperationCache, E, Exclude<R, Scope.Scope>> => Layer.effect(OperationCache, Effect.map(store, make))
 
 const patience = Duration.seconds(1)
 
-/** What a store answers, or nothing where it fails, dies or does not answer in time. */
-const answered = <A>(ask: () => Effect.Effect<A, unknown>, what: string): Effect.Effect<Option.Option<A>> =>
+/** What a store answers; where it fails, dies or does not answer in time, what a store that has nothing does. */
+const answered = <A>(ask: () => Effect.Effect<A, unknown>, nothing: A, what: string): Effect.Effect<A> =>
   Effect.suspend(() => {
     const answer = ask()
     // What is there already needs no patience, which would cost more than the answer.
     return Exit.isExit(answer) ? answer : Effect.timeout(answer, patience)
   }).pipe(
-    Effect.asSome,
     Effect.catchCause((cause) =>
       Effect.as(
         Effect.logWarning(`The store of the cache cannot be ${what}: this call does without it`, cause),
-        Option.none()
+        nothing
       )
     )
   )
-
-const hits = Metric.counter("cache.hit", { description: "Calls that were answered from the cache", incremental: true })
-const misses = Metric.counter("cache.miss", { description: "Calls that were not", incremental: true })
