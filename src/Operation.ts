@@ -136,10 +136,13 @@ export const executeAs = <A, E, R>(
   caller: Caller,
   options: Options
 ): Effect.Effect<A, E, R> =>
-  Effect.useSpan("plugin.execute", { attributes: attributesOf(caller, options) }, (span) => {
+  Effect.useSpan("plugin.execute", (span) => {
+    describe(span, caller, options)
     const work = Effect.updateContext(effect, (context: Context.Context<R>) =>
-      Context.add(context, Tracer.ParentSpan, span).pipe(
-        Context.add(References.CurrentLogAnnotations, logged(context, caller, options))
+      Context.add(
+        Context.add(context, Tracer.ParentSpan, span),
+        References.CurrentLogAnnotations,
+        logged(context, caller, options)
       )
     )
     return isCached(options) ? cached(work, span, caller, options) : work
@@ -277,16 +280,26 @@ const identityOf = (caller: Caller, { name }: StreamOptions) => ({
   "caller.id": caller.id
 })
 
-const attributesOf = (caller: Caller, options: Chain & StreamOptions) => {
-  const attributes: Record<string, unknown> = {}
-  for (const key in options.attributes) {
-    if (Predicate.isNotNullish(options.attributes[key])) attributes[key] = options.attributes[key]
+/** Attributes of the span; the caller last, so that nobody's attribute can claim to be another. */
+const describe = (
+  span: { readonly attribute: (name: string, value: unknown) => unknown },
+  caller: Caller,
+  options: Chain & StreamOptions
+) => {
+  for (const name in options.attributes) {
+    const value = options.attributes[name]
+    if (Predicate.isNotNullish(value) && name !== "execution.obo_dev_fallback") span.attribute(name, value)
   }
-  if (options.timeout !== undefined) attributes["timeout_ms"] = Duration.toMillis(options.timeout)
-  // Ours last, so that nobody's attribute can claim another caller.
-  Object.assign(attributes, identityOf(caller, options))
-  if (caller.oboDevFallback) attributes["execution.obo_dev_fallback"] = true
-  else delete attributes["execution.obo_dev_fallback"]
+  if (options.timeout !== undefined) span.attribute("timeout_ms", Duration.toMillis(options.timeout))
+  span.attribute("operation.name", options.name)
+  span.attribute("execution.context", caller.context)
+  span.attribute("caller.id", caller.id)
+  if (caller.oboDevFallback) span.attribute("execution.obo_dev_fallback", true)
+}
+
+const attributesOf = (caller: Caller, options: StreamOptions) => {
+  const attributes: Record<string, unknown> = {}
+  describe({ attribute: (name, value) => (attributes[name] = value) }, caller, options)
   return attributes
 }
 

@@ -93,7 +93,7 @@ export class OperationCache extends Context.Service<
  */
 export const keyOf = (caller: Caller, name: string, parameters: ReadonlyArray<KeyPart>): Key => ({
   caller: caller.context === "service" ? "service" : `user:${caller.scimId}`,
-  operation: encode([name, ...parameters])
+  operation: operationOf(name, parameters)
 })
 
 /**
@@ -106,7 +106,7 @@ export const invalidate = (
   name: string,
   parameters: ReadonlyArray<KeyPart>
 ): Effect.Effect<void, InvalidationError, OperationCache> =>
-  OperationCache.use(({ remove }) => remove({ operation: encode([name, ...parameters]) }))
+  OperationCache.use(({ remove }) => remove({ operation: operationOf(name, parameters) }))
 
 /**
  * Forgets all that is kept for a caller: `Effect.flatMap(ExecutionContext.current, OperationCache.invalidateCaller)`.
@@ -164,19 +164,28 @@ export const layerStore = <E, R>(
   store: Effect.Effect<Store, E, R>
 ): Layer.Layer<OperationCache, E, Exclude<R, Scope.Scope>> => Layer.effect(OperationCache, Effect.map(store, make))
 
+const operationOf = (name: string, parameters: ReadonlyArray<KeyPart>) => `${encode(name)}${encode(parameters)}`
+
 const patience = Duration.seconds(1)
 
 /** What a store answers; where it fails, dies or does not answer in time, what a store that has nothing does. */
-const answered = <A>(ask: () => Effect.Effect<A, unknown>, nothing: A, what: string): Effect.Effect<A> =>
-  Effect.suspend(() => {
-    const answer = ask()
-    // What is there already needs no patience, which would cost more than the answer.
-    return Exit.isExit(answer) ? answer : Effect.timeout(answer, patience)
-  }).pipe(
-    Effect.catchCause((cause) =>
-      Effect.as(
-        Effect.logWarning(`The store of the cache cannot be ${what}: this call does without it`, cause),
-        nothing
+const answered = <A>(ask: () => Effect.Effect<A, unknown>, nothing: A, what: string): Effect.Effect<A> => {
+  const answer: Effect.Effect<A, unknown> | Exit.Exit<A> = asked(ask)
+  // What is there already needs no patience, which would cost more than the answer.
+  return Exit.isExit(answer) && Exit.isSuccess(answer)
+    ? Effect.succeed(answer.value as A)
+    : Effect.catchCause(Effect.timeout(answer, patience), (cause) =>
+        Effect.as(
+          Effect.logWarning(`The store of the cache cannot be ${what}: this call does without it`, cause),
+          nothing
+        )
       )
-    )
-  )
+}
+
+const asked = <A>(ask: () => Effect.Effect<A, unknown>): Effect.Effect<A, unknown> => {
+  try {
+    return ask()
+  } catch (defect) {
+    return Effect.die(defect)
+  }
+}

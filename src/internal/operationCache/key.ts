@@ -20,7 +20,11 @@ export const encode = (part: KeyPart): string => {
 }
 
 const encodeObject = (part: Date | ReadonlyArray<KeyPart> | { readonly [name: string]: KeyPart }): string => {
-  if (Array.isArray(part)) return `[${part.map(encode).join()}]`
+  if (isArray(part)) {
+    let text = "["
+    for (const item of part) text += `${encode(item)},`
+    return `${text}]`
+  }
   if (part instanceof Date) return `@${part.getTime()}`
   const prototype: unknown = Object.getPrototypeOf(part)
   // What an instance of a class is may not be in its properties.
@@ -32,3 +36,5 @@ const encodeObject = (part: Date | ReadonlyArray<KeyPart> | { readonly [name: st
   )
   return `{${named.toSorted().join()}}`
 }
+
+const isArray: (part: object) => part is ReadonlyArray<KeyPart> = Array.isArray

@@ -1,5 +1,5 @@
 /** A store in memory, bounded by entries and by an estimate of their bytes. */
-import { Clock, Duration, Effect, Option } from "effect"
+import { Clock, Duration, Effect, type Option } from "effect"
 import type { Key, Store } from "../../OperationCache.ts"
 import { weigh } from "./weigh.ts"
 
@@ -11,64 +11,84 @@ export interface Options {
 }
 
 interface Entry {
+  readonly id: string
   readonly key: Key
-  readonly found: Option.Some<unknown>
+  readonly found: Effect.Effect<Option.Option<unknown>>
   readonly bytes: number
   readonly expiresAt: number
+  // In the order of use. A Map has an order too, but leaves a hole for whatever is moved to its end.
+  older: Entry | undefined
+  newer: Entry | undefined
 }
 
 export const make = ({ maxBytes = 64 * 2 ** 20, maxEntries = 1_000 }: Options): Effect.Effect<Store> =>
   Clock.clockWith((clock) =>
     Effect.sync(() => {
-      /** The least recently used first. */
       const entries = new Map<string, Entry>()
+      let oldest: Entry | undefined
+      let newest: Entry | undefined
       let total = 0
 
-      const remove = (id: string) => {
-        const entry = entries.get(id)
-        if (entry === undefined) return
-        entries.delete(id)
+      const unlink = (entry: Entry) => {
+        if (entry.older === undefined) oldest = entry.newer
+        else entry.older.newer = entry.newer
+        if (entry.newer === undefined) newest = entry.older
+        else entry.newer.older = entry.older
+      }
+
+      const link = (entry: Entry) => {
+        entry.older = newest
+        entry.newer = undefined
+        if (newest === undefined) oldest = entry
+        else newest.newer = entry
+        newest = entry
+      }
+
+      const remove = (entry: Entry) => {
+        entries.delete(entry.id)
+        unlink(entry)
         total -= entry.bytes
       }
 
       return {
         get: (key) => {
-          const id = idOf(key)
-          const entry = entries.get(id)
-          if (entry === undefined) return none
+          const entry = entries.get(idOf(key))
+          if (entry === undefined) return Effect.succeedNone
           if (entry.expiresAt <= clock.currentTimeMillisUnsafe()) {
-            remove(id)
-            return none
+            remove(entry)
+            return Effect.succeedNone
           }
-          entries.delete(id)
-          entries.set(id, entry)
-          return Effect.succeed(entry.found)
+          if (entry !== newest) {
+            unlink(entry)
+            link(entry)
+          }
+          return entry.found
         },
-        set: (key, value, timeToLive) =>
-          Effect.sync(() => {
-            const id = idOf(key)
-            remove(id)
-            const bytes = weigh(value, maxBytes) + 2 * id.length
-            if (bytes > maxBytes || maxEntries < 1) return
-            const expiresAt = clock.currentTimeMillisUnsafe() + Duration.toMillis(timeToLive)
-            entries.set(id, { key, found: Option.some(value) as Option.Some<unknown>, bytes, expiresAt })
-            total += bytes
-            for (const oldest of entries.keys()) {
-              if (entries.size <= maxEntries && total <= maxBytes) break
-              remove(oldest)
-            }
-          }),
+        set: (key, value, timeToLive) => {
+          const id = idOf(key)
+          const before = entries.get(id)
+          if (before !== undefined) remove(before)
+          const bytes = weigh(value, maxBytes) + 2 * id.length
+          if (bytes > maxBytes || maxEntries < 1) return Effect.void
+          const expiresAt = clock.currentTimeMillisUnsafe() + Duration.toMillis(timeToLive)
+          const found = Effect.succeedSome(value)
+          const entry: Entry = { id, key, found, bytes, expiresAt, older: undefined, newer: undefined }
+          entries.set(id, entry)
+          link(entry)
+          total += bytes
+          while (oldest !== undefined && (entries.size > maxEntries || total > maxBytes)) remove(oldest)
+          return Effect.void
+        },
         remove: ({ caller, operation }) =>
           Effect.sync(() => {
-            for (const [id, { key }] of entries) {
-              if ((caller ?? key.caller) === key.caller && (operation ?? key.operation) === key.operation) remove(id)
+            for (const entry of entries.values()) {
+              const { key } = entry
+              if ((caller ?? key.caller) === key.caller && (operation ?? key.operation) === key.operation) remove(entry)
             }
           })
       }
     })
   )
 
-// An operation is a list in brackets, which nothing that follows can be taken for a part of.
+// An operation ends with a bracket that is closed, and nothing that follows can be taken for a part of it.
 const idOf = ({ caller, operation }: Key) => operation + caller
-
-const none = Effect.succeed(Option.none())
