@@ -58,7 +58,7 @@ export interface Retry {
   readonly delay?: Duration.Input | undefined
   /** What the delay grows to; 30 s by default. */
   readonly maxDelay?: Duration.Input | undefined
-  /** No attempt begins later than so long after the first; 5 min by default. */
+  /** No attempt begins later than so long after the first has failed; 5 min by default. */
   readonly budget?: Duration.Input | undefined
 }
 
@@ -138,13 +138,14 @@ export const executeAs = <A, E, R>(
 ): Effect.Effect<A, E, R> =>
   Effect.useSpan("plugin.execute", (span) => {
     describe(span, caller, options)
-    const work = Effect.updateContext(effect, (context: Context.Context<R>) =>
-      Context.add(
+    const work = Effect.updateContext(effect, (context: Context.Context<R>) => {
+      if (options.retry !== undefined) span.attribute("retry.attempts", 1)
+      return Context.add(
         Context.add(context, Tracer.ParentSpan, span),
         References.CurrentLogAnnotations,
         logged(context, caller, options)
       )
-    )
+    })
     return isCached(options) ? cached(work, span, caller, options) : work
   })
 

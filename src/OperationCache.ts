@@ -27,7 +27,7 @@ export type KeyPart =
   | { readonly [name: string]: KeyPart }
 
 /**
- * Where a value is kept. Both are text that holds no token, and no two callers or calls share one.
+ * Where a value is kept: text that holds no token. No two callers have the same, and no two calls.
  *
  * @since 0.1.0
  * @category models
@@ -37,7 +37,17 @@ export interface Key {
   readonly caller: string
   /** The operation's name and its parameters. */
   readonly operation: string
+  /** Both in one. */
+  readonly id: string
 }
+
+/**
+ * Whose entries, of which call, or both.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Which = Partial<Pick<Key, "caller" | "operation">>
 
 /**
  * Keeps values, here or elsewhere; what takes it out of the process has to encode them.
@@ -51,7 +61,7 @@ export interface Store {
   readonly get: (key: Key) => Effect.Effect<Option.Option<unknown>, unknown>
   readonly set: (key: Key, value: unknown, timeToLive: Duration.Duration) => Effect.Effect<void, unknown>
   /** Removes every entry that has the caller, the operation, or both. */
-  readonly remove: (which: Partial<Key>) => Effect.Effect<void, unknown>
+  readonly remove: (which: Which) => Effect.Effect<void, unknown>
 }
 
 /**
@@ -80,7 +90,7 @@ export class OperationCache extends Context.Service<
       timeToLive: Duration.Duration,
       work: Effect.Effect<A, E, R>
     ) => Effect.Effect<A, E, R>
-    readonly remove: (which: Partial<Key>) => Effect.Effect<void, InvalidationError>
+    readonly remove: (which: Which) => Effect.Effect<void, InvalidationError>
   }
 >()("effect-databricks/OperationCache") {}
 
@@ -91,10 +101,12 @@ export class OperationCache extends Context.Service<
  * @since 0.1.0
  * @category constructors
  */
-export const keyOf = (caller: Caller, name: string, parameters: ReadonlyArray<KeyPart>): Key => ({
-  caller: caller.context === "service" ? "service" : `user:${caller.scimId}`,
-  operation: operationOf(name, parameters)
-})
+export const keyOf = (caller: Caller, name: string, parameters: ReadonlyArray<KeyPart>): Key => {
+  const whose = callerOf(caller)
+  const operation = operationOf(name, parameters)
+  // The operation ends with a bracket that is closed: nothing that follows can be taken for a part of it.
+  return { caller: whose, operation, id: operation + whose }
+}
 
 /**
  * Forgets one call of an operation, for all callers: its parameters are those of the `cache.key` it was kept by.
@@ -115,15 +127,15 @@ export const invalidate = (
  * @category invalidation
  */
 export const invalidateCaller = (caller: Caller): Effect.Effect<void, InvalidationError, OperationCache> =>
-  OperationCache.use(({ remove }) => remove({ caller: keyOf(caller, "", []).caller }))
+  OperationCache.use(({ remove }) => remove({ caller: callerOf(caller) }))
 
 /**
  * @since 0.1.0
  * @category constructors
  */
 export const make = (store: Store): OperationCache["Service"] => {
-  const share = Flights.make()
-  // What was asked for before an invalidation is neither kept after it nor given to those who ask after it.
+  const flights = Flights.make()
+  // What was asked for before an invalidation is not kept after it.
   let generation = 0
   return {
     get: (key) => answered(() => store.get(key), Option.none(), "read"),
@@ -135,11 +147,12 @@ export const make = (store: Store): OperationCache["Service"] => {
             ? answered(() => store.set(key, value, timeToLive), undefined, "written")
             : Effect.void
         )
-        return share(`${asked}${key.operation}${key.caller}`, kept)
+        return flights.share(key.id, kept)
       }),
     remove: (which) =>
       Effect.suspend(() => {
         generation++
+        flights.detachAll()
         return Effect.mapError(store.remove(which), (cause) => new InvalidationError({ cause }))
       })
   }
@@ -163,6 +176,8 @@ export const layer = (options: Memory.Options = {}): Layer.Layer<OperationCache>
 export const layerStore = <E, R>(
   store: Effect.Effect<Store, E, R>
 ): Layer.Layer<OperationCache, E, Exclude<R, Scope.Scope>> => Layer.effect(OperationCache, Effect.map(store, make))
+
+const callerOf = (caller: Caller) => (caller.context === "service" ? "service" : `user:${caller.scimId}`)
 
 const operationOf = (name: string, parameters: ReadonlyArray<KeyPart>) => `${encode(name)}${encode(parameters)}`
 

@@ -10,28 +10,27 @@ export const retried = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   { attempts = 3, budget = defaultBudget, delay = firstDelay, maxDelay = longestDelay }: Retry,
   again: (error: E) => boolean
-): Effect.Effect<A, E, R> =>
-  Effect.withFiber((fiber) => {
-    const clock = fiber.getRef(Clock.Clock)
-    const longest = Duration.toMillis(maxDelay)
-    const end = clock.currentTimeMillisUnsafe() + Duration.toMillis(budget)
-    const attempt = (number: number, backoff: number): Effect.Effect<A, E, R> => {
-      const told = Effect.andThen(Effect.annotateCurrentSpan("retry.attempts", number), effect)
-      if (number >= attempts) return told
-      return Effect.catchIf(told, again, (error) =>
-        Effect.flatMap(Random.next, (jitter) => {
-          const wait = askedFor(error) + jitter * Math.min(backoff, longest)
-          return clock.currentTimeMillisUnsafe() + wait < end
-            ? Effect.delay(
-                Effect.suspend(() => attempt(number + 1, backoff * 2)),
-                wait
-              )
-            : Effect.fail(error)
-        })
+): Effect.Effect<A, E, R> => {
+  const longest = Duration.toMillis(maxDelay)
+  /** What follows the failure of so many attempts. */
+  const after = (error: E, failed: number, backoff: number, end: number): Effect.Effect<A, E, R> =>
+    Effect.flatMap(Effect.all([Clock.currentTimeMillis, Random.next]), ([now, random]) => {
+      const wait = askedFor(error) + random * Math.min(backoff, longest)
+      if (failed >= attempts || now + wait >= end) return Effect.fail(error)
+      return Effect.annotateCurrentSpan("retry.attempts", failed + 1).pipe(
+        Effect.andThen(effect),
+        Effect.catchIf(again, (error) => after(error, failed + 1, backoff * 2, end)),
+        Effect.delay(wait)
       )
-    }
-    return attempt(1, Duration.toMillis(delay))
-  })
+    })
+  return attempts <= 1
+    ? effect
+    : Effect.catchIf(effect, again, (error) =>
+        Effect.flatMap(Clock.currentTimeMillis, (now) =>
+          after(error, 1, Duration.toMillis(delay), now + Duration.toMillis(budget))
+        )
+      )
+}
 
 const firstDelay = Duration.seconds(1)
 const longestDelay = Duration.seconds(30)

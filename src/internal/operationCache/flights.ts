@@ -14,7 +14,7 @@ export const make = () => {
   }
 
   /** Joins the flight of this id, or begins it with `work`, in the context of the first. */
-  return <A, E, R>(id: string, work: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  const share = <A, E, R>(id: string, work: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.uninterruptibleMask((restore) => {
       const join = (flight: Flight) => {
         flight.waiting++
@@ -36,4 +36,10 @@ export const make = () => {
         return join(flight)
       })
     })
+
+  return {
+    share,
+    /** Whoever comes from now on joins none of those that are under way. */
+    detachAll: () => flights.clear()
+  }
 }

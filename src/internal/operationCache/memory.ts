@@ -11,7 +11,6 @@ export interface Options {
 }
 
 interface Entry {
-  readonly id: string
   readonly key: Key
   readonly found: Effect.Effect<Option.Option<unknown>>
   readonly bytes: number
@@ -45,14 +44,14 @@ export const make = ({ maxBytes = 64 * 2 ** 20, maxEntries = 1_000 }: Options): 
       }
 
       const remove = (entry: Entry) => {
-        entries.delete(entry.id)
+        entries.delete(entry.key.id)
         unlink(entry)
         total -= entry.bytes
       }
 
       return {
         get: (key) => {
-          const entry = entries.get(idOf(key))
+          const entry = entries.get(key.id)
           if (entry === undefined) return Effect.succeedNone
           if (entry.expiresAt <= clock.currentTimeMillisUnsafe()) {
             remove(entry)
@@ -65,15 +64,14 @@ export const make = ({ maxBytes = 64 * 2 ** 20, maxEntries = 1_000 }: Options): 
           return entry.found
         },
         set: (key, value, timeToLive) => {
-          const id = idOf(key)
-          const before = entries.get(id)
+          const before = entries.get(key.id)
           if (before !== undefined) remove(before)
-          const bytes = weigh(value, maxBytes) + 2 * id.length
+          const bytes = weigh(value, maxBytes) + 2 * key.id.length
           if (bytes > maxBytes || maxEntries < 1) return Effect.void
           const expiresAt = clock.currentTimeMillisUnsafe() + Duration.toMillis(timeToLive)
           const found = Effect.succeedSome(value)
-          const entry: Entry = { id, key, found, bytes, expiresAt, older: undefined, newer: undefined }
-          entries.set(id, entry)
+          const entry: Entry = { key, found, bytes, expiresAt, older: undefined, newer: undefined }
+          entries.set(key.id, entry)
           link(entry)
           total += bytes
           while (oldest !== undefined && (entries.size > maxEntries || total > maxBytes)) remove(oldest)
@@ -89,6 +87,3 @@ export const make = ({ maxBytes = 64 * 2 ** 20, maxEntries = 1_000 }: Options): 
       }
     })
   )
-
-// An operation ends with a bracket that is closed, and nothing that follows can be taken for a part of it.
-const idOf = ({ caller, operation }: Key) => operation + caller
