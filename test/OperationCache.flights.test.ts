@@ -61,8 +61,13 @@ describe("a flight", () => {
       )
       for (const [index, { end, who }] of runs.entries()) yield* Deferred.succeed(end, `${who} ${index}`)
       assert.deepStrictEqual(yield* Fiber.joinAll(waiting), [
-        ...["sp 0", "alice 1", "bob 2", "sp 3"],
-        ...["sp 0", "alice 1", "alice 1"]
+        "sp 0",
+        "alice 1",
+        "bob 2",
+        "sp 3",
+        "sp 0",
+        "alice 1",
+        "alice 1"
       ])
     }).pipe(Effect.provide(test))
   )
