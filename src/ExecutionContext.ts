@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { Context, Effect, Layer, type Request, RequestResolver } from "effect"
+import { Context, Effect, type Fiber, Layer, type Request, RequestResolver } from "effect"
 import { dual } from "effect/Function"
 import type { Caller } from "./Caller.ts"
 import * as ForwardedHeaders from "./ForwardedHeaders.ts"
@@ -103,7 +103,7 @@ export const groupedByCaller = <A extends Request.Any>(
  * @category accessors
  */
 export const current: Effect.Effect<Caller, never, ServiceContext> = Effect.withFiber((fiber) =>
-  Effect.succeed(fiber.getRef(ExecutionContext) ?? Context.getUnsafe(fiber.context, ServiceContext).principal)
+  Effect.succeed(callerOf(fiber))
 )
 
 /**
@@ -156,6 +156,14 @@ export const getWarehouseId: Effect.Effect<string, ServiceContextError, ServiceC
 
 const withCaller = <R>(context: Context.Context<R>, user: Caller): Context.Context<R | UserContext> =>
   Context.add(Context.add(context, UserContext, user), ExecutionContext, user)
+
+/**
+ * `current`, for what has the fiber at hand; the fiber needs a `ServiceContext`.
+ *
+ * @internal
+ */
+export const callerOf = (fiber: Fiber.Fiber<unknown, unknown>): Caller =>
+  fiber.getRef(ExecutionContext) ?? Context.getUnsafe(fiber.context, ServiceContext).principal
 
 /**
  * The context in which whatever runs there runs as this caller.

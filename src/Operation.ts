@@ -1,23 +1,49 @@
 /**
- * The one combinator around every operation: who it ran as, in a span, with a timeout and retries where asked for.
+ * The one combinator around every operation: who it ran as, in a span, with cache, retries and timeout where asked for.
  *
  * @since 0.1.0
  */
-import { Context, Duration, Effect, Predicate, References, Schema, Stream, Tracer } from "effect"
+import {
+  Context,
+  Duration,
+  Effect,
+  type Fiber,
+  Metric,
+  Option,
+  Predicate,
+  References,
+  Schema,
+  Stream,
+  Tracer
+} from "effect"
 import { dual } from "effect/Function"
 import type { Caller } from "./Caller.ts"
 import * as ExecutionContext from "./ExecutionContext.ts"
 import { retried } from "./internal/retry.ts"
+import * as OperationCache from "./OperationCache.ts"
 import type { ServiceContext } from "./ServiceContext.ts"
 
 /**
  * @since 0.1.0
  * @category models
  */
-export interface Options extends StreamOptions {
+export interface Options extends Chain, StreamOptions {
+  /** Off unless asked for, and never for what writes. */
+  readonly cache?: Cache | undefined
+}
+
+/**
+ * What a connector may have by default, and a call say otherwise.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Chain {
   /** For one attempt; when it has passed the work is interrupted. */
   readonly timeout?: Duration.Input | undefined
-  /** Off unless asked for. Only a failure with `isRetryable: true` is tried again, after its `retryAfter` at least. */
+  /** For all attempts and the waits between them. */
+  readonly totalTimeout?: Duration.Input | undefined
+  /** Off unless asked for. Only a failure with `isRetryable: true` is tried again. */
   readonly retry?: Retry | undefined
 }
 
@@ -28,8 +54,26 @@ export interface Options extends StreamOptions {
 export interface Retry {
   /** The first one included; 3 by default. */
   readonly attempts?: number | undefined
-  /** Before the second attempt; doubles each time up to 30 s, give or take a fifth. 1 s by default. */
+  /** The wait is a random part of this, which doubles with each attempt, and the error's `retryAfter`; 1 s by default. */
   readonly delay?: Duration.Input | undefined
+  /** What the delay grows to; 30 s by default. */
+  readonly maxDelay?: Duration.Input | undefined
+  /** No attempt begins later than so long after the first has failed; 5 min by default. */
+  readonly budget?: Duration.Input | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Cache {
+  /**
+   * The parameters of the call: whoever leaves one out gets the answer of another call. The caller is always part of
+   * it; what is cached `asService` therefore cannot read `UserContext`, and dies when it does.
+   */
+  readonly key: ReadonlyArray<OperationCache.KeyPart>
+  /** How long a success is kept; 1 hour by default. A failure is not. */
+  readonly timeToLive?: Duration.Input | undefined
 }
 
 /**
@@ -58,10 +102,11 @@ export class OperationTimeoutError extends Schema.TaggedError<OperationTimeoutEr
 }
 
 /**
- * Runs an effect as one operation, in a span `plugin.execute`.
+ * Runs an effect as one operation, in a span `plugin.execute`: cache around retries around timeout around the work.
  *
  * The span tells `execution.context` (`"user"` or `"service"`), `caller.id`, `operation.name` and, only when the
- * development fallback applied, `execution.obo_dev_fallback`; log lines inside it carry the first three too.
+ * development fallback applied, `execution.obo_dev_fallback`; log lines inside it carry the first three too. Where they
+ * are asked for it tells `cache.hit`, `retry.attempts` and `timeout_ms`.
  *
  * @since 0.1.0
  * @category combinators
@@ -69,34 +114,63 @@ export class OperationTimeoutError extends Schema.TaggedError<OperationTimeoutEr
 export const execute: {
   <const O extends Options>(
     options: O
-  ): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | TimeoutOf<O>, R | ServiceContext>
+  ): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | TimeoutOf<O>, R | ServiceContext | CacheOf<O>>
   <A, E, R, const O extends Options>(
     effect: Effect.Effect<A, E, R>,
     options: O
-  ): Effect.Effect<A, E | TimeoutOf<O>, R | ServiceContext>
+  ): Effect.Effect<A, E | TimeoutOf<O>, R | ServiceContext | CacheOf<O>>
 } = dual(2, <A, E, R>(effect: Effect.Effect<A, E, R>, options: Options) => {
-  const attempt = options.timeout === undefined ? effect : timed(effect, options.name, options.timeout)
-  const work = options.retry === undefined ? attempt : retried(attempt, options.retry, isRetryable)
-  return Effect.flatMap(ExecutionContext.current, (caller) => executeAs(work, caller, options))
+  const { name, retry, timeout, totalTimeout } = options
+  const attempt = timeout === undefined ? effect : timed(effect, name, timeout)
+  const attempts = retry === undefined ? attempt : retried(attempt, retry, isRetryable)
+  const work = totalTimeout === undefined ? attempts : timed(attempts, name, totalTimeout)
+  return Effect.withFiber((fiber: Fiber.Fiber<unknown, unknown>) =>
+    executeAs(work, ExecutionContext.callerOf(fiber), options)
+  )
 })
 
 /**
- * `execute` for what knows its caller, whoever runs.
+ * `execute` for what knows its caller, whoever runs, and does not try again.
  *
  * @internal
  */
 export const executeAs = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   caller: Caller,
-  options: StreamOptions
+  options: Options
 ): Effect.Effect<A, E, R> =>
-  Effect.useSpan("plugin.execute", { attributes: attributesOf(caller, options) }, (span) =>
-    Effect.updateContext(effect, (context: Context.Context<R>) =>
-      Context.add(context, Tracer.ParentSpan, span).pipe(
-        Context.add(References.CurrentLogAnnotations, logged(context, caller, options))
+  Effect.useSpan("plugin.execute", (span) => {
+    describe(span, caller, options)
+    const work = Effect.updateContext(effect, (context: Context.Context<R>) => {
+      if (options.retry !== undefined) span.attribute("retry.attempts", 1)
+      return Context.add(
+        Context.add(context, Tracer.ParentSpan, span),
+        References.CurrentLogAnnotations,
+        logged(context, caller, options)
       )
-    )
-  )
+    })
+    return isCached(options) ? cached(work, span, caller, options) : work
+  })
+
+/**
+ * What a connector has by default, with what a call says otherwise.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const merge = (defaults: Chain, call: Chain): Chain => ({
+  timeout: call.timeout ?? defaults.timeout,
+  totalTimeout: call.totalTimeout ?? defaults.totalTimeout,
+  retry:
+    call.retry === undefined || defaults.retry === undefined
+      ? (call.retry ?? defaults.retry)
+      : {
+          attempts: call.retry.attempts ?? defaults.retry.attempts,
+          delay: call.retry.delay ?? defaults.retry.delay,
+          maxDelay: call.retry.maxDelay ?? defaults.retry.maxDelay,
+          budget: call.retry.budget ?? defaults.retry.budget
+        }
+})
 
 /**
  * `execute` for a stream: one operation from its first pull to its end, as its caller throughout.
@@ -145,9 +219,59 @@ export const executeStreamAs = <A, E, R>(
  * @since 0.1.0
  * @category models
  */
-export type TimeoutOf<O extends Options> = O extends { readonly name: string; readonly timeout?: undefined }
-  ? never
-  : OperationTimeoutError
+export type TimeoutOf<O extends Chain> =
+  Pick<O, keyof O & ("timeout" | "totalTimeout")> extends {
+    readonly timeout?: undefined
+    readonly totalTimeout?: undefined
+  }
+    ? never
+    : OperationTimeoutError
+
+/**
+ * The cache, for options that ask for one or may.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type CacheOf<O extends { readonly cache?: unknown }> =
+  Pick<O, keyof O & "cache"> extends { readonly cache?: undefined } ? never : OperationCache.OperationCache
+
+const isCached = (options: Options): options is Options & { readonly cache: Cache } => options.cache !== undefined
+
+// What is kept by a key is what this operation gave.
+const cached = <A, E, R>(
+  work: Effect.Effect<A, E, R>,
+  span: Tracer.Span,
+  caller: Caller,
+  { cache, name }: Options & { readonly cache: Cache }
+): Effect.Effect<A, E, R> =>
+  Effect.withFiber((fiber) => {
+    const { get, load } = Context.getUnsafe(fiber.context, OperationCache.OperationCache)
+    const key = OperationCache.keyOf(caller, name, cache.key)
+    return Effect.flatMap(get(key), (found) => {
+      const isHit = Option.isSome(found)
+      span.attribute("cache.hit", isHit)
+      ;(isHit ? hits : misses).updateUnsafe(1, fiber.context)
+      return isHit
+        ? Effect.succeed(found.value as A)
+        : load(
+            key,
+            cache.timeToLive === undefined ? defaultTimeToLive : Duration.fromInputUnsafe(cache.timeToLive),
+            caller.context === "service" ? Effect.updateContext(work, withoutUser) : work
+          )
+    })
+  })
+
+// asService leaves the UserContext of whose call it is in: what is kept for the service must not be made of that.
+const withoutUser = <R>(context: Context.Context<R>): Context.Context<R> =>
+  Context.getOrUndefined(context, ExecutionContext.UserContext)?.context === "user"
+    ? (Context.omit(ExecutionContext.UserContext)(context) as Context.Context<R>) // who reads it anyway dies
+    : context
+
+const hits = Metric.counter("cache.hit", { description: "Calls answered from the cache", incremental: true })
+const misses = Metric.counter("cache.miss", { description: "Calls that the cache had no answer to", incremental: true })
+
+const defaultTimeToLive = Duration.hours(1)
 
 const timed = <A, E, R>(effect: Effect.Effect<A, E, R>, operation: string, timeout: Duration.Input) => {
   const duration = Duration.fromInputUnsafe(timeout)
@@ -166,15 +290,26 @@ const identityOf = (caller: Caller, { name }: StreamOptions) => ({
   "caller.id": caller.id
 })
 
+/** Attributes of the span; the caller last, so that nobody's attribute can claim to be another. */
+const describe = (
+  span: { readonly attribute: (name: string, value: unknown) => unknown },
+  caller: Caller,
+  options: Chain & StreamOptions
+) => {
+  for (const name in options.attributes) {
+    const value = options.attributes[name]
+    if (Predicate.isNotNullish(value) && name !== "execution.obo_dev_fallback") span.attribute(name, value)
+  }
+  if (options.timeout !== undefined) span.attribute("timeout_ms", Duration.toMillis(options.timeout))
+  span.attribute("operation.name", options.name)
+  span.attribute("execution.context", caller.context)
+  span.attribute("caller.id", caller.id)
+  if (caller.oboDevFallback) span.attribute("execution.obo_dev_fallback", true)
+}
+
 const attributesOf = (caller: Caller, options: StreamOptions) => {
   const attributes: Record<string, unknown> = {}
-  for (const key in options.attributes) {
-    if (Predicate.isNotNullish(options.attributes[key])) attributes[key] = options.attributes[key]
-  }
-  // Ours last, so that nobody's attribute can claim another caller.
-  Object.assign(attributes, identityOf(caller, options))
-  if (caller.oboDevFallback) attributes["execution.obo_dev_fallback"] = true
-  else delete attributes["execution.obo_dev_fallback"]
+  describe({ attribute: (name, value) => (attributes[name] = value) }, caller, options)
   return attributes
 }
 

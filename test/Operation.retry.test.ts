@@ -15,7 +15,7 @@ const rateLimited = (retryAfter?: Duration.Duration) =>
 describe("execute with retry", () => {
   /** When each attempt began, in milliseconds; `fail` says how each ends. */
   const attempts = (
-    options: Omit<Operation.Options, "name">,
+    options: Operation.Chain,
     fail: (attempt: number) => Effect.Effect<string, unknown>,
     waited: ReadonlyArray<number>
   ) =>

@@ -1,27 +1,42 @@
-import { Duration, Effect, Predicate, Random } from "effect"
+import { Clock, Duration, Effect, Predicate, Random } from "effect"
 import type { Retry } from "../Operation.ts"
 
-/** Tries again what fails with an error that `again` takes, no sooner than the error's `retryAfter`. */
-// By hand, because a schedule is set up for every call and this costs nothing until one fails.
+/**
+ * Tries again what fails with an error that `again` takes: after the error's `retryAfter`, and a random part of a delay
+ * that doubles.
+ */
+// By hand, because a schedule is set up for every call and this costs next to nothing until one fails.
 export const retried = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
-  { attempts = 3, delay = firstDelay }: Retry,
+  { attempts = 3, budget = defaultBudget, delay = firstDelay, maxDelay = longestDelay }: Retry,
   again: (error: E) => boolean
-): Effect.Effect<A, E, R> =>
-  attempts <= 1
+): Effect.Effect<A, E, R> => {
+  const longest = Duration.toMillis(maxDelay)
+  /** What follows the failure of so many attempts. */
+  const after = (error: E, failed: number, backoff: number, end: number): Effect.Effect<A, E, R> =>
+    Effect.flatMap(Effect.all([Clock.currentTimeMillis, Random.next]), ([now, random]) => {
+      const wait = askedFor(error) + random * Math.min(backoff, longest)
+      if (failed >= attempts || now + wait >= end) return Effect.fail(error)
+      return Effect.annotateCurrentSpan("retry.attempts", failed + 1).pipe(
+        Effect.andThen(effect),
+        Effect.catchIf(again, (error) => after(error, failed + 1, backoff * 2, end)),
+        Effect.delay(wait)
+      )
+    })
+  return attempts <= 1
     ? effect
-    : Effect.catchIf(effect, again, (error) => {
-        const backoff = Duration.min(Duration.fromInputUnsafe(delay), maxDelay)
-        return Effect.flatMap(Random.nextBetween(0.8, 1.2), (jitter) =>
-          Effect.delay(
-            retried(effect, { attempts: attempts - 1, delay: Duration.times(backoff, 2) }, again),
-            Duration.max(Duration.times(backoff, jitter), askedFor(error))
-          )
+    : Effect.catchIf(effect, again, (error) =>
+        Effect.flatMap(Clock.currentTimeMillis, (now) =>
+          after(error, 1, Duration.toMillis(delay), now + Duration.toMillis(budget))
         )
-      })
+      )
+}
 
 const firstDelay = Duration.seconds(1)
-const maxDelay = Duration.seconds(30)
+const longestDelay = Duration.seconds(30)
+const defaultBudget = Duration.minutes(5)
 
 const askedFor = (error: unknown) =>
-  Predicate.hasProperty(error, "retryAfter") && Duration.isDuration(error.retryAfter) ? error.retryAfter : Duration.zero
+  Predicate.hasProperty(error, "retryAfter") && Duration.isDuration(error.retryAfter)
+    ? Duration.toMillis(error.retryAfter)
+    : 0

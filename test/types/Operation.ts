@@ -1,5 +1,5 @@
 /** What the types of Operation promise. */
-import { asUser, Operation, type ServiceContext, type UserContext } from "effect-databricks"
+import { asUser, Operation, type OperationCache, type ServiceContext, type UserContext } from "effect-databricks"
 import { Effect, type Layer, type Stream } from "effect"
 import { typeOf } from "./is.ts"
 
@@ -17,9 +17,19 @@ typeOf(Operation.execute(work, { name: "x", timeout: "5 seconds" })).is<Timed>()
 typeOf(work.pipe(Operation.execute({ name: "x", timeout: 5000, retry: { attempts: 2 } }))).is<Timed>()
 typeOf(Operation.execute(work, { name: "x", timeout: undefined })).is<Effect.Effect<number, "refused", Needs>>()
 
+typeOf(Operation.execute(work, { name: "x", totalTimeout: "1 minute" })).is<Timed>()
+
+// A cache adds what keeps it.
+typeOf(Operation.execute(work, { name: "x", cache: { key: [1] } })).is<
+  Effect.Effect<number, "refused", Needs | OperationCache.OperationCache>
+>()
+typeOf(Operation.execute(work, { name: "x", cache: undefined })).is<Effect.Effect<number, "refused", Needs>>()
+
 // Options that only may have a timeout may fail with it.
 declare const options: Operation.Options
-typeOf(Operation.execute(work, options)).is<Timed>()
+typeOf(Operation.execute(work, options)).is<
+  Effect.Effect<number, "refused" | Operation.OperationTimeoutError, Needs | OperationCache.OperationCache>
+>()
 
 typeOf(Operation.executeStream(stream, { name: "x" })).is<Stream.Stream<number, "refused", Needs>>()
 typeOf(stream.pipe(Operation.executeStream({ name: "x" }))).is<Stream.Stream<number, "refused", Needs>>()
