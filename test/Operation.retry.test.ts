@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { asUser, DatabricksError, getCurrentUserId, Operation } from "effect-databricks"
 import { TestContext } from "effect-databricks/testing"
-import { Deferred, Duration, Effect, Exit, Fiber } from "effect"
+import { Deferred, Duration, Effect, Exit, Fiber, Random } from "effect"
 import { TestClock } from "effect/testing"
 import { spansOf } from "./fixtures/spans.ts"
 
@@ -12,12 +12,17 @@ const test = TestContext.layer({ servicePrincipalId: "sp" })
 const rateLimited = (retryAfter?: Duration.Duration) =>
   DatabricksError.make(new DatabricksError.RateLimitedError({ message: "too many requests", retryAfter }))
 
+/** Every wait is half of what it may be. */
+const halfway = Effect.provideService(Random.Random, { nextDoubleUnsafe: () => 0.5, nextIntUnsafe: () => 0 })
+
+const gapsOf = (began: ReadonlyArray<number>) => began.slice(1).map((at, index) => at - began[index]!)
+
 describe("execute with retry", () => {
   /** When each attempt began, in milliseconds; `fail` says how each ends. */
   const attempts = (
     options: Operation.Chain,
     fail: (attempt: number) => Effect.Effect<string, unknown>,
-    waited: ReadonlyArray<number>
+    waited: ReadonlyArray<Duration.Input>
   ) =>
     Effect.gen(function* () {
       const began: Array<number> = []
@@ -27,23 +32,38 @@ describe("execute with retry", () => {
       )
       const fiber = yield* Effect.forkChild(Effect.exit(Operation.execute(work, { name: "greet", ...options })))
       const counts: Array<number> = []
-      for (const millis of waited) {
-        yield* TestClock.adjust(millis)
+      for (const duration of waited) {
+        yield* TestClock.adjust(duration)
         counts.push(began.length)
       }
       return { began, counts, exit: fiber.pollUnsafe() && (yield* Fiber.join(fiber)) }
     })
 
-  it.effect("three attempts, one second and then two apart, each a fifth off at most; the last error is told", () =>
+  it.effect("three attempts, a random part of one second and then of two apart; the last error is told", () =>
     Effect.gen(function* () {
       const { counts, exit } = yield* attempts(
         { retry: {} },
         () => Effect.fail(rateLimited()),
-        [0, 799, 401, 1199, 1201, 60_000]
+        [0, 499, 1, 999, 1, 60_000]
       )
       assert.deepStrictEqual(counts, [1, 1, 2, 2, 3, 3])
       assert.deepStrictEqual(exit, Exit.fail(rateLimited()))
-    }).pipe(Effect.provide(test))
+    }).pipe(halfway, Effect.provide(test))
+  )
+
+  it.effect("the wait is any part of the delay", () =>
+    Effect.gen(function* () {
+      const { began } = yield* attempts(
+        { retry: { attempts: 200, delay: 1000, maxDelay: 1000 } },
+        () => Effect.fail(rateLimited()),
+        ["5 minutes"]
+      )
+      const gaps = gapsOf(began)
+      assert.lengthOf(gaps, 199)
+      assert.isBelow(Math.min(...gaps), 50)
+      assert.isAbove(Math.max(...gaps), 950)
+      assert.isAtMost(Math.max(...gaps), 1000)
+    }).pipe(Random.withSeed("jitter"), Effect.provide(test))
   )
 
   it.effect("stops at the first success", () =>
@@ -58,32 +78,43 @@ describe("execute with retry", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("the delay doubles up to half a minute", () =>
+  it.effect("the delay doubles up to half a minute, or to what it may grow to", () =>
     Effect.gen(function* () {
-      const { began } = yield* attempts(
-        { retry: { attempts: 8, delay: "10 seconds" } },
-        () => Effect.fail(rateLimited()),
-        Array.from({ length: 300 }, () => 1000)
-      )
-      const gaps = began.slice(1).map((at, index) => at - began[index]!)
-      const expected = [10_000, 20_000, 30_000, 30_000, 30_000, 30_000, 30_000]
-      assert.lengthOf(gaps, 7)
-      for (const [index, gap] of gaps.entries()) {
-        assert.isAtLeast(gap, expected[index]! * 0.8)
-        assert.isAtMost(gap, expected[index]! * 1.2 + 1000)
-      }
-      assert.isAbove(new Set(gaps).size, 3, "the delays are spread")
-    }).pipe(Effect.provide(test))
+      const gapsWith = (retry: Operation.Retry) =>
+        Effect.map(
+          attempts({ retry }, () => Effect.fail(rateLimited()), ["5 minutes"]),
+          ({ began }) => gapsOf(began)
+        )
+      const gaps = yield* gapsWith({ attempts: 6, delay: "10 seconds" })
+      assert.deepStrictEqual(gaps, [5000, 10_000, 15_000, 15_000, 15_000])
+      const capped = yield* gapsWith({ attempts: 5, delay: "10 seconds", maxDelay: "12 seconds" })
+      assert.deepStrictEqual(capped, [5000, 6000, 6000, 6000])
+    }).pipe(halfway, Effect.provide(test))
   )
 
-  it.effect("waits as long as the error asks, also beyond the longest delay", () =>
+  it.effect("waits as long as the error asks, and then a part of the delay, also beyond the longest delay", () =>
     Effect.gen(function* () {
-      const { counts } = yield* attempts(
+      const { began } = yield* attempts(
         { retry: { delay: "10 millis" } },
         () => Effect.fail(rateLimited(Duration.seconds(45))),
-        [44_999, 1, 44_999, 1]
+        ["5 minutes"]
       )
-      assert.deepStrictEqual(counts, [1, 2, 2, 3])
+      assert.deepStrictEqual(gapsOf(began), [45_005, 45_010])
+    }).pipe(halfway, Effect.provide(test))
+  )
+
+  it.effect("no attempt begins when the budget is spent: the last error is told at once", () =>
+    Effect.gen(function* () {
+      const slow = Effect.delay(Effect.fail(rateLimited()), "10 seconds")
+      const spent = yield* attempts({ retry: { attempts: 9, delay: 0, budget: "25 seconds" } }, () => slow, [
+        "40 seconds"
+      ])
+      assert.deepStrictEqual(gapsOf(spent.began), [10_000, 10_000, 10_000])
+      assert.deepStrictEqual(spent.exit, Exit.fail(rateLimited()))
+      const asked = Effect.fail(rateLimited(Duration.minutes(5)))
+      const late = yield* attempts({ retry: {} }, () => asked, [0])
+      assert.lengthOf(late.began, 1)
+      assert.deepStrictEqual(late.exit, Exit.fail(rateLimited(Duration.minutes(5))))
     }).pipe(Effect.provide(test))
   )
 

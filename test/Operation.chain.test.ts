@@ -1,0 +1,174 @@
+import { assert, describe, it } from "@effect/vitest"
+import { asUser, HttpFailure, Operation, OperationCache } from "effect-databricks"
+import { TestContext } from "effect-databricks/testing"
+import { Effect, Exit, Fiber, Random } from "effect"
+import { TestClock } from "effect/testing"
+import { spansOf } from "./fixtures/spans.ts"
+
+const test = TestContext.layer({ servicePrincipalId: "sp" })
+
+const asAlice = asUser({ "x-forwarded-user": "alice", "x-forwarded-access-token": "token-of-alice" })
+
+const later = { isRetryable: true }
+
+/** Every wait is half of what it may be. */
+const halfway = Effect.provideService(Random.Random, { nextDoubleUnsafe: () => 0.5, nextIntUnsafe: () => 0 })
+
+/** Work that logs when each attempt begins and stops, and ends as `end` says. */
+const logged = (log: Array<string>, end: (attempt: number) => Effect.Effect<string, unknown>) => {
+  let attempts = 0
+  return Effect.suspend(() => {
+    const attempt = ++attempts
+    log.push(`begin ${attempt}`)
+    return Effect.onInterrupt(end(attempt), () => Effect.sync(() => log.push(`stop ${attempt}`)))
+  })
+}
+
+describe("a timeout in all", () => {
+  it.effect("ends the attempt that is under way, and no other follows", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      const fiber = yield* logged(log, () => Effect.never).pipe(
+        Operation.execute({ name: "greet", timeout: "2 seconds", totalTimeout: "5 seconds", retry: { delay: 2000 } }),
+        Effect.tapError(() => Effect.sync(() => log.push("reported"))),
+        Effect.flip,
+        Effect.forkChild
+      )
+      yield* TestClock.adjust("4999 millis")
+      assert.deepStrictEqual(log, ["begin 1", "stop 1", "begin 2"])
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(log, ["begin 1", "stop 1", "begin 2", "stop 2", "reported"])
+      const error = yield* Fiber.join(fiber)
+      assert.instanceOf(error, Operation.OperationTimeoutError)
+      assert.strictEqual(error instanceof Error && error.message, "greet took longer than 5s")
+    }).pipe(halfway, Effect.provide(test))
+  )
+
+  it.effect("ends a wait between attempts", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      const fiber = yield* logged(log, () => Effect.fail({ ...later, retryAfter: undefined })).pipe(
+        Operation.execute({ name: "greet", totalTimeout: "3 seconds", retry: { delay: "20 seconds" } }),
+        Effect.flip,
+        Effect.forkChild
+      )
+      yield* TestClock.adjust("3 seconds")
+      assert.instanceOf(yield* Fiber.join(fiber), Operation.OperationTimeoutError)
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(log, ["begin 1"])
+    }).pipe(halfway, Effect.provide(test))
+  )
+})
+
+describe("the order", () => {
+  const greet = {
+    name: "greet",
+    timeout: "2 seconds",
+    retry: { attempts: 2, delay: 0 },
+    cache: { key: ["hello"] }
+  } as const
+
+  it.effect(
+    "is cache, retry, timeout, work: one that timed out is tried again, what came of it kept, a hit runs nothing",
+    () =>
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        const work = logged(log, (attempt) => (attempt === 1 ? Effect.never : Effect.succeed("hello")))
+        const both = yield* Effect.all([Operation.execute(work, greet), Operation.execute(work, greet)]).pipe(
+          spansOf,
+          Effect.forkChild
+        )
+        yield* TestClock.adjust("2 seconds")
+        const { exit, spans } = yield* Fiber.join(both)
+        assert.deepStrictEqual(exit, Exit.succeed(["hello", "hello"]))
+        assert.deepStrictEqual(log, ["begin 1", "stop 1", "begin 2"])
+        const identity = { "operation.name": "greet", "execution.context": "service", "caller.id": "sp" }
+        assert.deepStrictEqual(
+          spans.map((_) => _.attributes),
+          [
+            { ...identity, timeout_ms: 2000, "cache.hit": false, "retry.attempts": 2 },
+            { ...identity, timeout_ms: 2000, "cache.hit": true }
+          ]
+        )
+      }).pipe(Effect.provide([test, OperationCache.layer()]))
+  )
+
+  it.effect("a failure is not kept, and a hit is the caller's own", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      const work = logged(log, (attempt) => (attempt < 3 ? Effect.fail("no") : Effect.succeed(`hello ${attempt}`)))
+      const operation = Operation.execute(work, greet)
+      assert.strictEqual(yield* Effect.flip(operation), "no")
+      assert.strictEqual(yield* Effect.flip(operation), "no")
+      assert.strictEqual(yield* operation, "hello 3")
+      assert.strictEqual(yield* Effect.provide(operation, asAlice), "hello 4")
+      assert.strictEqual(yield* operation, "hello 3")
+    }).pipe(Effect.provide([test, OperationCache.layer()]))
+  )
+
+  it.effect(
+    "shows in the span: one attempt of a retry, no number without one, and nothing that was not asked for",
+    () =>
+      Effect.gen(function* () {
+        const attributesOf = (options: Operation.Chain) =>
+          Effect.map(spansOf(Operation.execute(Effect.void, { name: "greet", ...options })), ({ spans }) => {
+            const { "caller.id": _, "execution.context": __, "operation.name": ___, ...others } = spans[0]!.attributes
+            return others
+          })
+        assert.deepStrictEqual(yield* attributesOf({}), {})
+        assert.deepStrictEqual(yield* attributesOf({ retry: {} }), { "retry.attempts": 1 })
+        assert.deepStrictEqual(yield* attributesOf({ timeout: "3 seconds" }), { timeout_ms: 3000 })
+      }).pipe(Effect.provide(test))
+  )
+})
+
+describe("merge", () => {
+  it("of three levels takes each option from the innermost that says it", () => {
+    const library: Operation.Chain = {
+      timeout: 1,
+      totalTimeout: 1,
+      retry: { attempts: 1, delay: 1, maxDelay: 1, budget: 1 }
+    }
+    const connector: Operation.Chain = { totalTimeout: 2, retry: { delay: 2, maxDelay: 2 } }
+    const call: Operation.Chain = { retry: { maxDelay: 3 } }
+    assert.deepStrictEqual(Operation.merge(Operation.merge(library, connector), call), {
+      timeout: 1,
+      totalTimeout: 2,
+      retry: { attempts: 1, delay: 2, maxDelay: 3, budget: 1 }
+    })
+  })
+
+  it("takes undefined for nothing said, and zero for something", () => {
+    const retry = { attempts: 4, delay: 4, maxDelay: 4, budget: 4 }
+    const defaults: Operation.Chain = { timeout: 4, totalTimeout: 4, retry }
+    const nothing: Operation.Chain = { timeout: undefined, totalTimeout: undefined, retry: undefined }
+    assert.deepStrictEqual(Operation.merge(defaults, nothing), defaults)
+    assert.deepStrictEqual(Operation.merge(nothing, defaults), defaults)
+    const blank = { attempts: undefined, delay: undefined, maxDelay: undefined, budget: undefined }
+    assert.deepStrictEqual(Operation.merge(defaults, { retry: blank }), defaults)
+    assert.deepStrictEqual(Operation.merge(defaults, { timeout: 0, retry: { delay: 0 } }), {
+      timeout: 0,
+      totalTimeout: 4,
+      retry: { ...retry, delay: 0 }
+    })
+  })
+})
+
+describe("the HTTP view of a timeout", () => {
+  it.effect("is 504, with its message in development only", () =>
+    Effect.gen(function* () {
+      const fiber = yield* Effect.forkChild(
+        Effect.flip(Operation.execute(Effect.never, { name: "greet", totalTimeout: "1 second" }))
+      )
+      yield* TestClock.adjust("1 second")
+      const error = yield* Fiber.join(fiber)
+      for (const [development, message] of [
+        [true, "greet took longer than 1s"],
+        [false, "Server error"]
+      ] as const) {
+        const { body, status } = HttpFailure.fromError(error, { development })
+        assert.deepStrictEqual({ status, body }, { status: 504, body: { _tag: "OperationTimeoutError", message } })
+      }
+    }).pipe(Effect.provide(test))
+  )
+})
