@@ -3,13 +3,14 @@
  *
  * @since 0.1.0
  */
-import { Cache, Clock, Context, Duration, Effect, Exit, Option, Redacted, Result, Schema } from "effect"
+import { Clock, Duration, Effect, Exit, Option, Redacted, Result, Schema } from "effect"
 import { Base64Url } from "effect/encoding"
 import * as Crypto from "node:crypto"
 import type { Caller } from "./Caller.ts"
 import type { DatabricksError } from "./DatabricksError.ts"
 import { AuthenticationError, type ForwardedHeaders } from "./ForwardedHeaders.ts"
 import * as Scim from "./internal/scim.ts"
+import * as TokenCache from "./internal/tokenCache.ts"
 import type { Send } from "./internal/workspaceHttp.ts"
 
 /**
@@ -58,36 +59,33 @@ export interface IdentityVerifier {
  * @category constructors
  */
 export const make = Effect.fnUntraced(function* (send: Send): Effect.fn.Return<IdentityVerifier> {
-  const proven = yield* Cache.makeWith(
-    Effect.fnUntraced(function* (_fingerprint: string) {
-      const token = yield* Token
-      const { identity } = yield* Effect.timeoutOrElse(
-        Effect.mapError(Scim.me(send, { ...bearer(token), context: "user" }), refusal),
-        {
-          duration: timeout,
-          orElse: () => Effect.fail(unavailable(`no answer within ${Duration.format(timeout)}`))
-        }
-      )
-      return { identity, timeToLive: yield* untilExpiry(token) }
-    }),
-    {
-      capacity: 10_000,
-      timeToLive: (exit) =>
-        Exit.isSuccess(exit)
-          ? exit.value.timeToLive
-          : Option.exists(Exit.findErrorOption(exit), (error) => error._tag === "AuthenticationError")
-            ? Duration.seconds(5)
-            : Duration.zero,
-      requireServicesAt: "lookup"
-    }
-  )
+  const proven = yield* TokenCache.make<Proof, IdentityError>({
+    capacity: 10_000,
+    timeToLive: (exit) =>
+      Exit.isSuccess(exit)
+        ? Duration.millis(exit.value.timeToLive)
+        : Option.exists(Exit.findErrorOption(exit), (error) => error._tag === "AuthenticationError")
+          ? Duration.seconds(5)
+          : Duration.zero
+  })
+  const prove = Effect.fnUntraced(function* (token: Redacted.Redacted): Effect.fn.Return<Proof, IdentityError> {
+    const { identity } = yield* Effect.timeoutOrElse(
+      Effect.mapError(Scim.me(send, { ...bearer(token), context: "user" }), refusal),
+      {
+        duration: timeout,
+        orElse: () => Effect.fail(unavailable(`no answer within ${Duration.format(timeout)}`))
+      }
+    )
+    return { identity, timeToLive: yield* untilExpiry(token) }
+  })
   return {
     verify: (headers) =>
-      Cache.get(proven, Crypto.hash("sha256", Redacted.value(headers.accessToken), "base64url")).pipe(
-        Effect.provideService(Token, headers.accessToken),
-        Effect.flatMap(({ identity }) => agree(headers, identity)),
-        Effect.map((identity) => ({ ...asCaller(headers, identity), ...bearer(headers.accessToken) }))
-      )
+      proven
+        .get(Crypto.hash("sha256", Redacted.value(headers.accessToken), "base64url"), prove(headers.accessToken))
+        .pipe(
+          Effect.flatMap(({ identity }) => agree(headers, identity)),
+          Effect.map((identity) => ({ ...asCaller(headers, identity), ...bearer(headers.accessToken) }))
+        )
   }
 })
 
@@ -115,7 +113,11 @@ export const trustProxy: IdentityVerifier = {
 
 const timeout = Duration.seconds(10)
 
-class Token extends Context.Service<Token, Redacted.Redacted>()("effect-databricks/IdentityVerifier/Token") {}
+interface Proof {
+  readonly identity: Scim.Identity
+  /** In milliseconds: many are kept, and a Duration is ten times as big. */
+  readonly timeToLive: number
+}
 
 const bearer = (token: Redacted.Redacted) => ({
   authorization: Effect.succeed(Redacted.make(`Bearer ${Redacted.value(token)}`))
@@ -168,8 +170,8 @@ const untilExpiry = (token: Redacted.Redacted) =>
       Result.getSuccess,
       Option.flatMap(decodeClaims),
       Option.match({
-        onNone: () => Duration.minutes(5),
-        onSome: ({ exp }) => Duration.millis(Math.max(0, exp * 1000 - now))
+        onNone: () => 5 * 60_000,
+        onSome: ({ exp }) => Math.max(0, exp * 1000 - now)
       })
     )
   )

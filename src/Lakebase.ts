@@ -58,7 +58,8 @@ export interface Options {
 }
 
 /**
- * `PGHOST PGPORT PGDATABASE PGUSER PGSSLMODE PGSSLROOTCERT PGAPPNAME LAKEBASE_ENDPOINT`, as Databricks Apps sets them.
+ * `PGHOST PGPORT PGDATABASE PGUSER PGSSLMODE PGSSLROOTCERT PGAPPNAME`, as Databricks Apps sets them for a database
+ * resource, and `LAKEBASE_ENDPOINT`, which `app.yaml` sets.
  *
  * `PGHOST` and `LAKEBASE_ENDPOINT` are needed; a local database takes `PGPASSWORD` in place of an endpoint. Without
  * `PGUSER` the service principal's role is `DATABRICKS_CLIENT_ID`, else its SCIM user name. `PGSSLMODE` is `disable`
@@ -187,10 +188,7 @@ export const make = Effect.fnUntraced(function* (
       )
     }).pipe(
       Effect.mapError((error) => Failure.explain(error, roleOf(caller))),
-      // A span keeps its result, and a cached token keeps the span in which it was asked for.
-      Effect.map((session) => [session]),
       Effect.withSpan("lakebase.connect", {}, { captureStackTrace: false }),
-      Effect.map((opened) => opened.pop()!),
       Effect.provideService(Reactivity.Reactivity, reactivity)
     )
 

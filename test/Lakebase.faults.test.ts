@@ -1,17 +1,20 @@
+import { PgConnection } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
 import { Lakebase, Operation } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Duration, Effect, Exit, Fiber, Layer, Random, Ref, Scope, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Predicate, Random, Ref, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql"
+import { TestClock } from "effect/testing"
 import { lakebase, who } from "./fixtures/lakebaseClient.ts"
 import {
   as,
+  busy,
   credentials,
   database,
   eventually,
   failureOf,
-  kill,
   pidOf,
+  refused,
   settled,
   sqlErrorOf,
   stays,
@@ -23,7 +26,7 @@ const users = Array.from({ length: 8 }, (_, i) => `u${i}@example.com`)
 const budget = 20
 const options = { maxConnections: budget, maxConnectionsService: 5 }
 
-/** Counts what has run: once for every row. */
+/** Everybody's own rows. */
 const table = LocalWorkspace.LocalWorkspace.use(({ administer }) =>
   administer(`
     CREATE TABLE runs (owner text NOT NULL DEFAULT current_user, what text NOT NULL);
@@ -36,200 +39,109 @@ const App = Layer.effectDiscard(table).pipe(Layer.provideMerge(database(options,
 
 const run = (what: string) =>
   Effect.flatMap(SqlClient.SqlClient, (sql) => sql`INSERT INTO runs (what) VALUES (${what})`)
-const runsOf = (what: string) =>
-  Effect.flatMap(SqlClient.SqlClient, (sql) =>
-    Effect.map(sql<{ n: number }>`SELECT count(*)::int AS n FROM runs WHERE what = ${what}`, ([row]) => row!.n)
-  )
-
 layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faults", (it) => {
-  it.effect("a backend that is killed idle costs nothing", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const { backends } = yield* Watcher
-      const before = yield* as(alice)(pidOf(sql))
-      const others = yield* backends
-      yield* kill(before)
-      yield* eventually(Effect.map(backends, (_) => _ === others - 1))
-      assert.notStrictEqual(yield* as(alice)(pidOf(sql)), before)
-      yield* settled
-    })
-  )
-
-  it.effect("a backend that is killed in a query fails it, typed, and it is not run again", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const pid = yield* as(alice)(pidOf(sql))
-      const query = yield* Effect.forkChild(
-        failureOf(as(alice)(sql`WITH ran AS (INSERT INTO runs (what) VALUES ('killed')) SELECT pg_sleep(30)`))
-      )
-      yield* busy(1)
-      yield* kill(pid)
-      const error = yield* Fiber.join(query)
-      assert.strictEqual(error._tag, "SqlError")
-      assert.strictEqual(yield* as(alice)(runsOf("killed")), 0)
-      yield* settled
-    })
-  )
-
-  it.effect("what may have run is not run again", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      yield* sqlErrorOf(
-        as(alice)(
-          sql.unsafe("INSERT INTO runs (what) VALUES ('once'); COMMIT; SELECT pg_terminate_backend(pg_backend_pid())")
-        )
-      )
-      const committed = sql`SELECT pg_terminate_backend(pg_backend_pid())`
-      yield* sqlErrorOf(as(alice)(Effect.andThen(run("once"), committed)))
-      assert.strictEqual(yield* as(alice)(runsOf("once")), 1)
-      yield* settled
-    })
-  )
-
-  it.effect("a backend that is killed in a transaction fails it, typed, wherever it was", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const dies = Effect.flatMap(pidOf(sql), kill)
-      const ends = [
-        sql.withTransaction(Effect.andThen(run("lost"), dies)),
-        sql.withTransaction(Effect.all([run("lost"), dies, run("lost")])),
-        sql.withTransaction(Effect.andThen(run("lost"), sql.withTransaction(dies))),
-        sql.withTransaction(Effect.andThen(run("lost"), sql.withTransaction(Effect.andThen(dies, run("lost"))))),
-        sql.withTransaction(sql`SELECT pg_terminate_backend(pg_backend_pid())`)
-      ]
-      for (const end of ends) assert.strictEqual((yield* sqlErrorOf(as(alice)(end)))._tag, "SqlError")
-      assert.strictEqual(yield* as(alice)(runsOf("lost")), 0)
-      const own = new Error("mine")
-      // Whoever fails in a transaction that is dead as well hears of their own failure.
-      const mine = sql.withTransaction(Effect.andThen(Effect.andThen(run("lost"), dies), Effect.fail(own)))
-      assert.strictEqual(yield* failureOf(as(alice)(mine)), own)
-      yield* settled
-    })
-  )
-
-  it.effect("a backend that is killed in a stream fails it, typed, after the rows that came", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const seen = yield* Ref.make(0)
-      const pid = yield* as(alice)(pidOf(sql))
-      const stream = sql<{ n: number }>`SELECT n, repeat('x', 1000) AS x FROM generate_series(1, 200000) AS n`.stream
-      const error = yield* sqlErrorOf(
-        as(alice)(
-          Stream.runForEach(stream, () =>
-            Effect.flatMap(
-              Ref.updateAndGet(seen, (_) => _ + 1),
-              (n) => (n === 100 ? kill(pid) : Effect.void)
-            )
-          )
-        )
-      )
-      assert.strictEqual(error._tag, "SqlError")
-      assert.isAbove(yield* Ref.get(seen), 99)
-      assert.isBelow(yield* Ref.get(seen), 200_000)
-      assert.strictEqual(yield* as(alice)(who), alice)
-      yield* settled
-    })
-  )
-
   it.effect("a restart under 32 callers costs each the statement it hit, at the most", () =>
     Effect.gen(function* () {
       const { postgresServer } = yield* LocalWorkspace.LocalWorkspace
+      const { stats } = yield* Lakebase.Lakebase
+      const callers = Array.from({ length: 32 }, (_, i) => {
+        const ran: Array<string> = []
+        return { user: users[i % users.length]!, name: (n: number) => `restart ${i}.${n}`, ran, failed: 0 }
+      })
       const stop = yield* Ref.make(false)
-      const outcome = yield* Effect.forkChild(
-        Effect.forEach(
-          Array.from({ length: 32 }),
-          (_, i) =>
-            Effect.gen(function* () {
-              let failed = 0
-              let ran = 0
-              while (!(yield* Ref.get(stop))) {
-                const exit = yield* Effect.exit(as(users[i % users.length]!)(run("restart")))
-                if (Exit.isSuccess(exit)) ran++
-                else {
-                  assert.isTrue(exit.cause.reasons.every((_) => _._tag === "Fail" && _.error._tag === "SqlError"))
-                  failed++
-                }
+      const running = yield* Effect.forEach(callers, (caller) =>
+        Effect.forkChild(
+          Effect.gen(function* () {
+            for (let n = 0; !(yield* Ref.get(stop)); n++) {
+              const exit = yield* Effect.exit(as(caller.user)(run(caller.name(n))))
+              if (Exit.isSuccess(exit)) caller.ran.push(caller.name(n))
+              else {
+                assert.isTrue(exit.cause.reasons.every((_) => _._tag === "Fail" && _.error._tag === "SqlError"))
+                caller.failed++
               }
-              return { failed, ran }
-            }),
-          { concurrency: "unbounded" }
+            }
+          })
         )
       )
-      yield* Effect.sleep("500 millis")
-      yield* postgresServer.restart
-      yield* Effect.sleep("1 second")
-      yield* Ref.set(stop, true)
-      const all = yield* Fiber.join(outcome)
-      assert.isTrue(
-        all.every(({ failed }) => failed <= 1),
-        JSON.stringify(all)
-      )
-      assert.isTrue(all.every(({ ran }) => ran > 0))
-      const failed = all.reduce((sum, _) => sum + _.failed, 0)
-      const ran = all.reduce((sum, _) => sum + _.ran, 0)
-      const stored = yield* Effect.forEach(users, (user) => as(user)(runsOf("restart")))
-      const rows = stored.reduce((sum, _) => sum + _, 0)
-      // Of those that failed some may have been committed; none was run twice.
-      assert.isAtLeast(rows, ran)
-      assert.isAtMost(rows, ran + failed)
-      yield* settled
-    })
-  )
-
-  it.effect("a database that refuses for 2 seconds and comes back has nobody fail", () =>
-    Effect.gen(function* () {
-      const { postgresServer } = yield* LocalWorkspace.LocalWorkspace
-      const { stats } = yield* Lakebase.Lakebase
-      yield* settled
+      const everybodyRuns = Effect.suspend(() => {
+        const before = callers.map(({ ran }) => ran.length)
+        return eventually(Effect.sync(() => callers.every(({ ran }, i) => ran.length > before[i]!)))
+      })
+      yield* everybodyRuns
       yield* postgresServer.stop
-      yield* eventually(Effect.map(stats, ({ service, users }) => service.total + users.total === 0))
-      const callers = yield* Effect.forkChild(
-        Effect.forEach(users, (user) => as(user)(who), { concurrency: "unbounded" })
-      )
-      yield* Effect.sleep("2 seconds")
+      // Whoever comes now finds nobody. In the time of these probes each who waits has been refused as well.
+      yield* Effect.repeat(refused, { times: 30 })
+      const failed = callers.map((_) => _.failed)
+      assert.isAtMost(Math.max(...failed), 1, String(failed))
+      yield* eventually(Effect.map(stats, ({ users }) => users.total + users.waiting === callers.length))
+      yield* Effect.repeat(refused, { times: 30 })
       yield* postgresServer.start
-      assert.deepStrictEqual(yield* Fiber.join(callers), users)
+      yield* everybodyRuns
+      yield* Ref.set(stop, true)
+      yield* Effect.forEach(running, Fiber.join)
+      // Who waited while the server was away has been served.
+      assert.deepStrictEqual(
+        callers.map((_) => _.failed),
+        failed
+      )
+      const sql = yield* SqlClient.SqlClient
+      const stored = yield* Effect.forEach(users, (user) =>
+        Effect.map(as(user)(sql<{ what: string }>`SELECT what FROM runs WHERE what LIKE 'restart %'`), (rows) =>
+          rows.map((_) => _.what)
+        )
+      )
+      const rows = new Set(stored.flat())
+      assert.strictEqual(stored.flat().length, rows.size, "a statement was run twice")
+      const ran = callers.flatMap((_) => _.ran)
+      assert.isTrue(ran.every((name) => rows.has(name)))
+      // Of those that failed some may have been committed.
+      assert.isAtMost(rows.size - ran.length, failed.filter((_) => _ === 1).length)
       yield* settled
     })
   )
 
-  it.effect("a server that hangs holds up no timeout, in a statement, a transaction, a stream or a login", () =>
+  it.effect("a server that hangs holds up nobody's leaving, in a statement, a transaction, a stream or a login", () =>
     Effect.gen(function* () {
-      const { postgresServer } = yield* LocalWorkspace.LocalWorkspace
+      const { postgres, postgresServer, token } = yield* LocalWorkspace.LocalWorkspace
       const sql = yield* SqlClient.SqlClient
       const warm = ["u0@example.com", "u1@example.com", "u2@example.com"] as const
       for (const user of warm) yield* as(user)(who)
-      const inside = yield* Effect.forkChild(
-        as(alice)(
-          Operation.execute(sql.withTransaction(Effect.andThen(who, Effect.never)), {
-            name: "held",
-            timeout: "1500 millis"
-          })
-        ).pipe(failureOf, Effect.timed)
-      )
-      yield* busy(1)
-      yield* postgresServer.freeze
+      const frozen = yield* Deferred.make<void>()
       const timeout = { name: "hung", timeout: "500 millis" } as const
-      const hung = yield* Effect.forEach(
-        [
-          as(warm[0])(Operation.execute(who, timeout)),
-          as(warm[1])(Operation.execute(sql.withTransaction(who), timeout)),
-          as(warm[2])(Operation.execute(Stream.runDrain(sql`SELECT 1`.stream), timeout)),
-          as("u3@example.com")(Operation.execute(who, timeout))
-        ],
-        (call) => Effect.timed(failureOf(call)),
-        { concurrency: "unbounded" }
+      const never = Operation.execute(Effect.never, timeout)
+      const inside = yield* Effect.forkChild(
+        failureOf(as(alice)(sql.withTransaction(Effect.all([who, Deferred.await(frozen), never]))))
       )
-      const held = yield* Fiber.join(inside)
+      const left = yield* Effect.forkChild(as(alice)(sql.withTransaction(Effect.andThen(who, Effect.never))))
+      yield* busy(2)
+      // The driver itself waits for a server that hangs, for 5 seconds: by then everybody has to be gone.
+      const driver = yield* PgConnection.make({ ...postgres, username: alice, password: yield* token(alice) })
+      const waits = yield* Effect.forkChild(driver.query("SELECT pg_sleep(60)"), { startImmediately: true })
+      yield* postgresServer.freeze
+      const slow = yield* Effect.forkChild(Fiber.interrupt(waits), { startImmediately: true })
+      yield* Deferred.succeed(frozen, undefined)
+      const callers = yield* Effect.forEach(
+        [
+          failureOf(as(warm[0])(Operation.execute(who, timeout))),
+          failureOf(as(warm[1])(Operation.execute(sql.withTransaction(who), timeout))),
+          failureOf(as(warm[2])(Operation.execute(Stream.runDrain(sql`SELECT 1`.stream), timeout))),
+          failureOf(as("u3@example.com")(Operation.execute(who, timeout))),
+          Fiber.join(inside),
+          Effect.as(Fiber.interrupt(left), undefined)
+        ],
+        (call) => Effect.forkChild(call)
+      )
+      yield* Effect.raceFirst(Effect.forEach(callers, Fiber.await), Fiber.await(slow))
+      const gone = callers.map((caller) => caller.pollUnsafe())
       yield* postgresServer.thaw
-      for (const [took, error] of [...hung, held]) {
-        assert.strictEqual(error._tag, "OperationTimeoutError")
-        // Far below the 5 seconds for which the driver waits.
-        assert.isBelow(Duration.toMillis(took), 2_500)
-      }
+      assert.isTrue(gone.every(Predicate.isNotUndefined), "somebody waits as long as the driver does")
+      assert.deepStrictEqual(
+        yield* Effect.forEach(callers, (caller) => Effect.map(Fiber.join(caller), (_) => _?._tag)),
+        [...Array.from({ length: 5 }, () => "OperationTimeoutError" as const), undefined]
+      )
       assert.deepStrictEqual(yield* Effect.forEach(users, (user) => as(user)(who)), users)
       yield* settled
-    })
+    }).pipe(Effect.scoped)
   )
 
   it.effect("5,000 operations that are interrupted anywhere leave nothing behind", () =>
@@ -282,25 +194,59 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faul
   it.effect("at the end 50 queries that run finish, then the connections close", () =>
     Effect.gen(function* () {
       const { backends } = yield* Watcher
+      const sql = yield* SqlClient.SqlClient
+      const held = yield* Deferred.make<void>()
+      const end = yield* Deferred.make<void>()
+      const holder = yield* Effect.forkChild(
+        as(alice)(
+          sql.withTransaction(
+            Effect.all([sql`SELECT pg_advisory_xact_lock(50)`, Deferred.succeed(held, undefined), Deferred.await(end)])
+          )
+        )
+      )
+      yield* Deferred.await(held)
       const before = yield* backends
       const scope = yield* Scope.make()
       const context = yield* Layer.buildWithScope(
         Layer.fresh(lakebase({ maxConnections: 70, maxConnectionsService: 60 })),
         scope
       )
-      const sleep = Effect.flatMap(SqlClient.SqlClient, (sql) => sql<{ n: number }>`SELECT 1 AS n FROM pg_sleep(1)`)
-      const queries = yield* Effect.forkChild(
-        Effect.all(
-          Array.from({ length: 50 }, () => sleep),
-          { concurrency: "unbounded" }
-        ).pipe(Effect.provideContext(context))
-      )
-      yield* busy(50)
-      yield* Scope.close(scope, Exit.void)
-      assert.strictEqual((yield* Fiber.join(queries)).length, 50)
+      const another = yield* Effect.provideContext(SqlClient.SqlClient, context)
+      const query = another`SELECT pg_advisory_xact_lock_shared(50)`
+      const queries = yield* Effect.forEach(Array.from({ length: 50 }), () => Effect.forkChild(query))
+      yield* busy(51)
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+      yield* eventually(Effect.map(Effect.exit(another`SELECT 1`), Exit.isFailure))
+      assert.instanceOf((yield* sqlErrorOf(another`SELECT 1`)).reason.cause, Lakebase.PoolExhaustedError)
+      assert.isUndefined(closing.pollUnsafe())
+      yield* Deferred.succeed(end, undefined)
+      for (const query of queries) assert.strictEqual((yield* Fiber.join(query)).length, 1)
+      yield* Fiber.join(closing)
+      yield* Fiber.join(holder)
       assert.strictEqual(yield* backends, before)
-      const error = yield* sqlErrorOf(Effect.provideContext(sleep, context))
-      assert.instanceOf(error.reason.cause, Lakebase.PoolExhaustedError)
+    })
+  )
+})
+
+layer(database(options, users), { timeout: "60 seconds" })("Lakebase: a database that is away", (it) => {
+  it.effect("for 2 seconds has nobody fail", () =>
+    Effect.gen(function* () {
+      const { administer, postgresServer } = yield* LocalWorkspace.LocalWorkspace
+      yield* postgresServer.stop
+      const callers = yield* Effect.forEach(users, (user) => Effect.forkChild(as(user)(who)))
+      // Each is refused every time their clock has them try.
+      for (let i = 0; i < 20; i++) {
+        yield* TestClock.adjust("100 millis")
+        yield* refused
+      }
+      for (const caller of callers) assert.isUndefined(caller.pollUnsafe())
+      yield* postgresServer.start
+      while (callers.some((caller) => caller.pollUnsafe() === undefined)) {
+        yield* TestClock.adjust("100 millis")
+        // As long as a login takes.
+        yield* administer("SELECT 1")
+      }
+      assert.deepStrictEqual(yield* Effect.forEach(callers, Fiber.join), users)
     })
   )
 })
@@ -340,5 +286,3 @@ layer(database({ acquireTimeout: "1 second" }, [alice, ...strangers]), {
       })
   )
 })
-
-const busy = (n: number) => Effect.flatMap(Watcher, (_) => eventually(Effect.map(_.busy, (now) => now >= n)))

@@ -1,8 +1,8 @@
 import { assert, layer } from "@effect/vitest"
 import { asService, Lakebase, ServiceContext } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Deferred, Duration, Effect, Exit, Fiber, Layer } from "effect"
-import { SqlClient } from "effect/sql"
+import { Deferred, Duration, Effect, Exit, Fiber, Layer, Stream } from "effect"
+import { SqlClient, type SqlError } from "effect/sql"
 import { asAlice, asBob, Database, lakebase, nameOf, Notes, pid } from "./fixtures/lakebaseClient.ts"
 import { as, credentials, database, pidOf, settled, sqlErrorOf } from "./fixtures/lakebaseFaults.ts"
 import { alice, bob } from "./fixtures/workspace.ts"
@@ -59,6 +59,42 @@ layer(Notes.layer.pipe(Layer.provideMerge(lakebase(one)), Layer.provideMerge(Dat
         ).pipe(Effect.andThen(pid))
       )
       assert.strictEqual(yield* asBob(pid), reserved)
+    })
+  )
+
+  it.effect("on which something was interrupted is closed, for a late cancel request would hit the next call", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      const impatient = Effect.timeoutOption(sql`SELECT pg_sleep(30)`, "20 millis")
+      // None of these is interrupted itself, which alone would have its session closed.
+      const ends: ReadonlyArray<Effect.Effect<unknown, SqlError.SqlError>> = [
+        sql.withTransaction(impatient),
+        sql.withTransaction(sql.withTransaction(impatient)),
+        Effect.scoped(
+          Effect.flatMap(sql.reserve, (_) => Effect.timeoutOption(_.executeRaw("SELECT pg_sleep(30)", []), "20 millis"))
+        ),
+        Stream.runHead(sql`SELECT generate_series(1, 1000000)`.stream)
+      ]
+      for (const end of ends) {
+        const before = yield* asAlice(pid)
+        assert.strictEqual(yield* asAlice(pid), before)
+        yield* asAlice(Effect.exit(end))
+        assert.notStrictEqual(yield* asAlice(pid), before)
+      }
+    })
+  )
+
+  it.effect("whose transaction could not be rolled back in time is closed", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      const { postgresServer } = yield* LocalWorkspace.LocalWorkspace
+      const before = yield* asBob(pid)
+      const half = Effect.andThen(sql`INSERT INTO notes (body) VALUES ('half')`, postgresServer.freeze)
+      const error = yield* asBob(Effect.flip(sql.withTransaction(Effect.andThen(half, Effect.fail("mine")))))
+      yield* postgresServer.thaw
+      assert.strictEqual(error, "mine")
+      assert.notStrictEqual(yield* asBob(pid), before)
+      assert.deepStrictEqual(yield* asBob(sql`SELECT body FROM notes WHERE body = 'half'`), [])
     })
   )
 

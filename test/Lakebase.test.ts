@@ -11,7 +11,7 @@ import { alice, bob, requestOf } from "./fixtures/workspace.ts"
 const bodies = Effect.flatMap(Notes, (sql) =>
   Effect.map(sql<{ body: string }>`SELECT body FROM notes ORDER BY id`, (rows) => rows.map((_) => _.body))
 )
-const clear = Effect.flatMap(Notes, (sql) => sql`DELETE FROM notes`)
+const clear = Effect.orDie(Effect.flatMap(Notes, (sql) => sql`DELETE FROM notes`)) // whoever tidies up cannot fail
 
 /** Whom the database sees, by every way to run a statement. */
 const waysThrough = (sql: PgClient.PgClient) => {
@@ -105,7 +105,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
       assert.strictEqual(mine.owner, alice)
       assert.strictEqual((yield* asAlice(repository.findById(mine.id))).body, "a3")
       assert.strictEqual((yield* Effect.flip(asBob(repository.findById(mine.id))))._tag, "NoSuchElementError")
-    }).pipe(Effect.ensuring(Effect.orDie(clear)))
+    }).pipe(Effect.ensuring(clear))
   )
 
   it.effect("Lakebase.user is the user's, wherever it runs", () =>
@@ -137,6 +137,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
       const ways = waysThrough(taken)
       const done: Array<string> = []
       const after = taken.afterCommit(
+        // What follows a commit cannot fail it.
         Effect.orDie(Effect.map(Effect.all([whoThrough(taken), who]), (seen) => done.push(seen.join(" "))))
       )
       for (const [as, name] of [
@@ -171,7 +172,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
         )
       )
       assert.deepStrictEqual([hers, his, followed], [alice, bob, bob])
-    }).pipe(Effect.ensuring(Effect.orDie(clear)))
+    }).pipe(Effect.ensuring(clear))
   )
 
   it.effect("an access to Lakebase.user makes no SqlClient", () =>
@@ -219,7 +220,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
         )
         assert.deepStrictEqual(exit, Exit.fail("back" as const))
         assert.deepStrictEqual(yield* bodies, ["of alice"])
-      }).pipe(Effect.ensuring(Effect.orDie(clear)))
+      }).pipe(Effect.ensuring(clear))
   )
 
   it.effect("and the other way round, three deep, each with a savepoint of its own", () =>
@@ -256,7 +257,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
         )
       )
       assert.deepStrictEqual((yield* bodies).toSorted(), ["alice", "alice again", "bob", "service"])
-    }).pipe(Effect.ensuring(Effect.orDie(clear)))
+    }).pipe(Effect.ensuring(clear))
   )
 
   it.effect("what follows a commit runs after it, as who asked for it, and may use the database", () =>
@@ -265,6 +266,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
       const done: Array<string> = []
       const note = (what: string) =>
         sql.afterCommit(
+          // What follows a commit cannot fail it.
           Effect.orDie(
             Effect.map(Effect.all([whoThrough(sql), asService(bodies)]), ([by, seen]) =>
               done.push(`${what} ${by} ${seen}`)
@@ -287,7 +289,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
       assert.strictEqual(done.length, 2)
       yield* asBob(note("at once"))
       assert.strictEqual(done[2], `at once ${bob} x`)
-    }).pipe(Effect.ensuring(Effect.orDie(clear)))
+    }).pipe(Effect.ensuring(clear))
   )
 
   it.effect("a reactive query runs again as who subscribed, whoever changed something", () =>
@@ -301,7 +303,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
       assert.deepStrictEqual(yield* Queue.take(seen), [])
       yield* asAlice(insert("a"))
       assert.deepStrictEqual(yield* Queue.take(seen), ["a"])
-    }).pipe(Effect.scoped, Effect.ensuring(Effect.orDie(clear)))
+    }).pipe(Effect.scoped, Effect.ensuring(clear))
   )
 
   it.effect("LISTEN is on the caller's connection, and hears what others tell", () =>

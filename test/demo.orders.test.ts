@@ -1,7 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Effect, Fiber } from "effect"
+import { Effect, Fiber, Layer } from "effect"
+import { Orders } from "../scratchpad/demo/Orders.ts"
 import { startDemo } from "./fixtures/demo.ts"
+import { lakebase, who } from "./fixtures/lakebaseClient.ts"
+import { Workspace } from "./fixtures/workspace.ts"
 
 const owners = (orders: ReadonlyArray<{ readonly owner: string }>) => orders.map((_) => _.owner)
 
@@ -123,6 +126,26 @@ describe("the orders desk", () => {
       const again = yield* startDemo(workspace.env)
       assert.strictEqual((yield* again.call("GET", "/api/system/orders")).json.length, 2)
     }).pipe(Effect.provide(LocalWorkspace.layer()))
+  )
+
+  it.live("is made by two instances at the same time, whichever comes first", () =>
+    Effect.gen(function* () {
+      const { administer } = yield* LocalWorkspace.LocalWorkspace
+      // Each with a Lakebase of its own, as two processes have, and connected.
+      const instance = Effect.gen(function* () {
+        const context = yield* Layer.build(Layer.fresh(lakebase()))
+        yield* Effect.provideContext(who, context)
+        return Effect.provideContext(Orders.make, context)
+      })
+      const instances = yield* Effect.all([instance, instance])
+      for (let i = 0; i < 20; i++) {
+        yield* Effect.all(instances, { concurrency: 2 })
+        yield* administer("DROP SCHEMA desk CASCADE")
+      }
+      const [first] = instances
+      const { all } = yield* first
+      assert.deepStrictEqual(yield* all, [])
+    }).pipe(Effect.scoped, Effect.provide(Workspace))
   )
 
   it.live("is not there without a database", () =>

@@ -1,9 +1,10 @@
 /** The passwords with which callers log in: short-lived tokens that the workspace mints for an endpoint. */
-import { Cache, Clock, Context, DateTime, Duration, Effect, Exit, Random, Redacted, Schema } from "effect"
+import { Clock, DateTime, Duration, Effect, Exit, Random, Redacted, Schema } from "effect"
 import { HttpClientRequest } from "effect/http"
 import type { Caller } from "../../Caller.ts"
 import type { DatabricksError } from "../../DatabricksError.ts"
 import * as Answer from "../answer.ts"
+import * as TokenCache from "../tokenCache.ts"
 import { json, type Send } from "../workspaceHttp.ts"
 import * as Metrics from "./metrics.ts"
 
@@ -51,37 +52,32 @@ export const make = Effect.fnUntraced(function* (
   patience: Duration.Duration
 ): Effect.fn.Return<Credentials> {
   const request = HttpClientRequest.post(path).pipe(HttpClientRequest.bodyJsonUnsafe({ endpoint }))
-  const tokens = yield* Cache.makeWith(
-    Effect.fnUntraced(function* (_key: string) {
-      const caller = yield* Asking
-      const until = (yield* Clock.currentTimeMillis) + Duration.toMillis(patience)
-      const { token, expire_time } = yield* asked(Effect.flatMap(send(caller, request), decode), until).pipe(
-        Effect.timeoutOrElse({
-          duration: patience,
-          orElse: () => Effect.fail(Answer.connection(`POST ${path}`, "timeout"))
-        }),
-        (_) => Metrics.timed(_, Metrics.tokenRefreshDuration, caller.context)
-      )
-      const now = yield* Clock.currentTimeMillis
-      return {
-        token: Redacted.make(token),
-        timeToLive: Duration.millis(Math.max(0, DateTime.toEpochMillis(expire_time) - now))
-      }
-    }, Effect.withSpan("lakebase.token.refresh")),
-    {
-      capacity: 1_000,
-      timeToLive: (exit) => (Exit.isSuccess(exit) ? Duration.subtract(exit.value.timeToLive, margin) : Duration.zero),
-      requireServicesAt: "lookup"
+  const tokens = yield* TokenCache.make<Minted, DatabricksError>({
+    capacity: 1_000,
+    timeToLive: (exit) => (Exit.isSuccess(exit) ? Duration.subtract(exit.value.timeToLive, margin) : Duration.zero)
+  })
+  const mint = Effect.fnUntraced(function* (caller: Caller): Effect.fn.Return<Minted, DatabricksError> {
+    const until = (yield* Clock.currentTimeMillis) + Duration.toMillis(patience)
+    const { token, expire_time } = yield* asked(Effect.flatMap(send(caller, request), decode), until).pipe(
+      Effect.timeoutOrElse({
+        duration: patience,
+        orElse: () => Effect.fail(Answer.connection(`POST ${path}`, "timeout"))
+      }),
+      (_) => Metrics.timed(_, Metrics.tokenRefreshDuration, caller.context)
+    )
+    const now = yield* Clock.currentTimeMillis
+    return {
+      token: Redacted.make(token),
+      timeToLive: Duration.millis(Math.max(0, DateTime.toEpochMillis(expire_time) - now))
     }
-  )
+  }, Effect.withSpan("lakebase.token.refresh"))
   return {
-    token: (caller) =>
-      Cache.get(tokens, caller.scimId).pipe(
-        Effect.map((_) => _.token),
-        Effect.provideService(Asking, caller)
-      ),
-    drop: (caller, refused) => Cache.invalidateWhen(tokens, caller.scimId, ({ token }) => token === refused)
+    token: (caller) => Effect.map(tokens.get(caller.scimId, mint(caller)), (_) => _.token),
+    drop: (caller, refused) => tokens.invalidateWhen(caller.scimId, ({ token }) => token === refused)
   }
 })
 
-class Asking extends Context.Service<Asking, Caller>()("effect-databricks/Lakebase/Asking") {}
+interface Minted {
+  readonly token: Redacted.Redacted
+  readonly timeToLive: Duration.Duration
+}

@@ -1,0 +1,122 @@
+import { NodeHttpClient, NodeServices } from "@effect/platform-node"
+import { assert, it } from "@effect/vitest"
+import { LocalWorkspace } from "effect-databricks/testing"
+import { Config, Deferred, Effect, Fiber, Layer, Random, Schedule, Schema, Stream } from "effect"
+import { HttpClient, HttpClientResponse } from "effect/http"
+import { ChildProcess } from "effect/process"
+import { fileURLToPath } from "node:url"
+import { Watcher } from "./fixtures/lakebaseFaults.ts"
+
+/** How many come: all 10,000 of them take two minutes. */
+const Users = Config.withDefault(Config.Int("LAKEBASE_TEST_USERS"), 1_500)
+/** They come first, and what they leave behind is not counted: code and caches that everybody shares. */
+const early = 200
+const atOnce = 200
+const budget = 50
+
+const nameOf = (i: number) => `u${i}@example.com`
+
+const Workspace = Layer.unwrap(
+  Effect.map(Users, (users) =>
+    Watcher.layer.pipe(
+      Layer.provideMerge(
+        LocalWorkspace.layer({ users: Array.from({ length: early + users }, (_, i) => ({ userName: nameOf(i) })) })
+      )
+    )
+  )
+)
+
+/** Runs test/fixtures/crowd.ts, and gives its address. */
+const application = Effect.gen(function* () {
+  const { env } = yield* LocalWorkspace.LocalWorkspace
+  const child = yield* ChildProcess.make(
+    process.execPath,
+    [
+      "--conditions=@effect-databricks/source",
+      "--experimental-strip-types",
+      "--disable-warning=ExperimentalWarning",
+      "--expose-gc",
+      fileURLToPath(new URL("fixtures/crowd.ts", import.meta.url))
+    ],
+    { env, stderr: "inherit", detached: false }
+  )
+  const origin = yield* Deferred.make<string>()
+  const reading = yield* child.stdout.pipe(
+    Stream.decodeText(),
+    Stream.splitLines,
+    Stream.runForEach((line) => {
+      const [, found] = /Listening on (\S+)/.exec(line) ?? []
+      return found === undefined ? Effect.log(line) : Deferred.succeed(origin, found)
+    }),
+    Effect.andThen(Effect.die(new Error("The application has ended"))),
+    Effect.forkScoped
+  )
+  return yield* Effect.raceFirst(Deferred.await(origin), Fiber.join(reading))
+})
+
+/** What this user gets who comes at a moment of their own. */
+const visit = Effect.fnUntraced(function* (origin: string, userName: string) {
+  const workspace = yield* LocalWorkspace.LocalWorkspace
+  yield* Effect.sleep(yield* Random.nextIntBetween(0, 400))
+  const headers = yield* workspace.headers(userName)
+  const response = yield* HttpClient.get(`${origin}/who`, { headers })
+  return yield* response.text
+})
+
+/** What those got who were not served as themselves, when all of these came. */
+const crowd = Effect.fnUntraced(
+  function* (origin: string, from: number, to: number) {
+    const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
+    const users = yield* Random.shuffle(Array.from({ length: to - from }, (_, i) => nameOf(from + i)))
+    const answers = yield* Effect.forEach(
+      users,
+      (user) =>
+        Effect.map(visit(origin, user), (got) => [JSON.stringify({ user, service: servicePrincipal.clientId }), got]),
+      { concurrency: atOnce }
+    )
+    return answers.filter(([due, got]) => due !== got)
+  },
+  Effect.provide(NodeHttpClient.layerUndici, { local: true })
+)
+
+const Held = Schema.Struct({
+  connections: Schema.Int,
+  heapUsed: Schema.Int,
+  counts: Schema.Record(Schema.String, Schema.Int)
+})
+
+/** What the application holds: `until` it is so, or as it is after 20 seconds. */
+const held = (origin: string, until: (held: typeof Held.Type) => boolean) =>
+  HttpClient.get(`${origin}/held`).pipe(
+    Effect.flatMap(HttpClientResponse.schemaBodyJson(Held)),
+    Effect.repeat({ until, schedule: Schedule.upTo(Schedule.spaced("200 millis"), { duration: "20 seconds" }) }),
+    Effect.provide(NodeHttpClient.layerUndici, { local: true })
+  )
+
+/** All connections have gone but the one on which this was asked. */
+const isQuiet = ({ connections, counts }: typeof Held.Type) => connections === 0 && counts["TCPSocketWrap"] === 1
+
+/** What there is more of than there was. */
+const grown = (before: typeof Held.Type, after: typeof Held.Type) =>
+  Object.entries(after.counts).filter(([kind, count]) => count > (before.counts[kind] ?? 0))
+
+it.live(
+  "a crowd of users comes and goes within the budget, and leaves nothing behind",
+  () =>
+    Effect.gen(function* () {
+      const { backends, peak } = yield* Watcher
+      const users = yield* Users
+      const origin = yield* application
+      assert.deepStrictEqual(yield* crowd(origin, 0, early), [])
+      const before = yield* held(origin, isQuiet)
+      assert.isTrue(isQuiet(before), JSON.stringify(before))
+      assert.deepStrictEqual(yield* crowd(origin, early, early + users), [])
+      const after = yield* held(origin, (_) => isQuiet(_) && grown(before, _).length === 0)
+      assert.isAtMost(yield* peak, budget)
+      assert.strictEqual(yield* backends, 0)
+      assert.isAtMost((after.heapUsed - before.heapUsed) / 2 ** 20, 10)
+      assert.deepStrictEqual(grown(before, after), [])
+    }).pipe(Effect.scoped, Effect.provide([Workspace, NodeServices.layer])),
+  // For 10,000.
+  { timeout: 600_000 }
+)

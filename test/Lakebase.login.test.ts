@@ -1,0 +1,80 @@
+import { PgConnection } from "@effect/sql-pg"
+import { assert, layer } from "@effect/vitest"
+import { Lakebase } from "effect-databricks"
+import { LocalWorkspace } from "effect-databricks/testing"
+import { Effect, Layer, Predicate, Redacted } from "effect"
+import { lakebase, who } from "./fixtures/lakebaseClient.ts"
+import { answer, as, asked, door, eventually, misbehave, sqlErrorOf } from "./fixtures/lakebaseFaults.ts"
+import { alice, bob, serviceContext } from "./fixtures/workspace.ts"
+
+const carol = "carol@example.com"
+
+layer(
+  serviceContext().pipe(
+    Layer.provideMerge(LocalWorkspace.layer({ users: [alice, bob, carol].map((userName) => ({ userName })) }))
+  ),
+  {
+    timeout: "60 seconds",
+    excludeTestServices: true
+  }
+)("Lakebase: a password that Postgres itself refuses, 28P01", (it) => {
+  /** Has Postgres look at the user's password by itself, as Lakebase does. */
+  const asksItself = Effect.fnUntraced(function* (user: string, password: string) {
+    const { administer, postgres } = yield* LocalWorkspace.LocalWorkspace
+    yield* administer(`
+      ALTER ROLE "${user}" PASSWORD '${password}';
+      DO $$
+        DECLARE
+          file text := current_setting('hba_file');
+          rules text[] := string_to_array(rtrim(pg_read_file(file), E'\\n'), E'\\n');
+        BEGIN
+          EXECUTE format('COPY (SELECT unnest(%L::text[])) TO %L', array_prepend('host all "${user}" all scram-sha-256', rules), file);
+          PERFORM pg_reload_conf();
+        END $$`)
+    const refused = PgConnection.make({ ...postgres, username: user, password: Redacted.make("wrong") }).pipe(
+      Effect.scoped,
+      Effect.flip,
+      Effect.map(({ reason }) => Predicate.hasProperty(reason.cause, "code") && reason.cause.code === "28P01")
+    )
+    yield* eventually(refused)
+  })
+  const far = "2999-01-01T00:00:00Z"
+
+  it.effect("costs one more token and one more login, and the caller notices nothing", () =>
+    Effect.gen(function* () {
+      yield* asksItself(alice, "right")
+      const { logins, port } = yield* door
+      const before = yield* asked
+      yield* misbehave({ ...answer("wrong", far), times: 1 })
+      yield* misbehave(answer("right", far))
+      assert.strictEqual(yield* Effect.provide(as(alice)(who), lakebase({ port })), alice)
+      assert.deepStrictEqual([(yield* asked) - before, yield* logins], [2, 2])
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("twice is a LoginError, after two tokens and two logins", () =>
+    Effect.gen(function* () {
+      yield* asksItself(bob, "right")
+      const { logins, port } = yield* door
+      const before = yield* asked
+      yield* misbehave(answer("wrong", far))
+      const { isRetryable, reason } = yield* Effect.provide(sqlErrorOf(as(bob)(who)), lakebase({ port }))
+      assert.instanceOf(reason.cause, Lakebase.LoginError)
+      assert.match(reason.cause.message, /password authentication failed/)
+      assert.isFalse(isRetryable)
+      assert.deepStrictEqual([(yield* asked) - before, yield* logins], [2, 2])
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("is not what a missing role is: that costs one token and one login", () =>
+    Effect.gen(function* () {
+      const { administer } = yield* LocalWorkspace.LocalWorkspace
+      yield* administer(`DROP ROLE "${carol}"`)
+      const { logins, port } = yield* door
+      const before = yield* asked
+      const { reason } = yield* Effect.provide(sqlErrorOf(as(carol)(who)), lakebase({ port }))
+      assert.instanceOf(reason.cause, Lakebase.MissingRoleError)
+      assert.deepStrictEqual([(yield* asked) - before, yield* logins], [1, 1])
+    }).pipe(Effect.scoped)
+  )
+})
