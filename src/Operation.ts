@@ -67,7 +67,10 @@ export interface Retry {
  * @category models
  */
 export interface Cache {
-  /** The parameters of the call: whoever leaves one out gets the answer of another call. The caller is always part of it. */
+  /**
+   * The parameters of the call: whoever leaves one out gets the answer of another call. The caller is always part of
+   * it; what is cached `asService` therefore cannot read `UserContext`, and dies when it does.
+   */
   readonly key: ReadonlyArray<OperationCache.KeyPart>
   /** How long a success is kept; 1 hour by default. A failure is not. */
   readonly timeToLive?: Duration.Input | undefined
@@ -254,10 +257,16 @@ const cached = <A, E, R>(
         : load(
             key,
             cache.timeToLive === undefined ? defaultTimeToLive : Duration.fromInputUnsafe(cache.timeToLive),
-            work
+            caller.context === "service" ? Effect.updateContext(work, withoutUser) : work
           )
     })
   })
+
+// asService leaves the UserContext of whose call it is in: what is kept for the service must not be made of that.
+const withoutUser = <R>(context: Context.Context<R>): Context.Context<R> =>
+  Context.getOrUndefined(context, ExecutionContext.UserContext)?.context === "user"
+    ? (Context.omit(ExecutionContext.UserContext)(context) as Context.Context<R>) // who reads it anyway dies
+    : context
 
 const hits = Metric.counter("cache.hit", { description: "Calls answered from the cache", incremental: true })
 const misses = Metric.counter("cache.miss", { description: "Calls that the cache had no answer to", incremental: true })

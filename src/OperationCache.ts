@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { Context, Data, Duration, Effect, Exit, Layer, Option, type Scope } from "effect"
+import { Cause, Context, Data, Duration, Effect, Exit, Layer, Option, type Scope } from "effect"
 import type { Caller } from "./Caller.ts"
 import * as Flights from "./internal/operationCache/flights.ts"
 import { encode } from "./internal/operationCache/key.ts"
@@ -11,6 +11,9 @@ import * as Memory from "./internal/operationCache/memory.ts"
 
 /**
  * What tells one call of an operation from another: its parameters.
+ *
+ * Parts that differ make different keys: `1`, `1n` and `"1"`, `0` and `-0`, a `Date` and its milliseconds, a property
+ * that is `undefined` and none. In which order an object has its properties makes no difference.
  *
  * @since 0.1.0
  * @category models
@@ -33,7 +36,7 @@ export type KeyPart =
  * @category models
  */
 export interface Key {
-  /** The proven caller; the service principal's entries serve the service principal only. */
+  /** The proven caller; what is the service principal's is no user's, not even with the same id. */
   readonly caller: string
   /** The operation's name and its parameters. */
   readonly operation: string
@@ -42,7 +45,7 @@ export interface Key {
 }
 
 /**
- * Whose entries, of which call, or both.
+ * Whose entries, of which call, or both; all where it says neither.
  *
  * @since 0.1.0
  * @category models
@@ -50,9 +53,9 @@ export interface Key {
 export type Which = Partial<Pick<Key, "caller" | "operation">>
 
 /**
- * Keeps values, here or elsewhere; what takes it out of the process has to encode them.
+ * Keeps values, here or elsewhere; what takes them out of the process has to encode them, and tell workspaces apart.
  *
- * Reading and writing may fail, or take longer than a second: both cost a warning, and the value is asked for again.
+ * Where reading or writing fails, or takes longer than a second, the log has a warning and the call does without.
  *
  * @since 0.1.0
  * @category models
@@ -60,7 +63,7 @@ export type Which = Partial<Pick<Key, "caller" | "operation">>
 export interface Store {
   readonly get: (key: Key) => Effect.Effect<Option.Option<unknown>, unknown>
   readonly set: (key: Key, value: unknown, timeToLive: Duration.Duration) => Effect.Effect<void, unknown>
-  /** Removes every entry that has the caller, the operation, or both. */
+  /** Removes every entry that has this caller, this operation, or both. */
   readonly remove: (which: Which) => Effect.Effect<void, unknown>
 }
 
@@ -135,25 +138,29 @@ export const invalidateCaller = (caller: Caller): Effect.Effect<void, Invalidati
  */
 export const make = (store: Store): OperationCache["Service"] => {
   const flights = Flights.make()
-  // What was asked for before an invalidation is not kept after it.
-  let generation = 0
+  const keep = (key: Key, value: unknown, timeToLive: Duration.Duration, flight: Flights.Flight) =>
+    Effect.flatMap(
+      answered(() => store.set(key, value, timeToLive), undefined, "written"),
+      () =>
+        // It was invalidated while it was written, and there is no telling which came first.
+        flight.isCurrent ? Effect.void : answered(() => store.remove(key), undefined, "written")
+    )
   return {
-    get: (key) => answered(() => store.get(key), Option.none(), "read"),
+    get: (key) => Effect.suspend(() => answered(() => store.get(key), Option.none(), "read")),
     load: (key, timeToLive, work) =>
-      Effect.suspend(() => {
-        const asked = generation
-        const kept = Effect.tap(work, (value) =>
-          asked === generation && Duration.isPositive(timeToLive)
-            ? answered(() => store.set(key, value, timeToLive), undefined, "written")
-            : Effect.void
+      flights.share(key, (flight) =>
+        Effect.tap(work, (value) =>
+          flight.isCurrent && Duration.isPositive(timeToLive) ? keep(key, value, timeToLive, flight) : Effect.void
         )
-        return flights.share(key.id, kept)
-      }),
+      ),
     remove: (which) =>
       Effect.suspend(() => {
-        generation++
-        flights.detachAll()
-        return Effect.mapError(store.remove(which), (cause) => new InvalidationError({ cause }))
+        // What was asked for before is neither kept nor given to who asks after.
+        flights.detachAll(which)
+        return Effect.catchCause(
+          asked(() => store.remove(which)),
+          (cause) => Effect.fail(new InvalidationError({ cause: Cause.squash(cause) }))
+        )
       })
   }
 }
@@ -177,7 +184,7 @@ export const layerStore = <E, R>(
   store: Effect.Effect<Store, E, R>
 ): Layer.Layer<OperationCache, E, Exclude<R, Scope.Scope>> => Layer.effect(OperationCache, Effect.map(store, make))
 
-const callerOf = (caller: Caller) => (caller.context === "service" ? "service" : `user:${caller.scimId}`)
+const callerOf = (caller: Caller) => `${caller.context}:${caller.scimId}`
 
 const operationOf = (name: string, parameters: ReadonlyArray<KeyPart>) => `${encode(name)}${encode(parameters)}`
 

@@ -1,5 +1,5 @@
 /** Parameters as text, so that no two that differ have the same. */
-import type { KeyPart } from "../../OperationCache.ts"
+import type { Key, KeyPart, Which } from "../../OperationCache.ts"
 
 export const encode = (part: KeyPart): string => {
   switch (typeof part) {
@@ -19,17 +19,23 @@ export const encode = (part: KeyPart): string => {
   }
 }
 
+export const matches = ({ caller, operation }: Which, key: Key): boolean =>
+  (caller ?? key.caller) === key.caller && (operation ?? key.operation) === key.operation
+
 const encodeObject = (part: Date | ReadonlyArray<KeyPart> | { readonly [name: string]: KeyPart }): string => {
-  if (isArray(part)) {
+  const prototype: unknown = Object.getPrototypeOf(part)
+  if (prototype === Array.prototype && isArray(part)) {
     let text = "["
     for (const item of part) text += `${encode(item)},`
     return `${text}]`
   }
-  if (part instanceof Date) return `@${part.getTime()}`
-  const prototype: unknown = Object.getPrototypeOf(part)
+  if (prototype === Date.prototype && part instanceof Date) return `@${part.getTime()}`
   // What an instance of a class is may not be in its properties.
   if (prototype !== Object.prototype && prototype !== null) {
     throw new TypeError("An instance of a class cannot be part of a cache key")
+  }
+  if (Object.getOwnPropertySymbols(part).length > 0) {
+    throw new TypeError("An object with symbols for names cannot be part of a cache key")
   }
   const named = Object.entries(part).map(
     ([name, value]: [string, KeyPart]) => `${JSON.stringify(name)}:${encode(value)}`

@@ -1,14 +1,18 @@
 /** A store in memory, bounded by entries and by an estimate of their bytes. */
 import { Clock, Duration, Effect, type Option } from "effect"
 import type { Key, Store } from "../../OperationCache.ts"
+import { matches } from "./key.ts"
 import { weigh } from "./weigh.ts"
 
 export interface Options {
   /** 1,000 unless given. */
   readonly maxEntries?: number | undefined
-  /** By an estimate of what values take in memory: 64 MiB unless given. What is larger alone is not kept. */
+  /** By an estimate of what keys and values take in memory: 64 MiB unless given. What is larger alone is not kept. */
   readonly maxBytes?: number | undefined
 }
+
+// What an entry takes beside its text and its value, as measured.
+const entryBytes = 600
 
 interface Entry {
   readonly key: Key
@@ -49,6 +53,8 @@ export const make = ({ maxBytes = 64 * 2 ** 20, maxEntries = 1_000 }: Options): 
         total -= entry.bytes
       }
 
+      const isOver = () => entries.size > maxEntries || total > maxBytes
+
       return {
         get: (key) => {
           const entry = entries.get(key.id)
@@ -66,7 +72,7 @@ export const make = ({ maxBytes = 64 * 2 ** 20, maxEntries = 1_000 }: Options): 
         set: (key, value, timeToLive) => {
           const before = entries.get(key.id)
           if (before !== undefined) remove(before)
-          const bytes = weigh(value, maxBytes) + 2 * key.id.length
+          const bytes = weigh(value, maxBytes) + 2 * key.id.length + entryBytes
           if (bytes > maxBytes || maxEntries < 1) return Effect.void
           const expiresAt = clock.currentTimeMillisUnsafe() + Duration.toMillis(timeToLive)
           const found = Effect.succeedSome(value)
@@ -74,15 +80,12 @@ export const make = ({ maxBytes = 64 * 2 ** 20, maxEntries = 1_000 }: Options): 
           entries.set(key.id, entry)
           link(entry)
           total += bytes
-          while (oldest !== undefined && (entries.size > maxEntries || total > maxBytes)) remove(oldest)
+          for (let last = oldest; last !== undefined && isOver(); last = oldest) remove(last)
           return Effect.void
         },
-        remove: ({ caller, operation }) =>
+        remove: (which) =>
           Effect.sync(() => {
-            for (const entry of entries.values()) {
-              const { key } = entry
-              if ((caller ?? key.caller) === key.caller && (operation ?? key.operation) === key.operation) remove(entry)
-            }
+            for (const entry of entries.values()) if (matches(which, entry.key)) remove(entry)
           })
       }
     })

@@ -1,25 +1,43 @@
-/** About how many bytes a value takes in memory; what is heavier than `limit` is not weighed to its end. */
+/**
+ * About how many bytes a value takes in memory, by what can be read of it; what is heavier than `limit` is not weighed
+ * to its end.
+ */
 export const weigh = (value: unknown, limit: number): number => {
-  if (!isObject(value)) return weighLeaf(value)
   const seen = new Set<object>()
-  const left: Array<object> = [value]
+  const names = new Set<string>()
+  const left: Array<object> = []
   let bytes = 0
+  const add = (inner: unknown) => {
+    bytes += leaf(inner)
+    if (typeof inner !== "object" || inner === null || seen.has(inner)) return
+    seen.add(inner)
+    left.push(inner)
+  }
+  add(value)
   for (let part = left.pop(); part !== undefined && bytes <= limit; part = left.pop()) {
-    if (seen.has(part)) continue
-    seen.add(part)
-    bytes += 32
-    const add = (inner: unknown) => {
-      if (isObject(inner)) left.push(inner)
-      else bytes += weighLeaf(inner)
+    bytes += 24
+    // A view keeps all of its buffer.
+    if (ArrayBuffer.isView(part)) add(part.buffer)
+    else if (part instanceof ArrayBuffer || part instanceof SharedArrayBuffer) bytes += part.byteLength
+    else if (Array.isArray(part) || part instanceof Set || part instanceof Map) {
+      for (const inner of part) {
+        if (bytes > limit) break
+        add(inner)
+      }
+    } else {
+      for (const name in part) {
+        if (bytes > limit) break
+        // Rows have the same names, and the engine keeps each once.
+        if (!names.has(name)) {
+          names.add(name)
+          bytes += leaf(name)
+        }
+        add(part[name as keyof typeof part])
+      }
     }
-    if (ArrayBuffer.isView(part) || part instanceof ArrayBuffer) bytes += part.byteLength
-    else if (Array.isArray(part) || part instanceof Set || part instanceof Map) for (const inner of part) add(inner)
-    else for (const name in part) add(part[name as keyof typeof part])
   }
   return bytes
 }
 
-const isObject = (value: unknown): value is object => typeof value === "object" && value !== null
-
-const weighLeaf = (value: unknown) =>
+const leaf = (value: unknown) =>
   typeof value === "string" ? 16 + 2 * value.length : typeof value === "bigint" ? 24 : 8
