@@ -47,7 +47,7 @@ export interface Options {
   readonly maxConnections?: number | undefined
   /** For each user: 3 unless given. */
   readonly maxConnectionsPerUser?: number | undefined
-  /** Of the whole, what only the service principal may use: 10 unless given. */
+  /** Of the whole, what only the service principal may use: a fifth unless given. */
   readonly maxConnectionsService?: number | undefined
   /** 30 seconds unless given. */
   readonly idleTimeout?: Duration.Input | undefined
@@ -218,7 +218,7 @@ export const make = Effect.fnUntraced(function* (
   })
   // One for each side at least.
   const total = Math.max(2, options.maxConnections ?? 50)
-  const share = Math.min(Math.max(1, options.maxConnectionsService ?? 10), total - 1)
+  const share = Math.min(Math.max(1, options.maxConnectionsService ?? Math.floor(total / 5)), total - 1)
   const forService = yield* poolFor("service", share, share)
   const forUsers = yield* poolFor("user", total - share, options.maxConnectionsPerUser ?? 3)
   const poolOf = (caller: Caller) => (caller.context === "service" ? forService : forUsers)

@@ -55,6 +55,19 @@ describe("Lakebase's budget", () => {
     )
   )
 
+  it.live("the service principal's share is a fifth, which no number of users takes", () =>
+    Effect.gen(function* () {
+      const { stats } = yield* Lakebase.Lakebase
+      // Of the eight for users two are kept for nested calls.
+      const releases = yield* Effect.forEach(people(6), hold)
+      assert.instanceOf((yield* sqlErrorOf(as("u6@example.com")(who))).reason.cause, Lakebase.PoolExhaustedError)
+      assert.strictEqual(yield* who, "service")
+      assert.strictEqual((yield* stats).users.total, 6)
+      yield* Effect.all(releases)
+      yield* settled
+    }).pipe(Effect.scoped, Effect.provide(database({ maxConnections: 10, acquireTimeout: "1 second" }, people(7))))
+  )
+
   it.live("who comes first is served first, whatever others did before", () =>
     Effect.gen(function* () {
       const { stats } = yield* Lakebase.Lakebase

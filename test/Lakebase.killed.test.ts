@@ -76,7 +76,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: a ba
       const pid = yield* as(alice)(pidOf(sql))
       const starts = yield* startsOf(
         Effect.gen(function* () {
-          const query = yield* Effect.forkChild(sqlErrorOf(as(alice)(sql`SELECT nextval('starts'), pg_sleep(30) `)))
+          const query = yield* Effect.forkChild(sqlErrorOf(as(alice)(sql`SELECT nextval('starts'), pg_sleep(30)`)))
           yield* busy(1)
           yield* kill(pid)
           assert.isTrue((yield* Fiber.join(query)).isRetryable)
@@ -130,11 +130,32 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: a ba
       const dying = (before: number) => sql<{ n: number; died: boolean }>`
         WITH started AS MATERIALIZED (SELECT nextval('starts')::int AS n)
         SELECT n, CASE WHEN n = ${before + 1} THEN pg_terminate_backend(pg_backend_pid()) ELSE false END AS died FROM started`
-      const again = [(before: number) => dying(before), (before: number) => sql.withTransaction(dying(before))]
+      const again = [
+        (before: number) => dying(before),
+        (before: number) => sql.withTransaction(dying(before)),
+        (before: number) => Stream.runCollect(dying(before).stream)
+      ]
       for (const attempts of again) {
         const before = yield* as(alice)(start)
         const rows = yield* as(alice)(Operation.execute(attempts(before), retry))
         assert.deepStrictEqual(rows, [{ n: before + 2, died: false }])
+      }
+      yield* settled
+    })
+  )
+
+  it.effect("idle in a transaction fails what comes next, and the transaction may be tried again", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const { backends } = yield* Watcher
+      const killed = Effect.gen(function* () {
+        const before = yield* backends
+        yield* Effect.flatMap(pidOf(sql), kill)
+        yield* eventually(Effect.map(backends, (_) => _ < before))
+      })
+      for (const next of [Effect.void, sql`SELECT 1`, sql`SELECT 1`.stream.pipe(Stream.runDrain)]) {
+        const error = yield* sqlErrorOf(as(alice)(sql.withTransaction(Effect.andThen(killed, next))))
+        assert.isTrue(error.isRetryable)
       }
       yield* settled
     })

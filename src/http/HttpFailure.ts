@@ -78,13 +78,20 @@ export const toResponse = ({ body, retryAfter, status }: HttpFailure): HttpServe
  */
 export const respond = (
   cause: Cause.Cause<unknown>
-): Effect.Effect<HttpServerResponse.HttpServerResponse, never, ServiceContext> =>
+): Effect.Effect<HttpServerResponse.HttpServerResponse, never, ServiceContext> => Effect.map(report(cause), toResponse)
+
+/**
+ * What `respond` logs and answers with.
+ *
+ * @internal
+ */
+export const report = (cause: Cause.Cause<unknown>): Effect.Effect<HttpFailure, never, ServiceContext> =>
   Effect.gen(function* () {
     const { development } = yield* ServiceContext
     const failure = ofCause(cause)
     const line = `${failure.status} ${failure.body._tag}: ${failure.body.message}`
     yield* failure.status >= 500 ? Effect.logError(line, cause) : Effect.logDebug(line)
-    return toResponse(mask(failure, { development }))
+    return mask(failure, { development })
   })
 
 /**

@@ -2,12 +2,13 @@
  * OAuth for machines. The SDK has it too, but its requests cannot be interrupted, have no timeout, and are made by
  * every call at once when a token has expired; and it tells its failures in sentences only.
  */
-import { Cache, Duration, Effect, Exit, Redacted, Schema } from "effect"
+import { Duration, Effect, Exit, Redacted, Schema } from "effect"
 import { type HttpClient, HttpClientRequest } from "effect/http"
 import type { Caller } from "../Caller.ts"
 import { type DatabricksError, InvalidResponseError, make as databricksError } from "../DatabricksError.ts"
 import * as Answer from "./answer.ts"
 import { isPrivate } from "./host.ts"
+import * as TokenCache from "./tokenCache.ts"
 import { exchange, json } from "./workspaceHttp.ts"
 
 export const authorization = (
@@ -16,11 +17,11 @@ export const authorization = (
   client: { readonly id: string; readonly secret: Redacted.Redacted }
 ): Effect.Effect<Caller["authorization"]> =>
   Effect.map(
-    Cache.makeWith<"token", Fetched, DatabricksError>(() => fetchToken(http, host, client), {
+    TokenCache.make<Fetched, DatabricksError>({
       capacity: 1,
       timeToLive: (exit) => (Exit.isSuccess(exit) ? exit.value.timeToLive : Duration.zero)
     }),
-    (tokens) => Effect.map(Cache.get(tokens, "token"), (_) => _.authorization)
+    (tokens) => Effect.map(tokens.get("token", fetchToken(http, host, client)), (_) => _.authorization)
   )
 
 // The SDKs' own: Azure refuses a token that lives for 30 seconds or less.

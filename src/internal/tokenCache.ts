@@ -1,4 +1,4 @@
-/** What is known by token, or of whom it was minted for: it stays when whoever asked for it has long gone. */
+/** Tokens, and what is known of them, which stay when whoever asked for them has long gone. */
 import { Cache, type Context, type Duration, Effect, type Exit, type Predicate } from "effect"
 
 export interface TokenCache<A, E> {

@@ -87,15 +87,11 @@ export const make = Effect.fnUntraced(function* (
     const route: Route = {
       query: (effect) =>
         located((caller, transaction) => {
-          const timed = Metrics.timed(
-            Effect.mapError(effect, Failure.withoutValues),
-            Metrics.queryDuration,
-            caller.context
-          )
+          const timed = Metrics.timed(Effect.mapError(effect, Failure.told), Metrics.queryDuration, caller.context)
           return transaction === undefined ? Operation.executeAs(timed, caller, { name: "lakebase.query" }) : timed
         }),
       stream: (stream) => {
-        const told = Stream.mapError(stream, Failure.withoutValues)
+        const told = Stream.mapError(stream, Failure.told)
         return Stream.unwrap(
           located((caller, transaction, { context }) =>
             Effect.succeed(

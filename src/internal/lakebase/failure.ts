@@ -115,11 +115,28 @@ export const explain = (error: SqlError.SqlError, role: string) =>
         )
       : error
 
+const ended = new Set<unknown>(["57P01", "57P02", "57P03"])
+
+/** What a caller is told of a statement that failed, retryable where the connection ended. */
+export const told = (error: SqlError.SqlError): SqlError.SqlError =>
+  withoutValues(
+    // The driver has no reason of its own for a server that says it stops.
+    ended.has(codeOf(error)) && error.reason._tag !== "ConnectionError"
+      ? new SqlError.SqlError({
+          reason: new SqlError.ConnectionError({
+            cause: error.reason.cause,
+            message: error.reason.message,
+            operation: error.reason.operation
+          })
+        })
+      : error
+  )
+
 /**
  * Takes the values out of what Postgres says, which would end up in logs and spans: `Key (email)=(…) already exists`,
  * `invalid input syntax for type integer: "…"`.
  */
-export const withoutValues = (error: SqlError.SqlError): SqlError.SqlError => {
+const withoutValues = (error: SqlError.SqlError): SqlError.SqlError => {
   const { cause } = error.reason
   // The driver makes a plain Error of what the server sent, with its fields.
   if (!(cause instanceof Error) || !Predicate.hasProperty(cause, "code")) return error

@@ -6,6 +6,7 @@ import { SqlClient, type SqlConnection, SqlError, type Statement } from "effect/
 import type { Reactivity } from "effect/reactivity"
 import * as Net from "node:net"
 import type { ConnectionOptions } from "node:tls"
+import * as Failure from "./failure.ts"
 import * as Types from "./types.ts"
 
 export interface Session {
@@ -15,8 +16,6 @@ export interface Session {
   readonly listen: PgConnection.PgConnection["listen"]
   /** Whether another call may have it: it lives, and nothing of the last call is left on it. */
   readonly isUsable: () => boolean
-  /** Says that nobody may have it again. */
-  readonly spoil: () => void
 }
 
 export interface Target {
@@ -80,10 +79,7 @@ export const open = Effect.fnUntraced(function* (
         )
     },
     listen: pinned.listen,
-    isUsable: () => !state.spoilt && !state.inTransaction && socket?.readyState === "open",
-    spoil: () => {
-      state.spoilt = true
-    }
+    isUsable: () => !state.spoilt && !state.inTransaction && socket?.readyState === "open"
   }
 })
 
@@ -250,7 +246,7 @@ const adapter = (session: Types.Queries, state: State) => {
   return {
     connection: through((sql, params, prepare) => watched(sql, session.query(sql, params, prepare))),
     control: through((sql, params, prepare) => {
-      const query = tracked(sql, session.query(sql, params, prepare))
+      const query = tracked(sql, Effect.mapError(session.query(sql, params, prepare), Failure.told))
       return sql === "ROLLBACK" ? rollBack(state, query, nothingDone) : settled(state, query)
     })
   }
