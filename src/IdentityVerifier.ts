@@ -70,7 +70,7 @@ export const make = Effect.fnUntraced(function* (send: Send): Effect.fn.Return<I
   })
   const prove = Effect.fnUntraced(function* (token: Redacted.Redacted): Effect.fn.Return<Proof, IdentityError> {
     const { identity } = yield* Effect.timeoutOrElse(
-      Effect.mapError(Scim.me(send, { ...bearer(token), context: "user" }), refusal),
+      Effect.mapError(Scim.me(send, { authorization: bearer(token), context: "user" }), refusal),
       {
         duration: timeout,
         orElse: () => Effect.fail(unavailable(`no answer within ${Duration.format(timeout)}`))
@@ -79,13 +79,12 @@ export const make = Effect.fnUntraced(function* (send: Send): Effect.fn.Return<I
     return { identity, timeToLive: yield* untilExpiry(token) }
   })
   return {
-    verify: (headers) =>
-      proven
-        .get(Crypto.hash("sha256", Redacted.value(headers.accessToken), "base64url"), prove(headers.accessToken))
-        .pipe(
-          Effect.flatMap(({ identity }) => agree(headers, identity)),
-          Effect.map((identity) => ({ ...asCaller(headers, identity), ...bearer(headers.accessToken) }))
-        )
+    verify: (headers) => {
+      const key = Crypto.hash("sha256", Redacted.value(headers.accessToken), "base64url")
+      return Effect.flatMap(proven.get(key, prove(headers.accessToken)), ({ identity }) =>
+        agree(headers, identity) ? Effect.succeed(asCaller(headers, identity)) : Effect.fail(mismatch())
+      )
+    }
   }
 })
 
@@ -104,10 +103,7 @@ export const trustProxy: IdentityVerifier = {
     const userName = headers.email ?? headers.preferredUsername ?? headers.user
     return userName === undefined
       ? Effect.fail(new AuthenticationError({ message: "The request has no x-forwarded-user header" }))
-      : Effect.succeed({
-          ...asCaller(headers, new Scim.Identity({ id: headers.user ?? userName, userName })),
-          ...bearer(headers.accessToken)
-        })
+      : Effect.succeed(asCaller(headers, new Scim.Identity({ id: headers.user ?? userName, userName })))
   }
 }
 
@@ -119,33 +115,28 @@ interface Proof {
   readonly timeToLive: number
 }
 
-const bearer = (token: Redacted.Redacted) => ({
-  authorization: Effect.succeed(Redacted.make(`Bearer ${Redacted.value(token)}`))
-})
+const bearer = (token: Redacted.Redacted) => Effect.sync(() => Redacted.make(`Bearer ${Redacted.value(token)}`))
 
-const asCaller = (headers: ForwardedHeaders, identity: Scim.Identity) => ({
-  context: "user" as const,
+const asCaller = (
+  headers: ForwardedHeaders & { readonly accessToken: Redacted.Redacted },
+  identity: Scim.Identity
+): Caller => ({
+  context: "user",
   id: headers.user ?? identity.id,
   scimId: identity.id,
   userName: identity.userName,
   email: identity.email,
-  oboDevFallback: false
+  oboDevFallback: false,
+  authorization: bearer(headers.accessToken)
 })
 
-const agree = (
-  headers: ForwardedHeaders,
-  identity: Scim.Identity
-): Effect.Effect<Scim.Identity, IdentityMismatchError> => {
+const agree = ({ email, user }: ForwardedHeaders, identity: Scim.Identity): boolean =>
+  (email === undefined || identity.owns(email)) &&
   // An opaque x-forwarded-user (123@456) is no e-mail address, and nothing that SCIM answers can be compared with it.
-  const { email, user } = headers
-  const agreed =
-    (email === undefined || identity.owns(email)) && (user === undefined || !Scim.isEmail(user) || identity.owns(user))
-  return agreed
-    ? Effect.succeed(identity)
-    : Effect.fail(
-        new IdentityMismatchError({ message: "The forwarded headers name somebody else than the access token proves" })
-      )
-}
+  (user === undefined || !Scim.isEmail(user) || identity.owns(user))
+
+const mismatch = () =>
+  new IdentityMismatchError({ message: "The forwarded headers name somebody else than the access token proves" })
 
 const refusal = ({ reason }: DatabricksError): IdentityError => {
   switch (reason._tag) {

@@ -20,6 +20,7 @@ import { dual } from "effect/Function"
 import type { Caller } from "./Caller.ts"
 import * as ExecutionContext from "./ExecutionContext.ts"
 import { retried } from "./internal/retry.ts"
+import { timeoutOrElse } from "./internal/timeout.ts"
 import * as OperationCache from "./OperationCache.ts"
 import type { ServiceContext } from "./ServiceContext.ts"
 
@@ -120,12 +121,15 @@ export const execute: {
     options: O
   ): Effect.Effect<A, E | TimeoutOf<O>, R | ServiceContext | CacheOf<O>>
 } = dual(2, <A, E, R>(effect: Effect.Effect<A, E, R>, options: Options) => {
-  const { name, retry, timeout, totalTimeout } = options
+  const { name, retry } = options
+  const timeout = durationOf(options.timeout)
+  const totalTimeout = durationOf(options.totalTimeout)
   const attempt = timeout === undefined ? effect : timed(effect, name, timeout)
   const attempts = retry === undefined ? attempt : retried(attempt, retry, isRetryable)
   const work = totalTimeout === undefined ? attempts : timed(attempts, name, totalTimeout)
+  const told = timeout === undefined ? options : { ...options, timeout }
   return Effect.withFiber((fiber: Fiber.Fiber<unknown, unknown>) =>
-    executeAs(work, ExecutionContext.callerOf(fiber), options)
+    executeAs(work, ExecutionContext.callerOf(fiber), told)
   )
 })
 
@@ -273,10 +277,13 @@ const misses = Metric.counter("cache.miss", { description: "Calls that the cache
 
 const defaultTimeToLive = Duration.hours(1)
 
-const timed = <A, E, R>(effect: Effect.Effect<A, E, R>, operation: string, timeout: Duration.Input) => {
-  const duration = Duration.fromInputUnsafe(timeout)
+// Text takes longer to read than an answer that is there takes to come.
+const durationOf = (input: Duration.Input | undefined) =>
+  input === undefined ? undefined : Duration.fromInputUnsafe(input)
+
+const timed = <A, E, R>(effect: Effect.Effect<A, E, R>, operation: string, duration: Duration.Duration) => {
   const message = () => `${operation} took longer than ${Duration.format(duration)}`
-  return Effect.timeoutOrElse(effect, {
+  return timeoutOrElse(effect, {
     duration,
     orElse: () => Effect.fail(new OperationTimeoutError({ operation, message: message() }))
   })

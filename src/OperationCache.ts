@@ -139,7 +139,7 @@ export const invalidateCaller = (caller: Caller): Effect.Effect<void, Invalidati
 export const make = (store: Store): OperationCache["Service"] => {
   const flights = Flights.make()
   const keep = (key: Key, value: unknown, timeToLive: Duration.Duration, flight: Flights.Flight) =>
-    Effect.flatMap(
+    Effect.flatMapEager(
       answered(() => store.set(key, value, timeToLive), undefined, "written"),
       () =>
         // It was invalidated while it was written, and there is no telling which came first.

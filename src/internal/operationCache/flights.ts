@@ -1,5 +1,5 @@
 /** Runs what several wait for once, for as long as one of them waits. */
-import { Effect, Fiber } from "effect"
+import { type Context, Effect, Fiber } from "effect"
 import type { Key, Which } from "../../OperationCache.ts"
 import { matches } from "./key.ts"
 
@@ -39,7 +39,8 @@ export const make = () => {
       const flight: Flight = { key, isCurrent: true, fiber: undefined, waiting: 0 }
       // Before it begins, since what it does first may be an invalidation.
       flights.set(key.id, flight)
-      return Effect.flatMap(Effect.forkDetach(work(flight), { startImmediately: true }), (fiber) => {
+      return Effect.contextWith((context: Context.Context<R>) => {
+        const fiber = Effect.runForkWith(context)(work(flight))
         flight.fiber = fiber
         fiber.addObserver(() => detach(flight))
         return fiber.pollUnsafe() ?? join(flight, fiber)
