@@ -17,21 +17,29 @@ import { ServiceContext } from "./ServiceContext.ts"
 /**
  * A client that may be kept: each of its calls runs as the caller of the fiber that makes it.
  *
+ * A call has no timeout and is not tried again unless asked for. Whoever asks for retries says that it may be carried
+ * out twice: a connection that was lost does not tell whether it was. What timed out has been aborted.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface WorkspaceClient {
-  /** Sends a request to a path of the workspace; an answer outside 2xx is a `DatabricksError`. */
-  readonly request: (
-    request: HttpClientRequest.HttpClientRequest
-  ) => Effect.Effect<HttpClientResponse.HttpClientResponse, DatabricksError>
-  /** `request`, with the JSON of the answer decoded. */
-  readonly requestJson: <S extends Schema.Constraint>(
+  /** Sends a request to a path of the workspace; an answer outside 2xx is a `DatabricksError`. A timeout is for its head. */
+  readonly request: <const O extends Operation.Chain = {}>(
     request: HttpClientRequest.HttpClientRequest,
-    schema: S
-  ) => Effect.Effect<S["Type"], DatabricksError, S["DecodingServices"]>
+    options?: O
+  ) => Effect.Effect<HttpClientResponse.HttpClientResponse, DatabricksError | Operation.TimeoutOf<O>>
+  /** `request`, with the JSON of the answer decoded. */
+  readonly requestJson: <S extends Schema.Constraint, const O extends Operation.Chain = {}>(
+    request: HttpClientRequest.HttpClientRequest,
+    schema: S,
+    options?: O
+  ) => Effect.Effect<S["Type"], DatabricksError | Operation.TimeoutOf<O>, S["DecodingServices"]>
   /** Makes any call of the official SDK, with a client of this caller's that is not to be kept; interruption aborts it. */
-  readonly use: <A>(call: (sdk: Sdk.WorkspaceClient) => Promise<A>) => Effect.Effect<A, DatabricksError>
+  readonly use: <A, const O extends Operation.Chain = {}>(
+    call: (sdk: Sdk.WorkspaceClient) => Promise<A>,
+    options?: O
+  ) => Effect.Effect<A, DatabricksError | Operation.TimeoutOf<O>>
 }
 
 /**
@@ -42,22 +50,30 @@ export const getWorkspaceClient: Effect.Effect<WorkspaceClient, never, ServiceCo
   ServiceContext,
   (service) => {
     const { send } = service.connection
-    const execute =
-      (name: string, attributes?: Record<string, unknown>) =>
-      <A, R>(effect: (caller: Caller) => Effect.Effect<A, DatabricksError, R>) =>
-        Effect.flatMap(ExecutionContext.current, effect).pipe(
-          Operation.execute({ name, attributes }),
-          Effect.provideService(ServiceContext, service)
-        )
-    const ofRequest = (request: HttpClientRequest.HttpClientRequest) =>
-      execute("workspace.request", { "workspace.endpoint": Answer.endpointOf(request) })
+    const execute = <A, R, O extends Operation.Chain>(
+      effect: (caller: Caller) => Effect.Effect<A, DatabricksError, R>,
+      options: O | undefined,
+      operation: Operation.StreamOptions
+    ) => {
+      const { retry, timeout, totalTimeout }: Operation.Chain = options ?? {}
+      return Effect.flatMap(ExecutionContext.current, effect).pipe(
+        Operation.execute({ ...operation, retry, timeout, totalTimeout }),
+        Effect.provideService(ServiceContext, service)
+        // Without a timeout there is no timeout error, which the compiler cannot see through the options.
+      ) as Effect.Effect<A, DatabricksError | Operation.TimeoutOf<O>, Exclude<R, ServiceContext>>
+    }
+    const ofRequest = (request: HttpClientRequest.HttpClientRequest) => ({
+      name: "workspace.request",
+      attributes: { "workspace.endpoint": Answer.endpointOf(request) }
+    })
     return {
-      request: (request) => ofRequest(request)((caller) => send(caller, request)),
-      requestJson: (request, schema) => {
+      request: (request, options) => execute((caller) => send(caller, request), options, ofRequest(request)),
+      requestJson: (request, schema, options) => {
         const decode = WorkspaceHttp.json(schema)
-        return ofRequest(request)((caller) => Effect.flatMap(send(caller, request), decode))
+        const asked = (caller: Caller) => Effect.flatMap(send(caller, request), decode)
+        return execute(asked, options, ofRequest(request))
       },
-      use: (call) => execute("workspace.use")((caller) => useSdk(service, caller, call))
+      use: (call, options) => execute((caller) => useSdk(service, caller, call), options, { name: "workspace.use" })
     }
   }
 )

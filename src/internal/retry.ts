@@ -9,7 +9,8 @@ import type { Retry } from "../Operation.ts"
 export const retried = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   { attempts = 3, budget = defaultBudget, delay = firstDelay, maxDelay = longestDelay }: Retry,
-  again: (error: E) => boolean
+  again: (error: E) => boolean,
+  tell: (attempts: number) => Effect.Effect<void> = inSpan
 ): Effect.Effect<A, E, R> => {
   const longest = Duration.toMillis(maxDelay)
   /** What follows the failure of so many attempts. */
@@ -17,7 +18,7 @@ export const retried = <A, E, R>(
     Effect.flatMap(Effect.all([Clock.currentTimeMillis, Random.next]), ([now, random]) => {
       const wait = askedFor(error) + random * Math.min(backoff, longest)
       if (failed >= attempts || now + wait >= end) return Effect.fail(error)
-      return Effect.annotateCurrentSpan("retry.attempts", failed + 1).pipe(
+      return tell(failed + 1).pipe(
         Effect.andThen(effect),
         Effect.catchIf(again, (error) => after(error, failed + 1, backoff * 2, end)),
         Effect.delay(wait)
@@ -31,6 +32,8 @@ export const retried = <A, E, R>(
         )
       )
 }
+
+const inSpan = (attempts: number) => Effect.annotateCurrentSpan("retry.attempts", attempts)
 
 const firstDelay = Duration.seconds(1)
 const longestDelay = Duration.seconds(30)

@@ -1,5 +1,5 @@
 /** The statement execution API: one statement, from its start to the last of its rows. */
-import { Duration, Effect, Fiber, FiberSet, Schedule, Schema, type Scope } from "effect"
+import { Duration, Effect, Fiber, FiberSet, Schema, type Scope } from "effect"
 import { HttpClientRequest } from "effect/http"
 import type { Caller } from "../Caller.ts"
 import {
@@ -88,8 +88,9 @@ const waitTimeout = "5s"
 const firstDelay = Duration.millis(100)
 const maxDelay = Duration.seconds(5)
 const chunksAtOnce = 4
-const maxRepeats = 60
 const abandonTimeout = Duration.seconds(30)
+// Who gives up learns that the statement has stopped, and is not held by a warehouse that does not say so.
+const stopTimeout = Duration.seconds(1)
 // Databricks Apps kills 15 s after SIGTERM, of which requests in flight may take 10.
 const closeTimeout = Duration.seconds(3)
 
@@ -121,18 +122,22 @@ export const make = Effect.fnUntraced(function* (
     return latest
   })
 
+  // It may have lost the race, or take effect later than it is answered.
   const cancel = (caller: Caller, started: Answer) =>
     patiently(send(caller, HttpClientRequest.post(`${pathOf(started)}/cancel`))).pipe(
-      Effect.ignore({ log: "Warn", message: `The statement ${started.statement_id} goes on: it cannot be cancelled` })
+      Effect.andThen(untilEnded(caller, started)),
+      Effect.ignore({ log: "Warn", message: `The statement ${started.statement_id} may go on: it cannot be cancelled` })
     )
 
-  // Nobody waits for this: it learns the id, however late, and cancels as the one who started the statement.
+  // It learns the id, however late, and cancels as the one who started the statement.
   const abandon = (caller: Caller, starting: Fiber.Fiber<Answer, DatabricksError>) =>
     Fiber.join(starting).pipe(
       Effect.flatMap((started) => (isUnderWay(started) ? cancel(caller, started) : Effect.void)),
       Effect.timeoutOption(abandonTimeout),
       Effect.ensuring(Fiber.interrupt(starting)),
-      Effect.ignore
+      Effect.ignore,
+      (abandoning) => FiberSet.run(abandoned, abandoning),
+      Effect.flatMap((fiber) => Effect.timeoutOption(Fiber.await(fiber), stopTimeout))
     )
 
   const ended = (caller: Caller, order: Order, retry: Retry | undefined) =>
@@ -143,12 +148,14 @@ export const make = Effect.fnUntraced(function* (
         Effect.map(Effect.forkDetach(start(caller, order)), (fiber) => (starting = fiber))
       )
       const started = Effect.flatMap(fork, Fiber.join)
-      return (retry === undefined ? started : retried(started, retry, neverStarted)).pipe(
+      const startedAtLast =
+        retry === undefined
+          ? started
+          : Effect.andThen(Effect.annotateCurrentSpan("retry.attempts", 1), retried(started, retry, neverStarted))
+      return startedAtLast.pipe(
         Effect.tap(({ statement_id }) => Effect.annotateCurrentSpan("statement.id", statement_id)),
         Effect.flatMap((answer) => untilEnded(caller, answer)),
-        Effect.onError(() =>
-          starting === undefined ? Effect.void : FiberSet.run(abandoned, abandon(caller, starting))
-        )
+        Effect.onError(() => (starting === undefined ? Effect.void : abandon(caller, starting)))
       )
     })
 
@@ -199,14 +206,13 @@ const neverConnected = new Set<unknown>(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN
 const neverStarted = ({ reason, isRetryable }: DatabricksError) =>
   reason._tag === "ConnectionError" ? neverConnected.has(reason.cause) : isRetryable
 
-// What may be asked for again is, until it is answered: the statement runs on meanwhile.
+// What may be asked for again is, for five minutes: the statement runs on meanwhile, and its span tells of its start.
 const patiently = <A>(request: Effect.Effect<A, DatabricksError>): Effect.Effect<A, DatabricksError> =>
-  request.pipe(Effect.retry({ schedule: patience, times: maxRepeats, while: (error) => error.isRetryable }))
-
-const patience = Schedule.exponential(firstDelay, 1.5).pipe(
-  Schedule.setInputType<DatabricksError>(),
-  Schedule.jittered,
-  Schedule.modifyDelay(({ duration, input }) =>
-    Effect.succeed(Duration.max(Duration.min(duration, maxDelay), input.retryAfter ?? Duration.zero))
+  retried(
+    request,
+    patience,
+    ({ isRetryable }) => isRetryable,
+    () => Effect.void
   )
-)
+
+const patience = { attempts: Infinity, delay: firstDelay, maxDelay }

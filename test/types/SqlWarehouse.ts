@@ -1,6 +1,6 @@
 import type { Effect } from "effect"
 import { Schema } from "effect"
-import { SqlParameter, SqlWarehouse } from "effect-databricks"
+import { type OperationCache, SqlParameter, SqlWarehouse } from "effect-databricks"
 import type { DatabricksError } from "effect-databricks/DatabricksError"
 import type { OperationTimeoutError } from "effect-databricks/Operation"
 import type { ServiceContextError } from "effect-databricks/ServiceContext"
@@ -10,21 +10,40 @@ const isTrue = <T extends true>(): T | void => undefined
 
 const Sale = Schema.Struct({ region: Schema.String, amount: Schema.Number })
 
-type Expected = DatabricksError | ServiceContextError | SqlParameter.SqlParameterError | SqlWarehouse.RowDecodeError
+// A timeout may come from the layer.
+type Expected =
+  | DatabricksError
+  | ServiceContextError
+  | SqlParameter.SqlParameterError
+  | SqlWarehouse.RowDecodeError
+  | OperationTimeoutError
 
 const sales = SqlWarehouse.query(Sale)`SELECT * FROM sales WHERE day = ${SqlParameter.date("2026-01-31")} LIMIT ${3}`
 isTrue<Equal<Effect.Success<typeof sales>, ReadonlyArray<{ readonly region: string; readonly amount: number }>>>()
 isTrue<Equal<Effect.Error<typeof sales>, Expected>>()
 isTrue<Equal<Effect.Services<typeof sales>, SqlWarehouse.SqlWarehouse>>()
 
-const bounded = SqlWarehouse.query(Sale, { timeout: "1 second" })`SELECT 1`
-isTrue<Equal<Effect.Error<typeof bounded>, Expected | OperationTimeoutError>>()
+const bounded = SqlWarehouse.query(Sale, { timeout: "1 second", totalTimeout: 5, retry: { attempts: 2 } })`SELECT 1`
+isTrue<Equal<Effect.Error<typeof bounded>, Expected>>()
+isTrue<Equal<Effect.Services<typeof bounded>, SqlWarehouse.SqlWarehouse>>()
 
-const limited = SqlWarehouse.queryText(Sale, { rowLimit: 3 })("SELECT :a", { a: null })
+const limited = SqlWarehouse.queryText(Sale, { rowLimit: 3, cache: undefined })("SELECT :a", { a: null })
 isTrue<Equal<Effect.Error<typeof limited>, Expected>>()
+isTrue<Equal<Effect.Services<typeof limited>, SqlWarehouse.SqlWarehouse>>()
 
-const perhaps = SqlWarehouse.query(Sale, {} as SqlWarehouse.Options)`SELECT 1`
-isTrue<Equal<Effect.Error<typeof perhaps>, Expected | OperationTimeoutError>>()
+// What is to be kept needs something that keeps it.
+const kept = SqlWarehouse.query(Sale, { cache: { timeToLive: "1 minute" } })`SELECT 1`
+isTrue<Equal<Effect.Services<typeof kept>, SqlWarehouse.SqlWarehouse | OperationCache.OperationCache>>()
+
+const perhaps = SqlWarehouse.queryText(Sale, {} as SqlWarehouse.Options)("SELECT 1")
+isTrue<Equal<Effect.Error<typeof perhaps>, Expected>>()
+isTrue<Equal<Effect.Services<typeof perhaps>, SqlWarehouse.SqlWarehouse | OperationCache.OperationCache>>()
+
+declare const warehouse: SqlWarehouse.SqlWarehouse["Service"]
+const plain = warehouse.execute({ text: "SELECT 1" })
+isTrue<Equal<Effect.Services<typeof plain>, never>>()
+const executed = warehouse.execute({ text: "SELECT 1" }, { cache: {} })
+isTrue<Equal<Effect.Services<typeof executed>, OperationCache.OperationCache>>()
 
 // @ts-expect-error -- a text put together by hand is no template: its values would be part of the SQL
 SqlWarehouse.query(Sale)(`SELECT * FROM sales WHERE region = '${"x"}'`)

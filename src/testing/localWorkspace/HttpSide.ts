@@ -20,6 +20,8 @@ export interface RecordedRequest {
   readonly token: Redacted.Redacted<string> | undefined
   /** Counts the TCP connections from 1: requests on one connection have the same number. */
   readonly connection: number
+  /** Whether whoever sent it went away before it was answered. */
+  readonly aborted: boolean
 }
 
 /** Serves the routes, with the faults and the record of requests around them. */
@@ -49,15 +51,19 @@ export const serve = (
       const request = yield* HttpServerRequest.HttpServerRequest
       const path = pathOf(request)
       const token = bearer(request)
-      record({
+      const seen = {
         method: request.method,
         path,
         user: token && directory.grant(Redacted.value(token))?.principal.userName,
         token,
-        connection: sockets.get(toIncomingMessage(request).socket) ?? 0
-      })
+        connection: sockets.get(toIncomingMessage(request).socket) ?? 0,
+        aborted: false
+      }
+      record(seen)
       // Only what is inside a route is interruptible by default, and a fault may wait for ever outside of one.
-      return yield* Effect.interruptible(faults.apply(request, path, app))
+      return yield* Effect.interruptible(faults.apply(request, path, app)).pipe(
+        Effect.onInterrupt(() => Effect.sync(() => (seen.aborted = true)))
+      )
     })
     const server = yield* NodeHttpServer.make(() => node, { host: LOOPBACK, port, disablePreemptiveShutdown: true })
     yield* server.serve(handler)

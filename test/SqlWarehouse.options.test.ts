@@ -1,0 +1,168 @@
+import { assert, describe, it, layer } from "@effect/vitest"
+import { type Operation, OperationCache, ServiceContext, SqlParameter, SqlWarehouse } from "effect-databricks"
+import { make as databricksError, UnavailableError } from "effect-databricks/DatabricksError"
+import { LocalWorkspace, TestContext } from "effect-databricks/testing"
+import { Effect, Exit, Fiber, Layer, Logger } from "effect"
+import { TestClock } from "effect/testing"
+import { as, Live, misbehave, One, reasonOf, recording, start, whoAmI } from "./fixtures/sqlWarehouse.ts"
+import { spansOf } from "./fixtures/spans.ts"
+import { alice, bob, serviceContext } from "./fixtures/workspace.ts"
+
+const statements = "/api/2.0/sql/statements"
+
+const refuseStarts = (times: number) =>
+  misbehave({ kind: "answer", status: 503, method: "POST", path: statements, times })
+
+/** The warnings that an effect logs. */
+const warningsOf = <A, E, R>(effect: Effect.Effect<A, E, R>) => {
+  const warnings: Array<string> = []
+  const logger = Logger.make<unknown, void>(({ logLevel, message }) => {
+    if (logLevel === "Warn") warnings.push(String(message))
+  })
+  return Effect.as(Effect.provide(effect, Logger.layer([logger])), warnings)
+}
+
+const cache = {}
+
+layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("SqlWarehouse", (it) => {
+  it.layer(Layer.merge(Live, OperationCache.layer()))("a query that is cached", (it) => {
+    it.effect("runs once for each caller, and every call has its span", () =>
+      Effect.gen(function* () {
+        const seen = yield* recording
+        const who = SqlWarehouse.query(One, { cache })`SELECT current_user AS x`
+        const asAlice = who.pipe(Effect.provide(as(alice)))
+        assert.deepStrictEqual(yield* asAlice, [{ x: alice }])
+        assert.deepStrictEqual(yield* who.pipe(Effect.provide(as(bob))), [{ x: bob }])
+        const { exit, spans } = yield* spansOf(asAlice)
+        assert.deepStrictEqual(exit, Exit.succeed([{ x: alice }]))
+        assert.lengthOf(yield* seen("POST", start), 2)
+        const { warehouseId } = yield* LocalWorkspace.LocalWorkspace
+        const { attributes } = spans.find((_) => _.attributes["operation.name"] === "sql.query")!
+        assert.include(attributes, { "cache.hit": true, "execution.context": "user", "warehouse.id": warehouseId })
+      })
+    )
+
+    it.effect("is another with another text, parameter, type, warehouse, catalog, schema or limit", () =>
+      Effect.gen(function* () {
+        const { warehouses } = yield* LocalWorkspace.LocalWorkspace
+        const seen = yield* recording
+        const { execute } = yield* SqlWarehouse.SqlWarehouse
+        const text = "SELECT :a AS x"
+        const all = Effect.gen(function* () {
+          yield* execute({ text, parameters: { a: "1" } }, { cache })
+          yield* execute({ text: `${text} `, parameters: { a: "1" } }, { cache })
+          yield* execute({ text, parameters: { a: "2" } }, { cache })
+          yield* execute({ text, parameters: { a: 1 } }, { cache })
+          yield* execute({ text, parameters: { a: SqlParameter.bigint(1) } }, { cache })
+          yield* execute({ text, parameters: { a: null } }, { cache })
+          yield* execute({ text, parameters: { a: "1" } }, { cache, warehouseId: warehouses[1]!.id })
+          yield* execute({ text, parameters: { a: "1" } }, { cache, catalog: "c" })
+          yield* execute({ text, parameters: { a: "1" } }, { cache, schema: "c" })
+          yield* execute({ text, parameters: { a: "1" } }, { cache, rowLimit: 1 })
+        })
+        yield* all
+        assert.lengthOf(yield* seen("POST", start), 10)
+        yield* all
+        assert.lengthOf(yield* seen("POST", start), 10)
+        yield* execute({ text, parameters: { a: "1" } })
+        assert.lengthOf(yield* seen("POST", start), 11)
+      })
+    )
+
+    it.effect("is asked for again when its time is over, and when it failed", () =>
+      Effect.gen(function* () {
+        const seen = yield* recording
+        const brief = SqlWarehouse.query(One, { cache: { timeToLive: 0 } })`SELECT 'brief' AS x`
+        yield* Effect.all([brief, brief])
+        assert.lengthOf(yield* seen("POST", start), 2)
+        const failing = SqlWarehouse.query(One, { cache })`SELECT * FROM nowhere`
+        yield* Effect.all([Effect.flip(failing), Effect.flip(failing)])
+        assert.lengthOf(yield* seen("POST", start), 4)
+        const wrong = SqlWarehouse.query(One, { cache })`SELECT ${SqlParameter.date("2026-02-30")} AS x`
+        assert.strictEqual((yield* Effect.flip(wrong))._tag, "SqlParameterError")
+      })
+    )
+
+    it.effect("and may write runs each time, and a warning says so", () =>
+      Effect.gen(function* () {
+        const { administer } = yield* LocalWorkspace.LocalWorkspace
+        yield* administer("CREATE TABLE tally (x int); GRANT SELECT, INSERT ON tally TO public")
+        const insert = SqlWarehouse.query(One, { cache })`WITH n AS (SELECT 1 AS x) INSERT INTO tally SELECT x FROM n`
+        const warnings = yield* warningsOf(Effect.all([Effect.flip(insert), Effect.flip(insert)]))
+        assert.lengthOf(warnings, 2)
+        assert.match(warnings[0]!, /may write, so that its result is not cached/)
+        const counted = SqlWarehouse.query(One, { cache })`SELECT count(*) AS x FROM tally`
+        assert.deepStrictEqual(yield* warningsOf(counted), [])
+        assert.deepStrictEqual(yield* counted, [{ x: "2" }])
+      })
+    )
+  })
+
+  const Patient = SqlWarehouse.layerWith({ retry: { attempts: 3, delay: 1 }, timeout: "300 millis" })
+
+  it.layer(Patient.pipe(Layer.provideMerge(serviceContext())))("layerWith", (it) => {
+    it.effect("gives every query its retries, of which the span tells, and its timeout", () =>
+      Effect.gen(function* () {
+        const seen = yield* recording
+        yield* refuseStarts(2)
+        const { spans } = yield* spansOf(Effect.provide(whoAmI, as(alice)))
+        const { attributes } = spans.find((_) => _.attributes["operation.name"] === "sql.query")!
+        assert.include(attributes, { "retry.attempts": 3, timeout_ms: 300 })
+        assert.lengthOf(yield* seen("POST", start), 3)
+        const slow = SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`
+        assert.strictEqual((yield* Effect.flip(slow))._tag, "OperationTimeoutError")
+        assert.lengthOf(yield* seen("POST", start), 4)
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("and a query says otherwise", () =>
+      Effect.gen(function* () {
+        const seen = yield* recording
+        yield* refuseStarts(2)
+        const once = SqlWarehouse.query(One, { retry: { attempts: 1 } })`SELECT 1 AS x`
+        assert.include(yield* reasonOf(once), { _tag: "UnavailableError" })
+        assert.lengthOf(yield* seen("POST", start), 1)
+        yield* refuseStarts(1)
+        yield* SqlWarehouse.query(One, { timeout: "30 seconds", retry: undefined })`SELECT pg_sleep(0.6) AS x`
+      }).pipe(Effect.scoped)
+    )
+  })
+})
+
+describe("a timeout of a query", () => {
+  /** A workspace that refuses every start; `asked` is when. */
+  const refusing = (asked: Array<number>) =>
+    Layer.effect(
+      ServiceContext.ServiceContext,
+      Effect.map(ServiceContext.ServiceContext, (service) => ({
+        ...service,
+        connection: {
+          ...service.connection,
+          send: Effect.fnUntraced(function* () {
+            asked.push(yield* Effect.clockWith((clock) => clock.currentTimeMillis))
+            return yield* databricksError(new UnavailableError({ message: "Later" }))
+          })
+        }
+      }))
+    ).pipe(Layer.provide(TestContext.layer()))
+
+  for (const option of ["timeout", "totalTimeout"] as const) {
+    it.effect(`is for all of it: the waits after refused starts are part of ${option}`, () => {
+      const asked: Array<number> = []
+      return Effect.gen(function* () {
+        const { execute } = yield* SqlWarehouse.SqlWarehouse
+        const options: Operation.Chain = {
+          retry: { attempts: 1000, delay: "1 second", maxDelay: "1 second" },
+          [option]: "10 seconds"
+        }
+        const fiber = yield* Effect.forkChild(Effect.flip(execute({ text: "SELECT 1" }, options)))
+        yield* TestClock.adjust("9999 millis")
+        assert.isUndefined(fiber.pollUnsafe())
+        yield* TestClock.adjust("1 minute")
+        assert.strictEqual((yield* Fiber.join(fiber))._tag, "OperationTimeoutError")
+        assert.isAbove(asked.length, 3)
+        assert.isBelow(asked.at(-1)!, 10_000)
+      }).pipe(Effect.provide(Layer.provide(SqlWarehouse.layer, refusing(asked))))
+    })
+  }
+})
