@@ -70,6 +70,20 @@ describe("a store of one's own", () => {
     }).pipe(Effect.provide(service))
   )
 
+  it.effect("is told of nothing that is not to be kept", () =>
+    Effect.gen(function* () {
+      let sets = 0
+      const { layer } = makeStore({ set: () => Effect.sync(() => void sets++) })
+      const forgetful = Effect.andThen(OperationCache.invalidate("self", []), Effect.succeed(1))
+      yield* Effect.gen(function* () {
+        yield* Operation.execute(Effect.succeed(1), { name: "now", cache: { key: [], timeToLive: 0 } })
+        // Out of date before it was there.
+        yield* Operation.execute(forgetful, { name: "self", cache: { key: [] } })
+        assert.strictEqual(sets, 0)
+      }).pipe(Effect.provide(layer))
+    }).pipe(Effect.provide(service))
+  )
+
   it.effect("keeps what it is given", () =>
     Effect.gen(function* () {
       const count = makeCount()

@@ -63,7 +63,7 @@ describe("what is told", () => {
   it.effect("hits and misses are counted", () =>
     Effect.gen(function* () {
       const sales = makeSales()
-      yield* Effect.all([sales, sales, sales, asAlice(sales)])
+      yield* Effect.all([sales, sales, sales, sales, asAlice(sales)])
       const counts = (yield* Metric.snapshot)
         .filter((_) => _.id.startsWith("cache."))
         .map(({ attributes, id, state }) => ({
@@ -74,7 +74,7 @@ describe("what is told", () => {
       assert.deepStrictEqual(
         counts.toSorted((one, two) => one.id.localeCompare(two.id)),
         [
-          { attributes: {}, id: "cache.hit", count: 2 },
+          { attributes: {}, id: "cache.hit", count: 3 },
           { attributes: {}, id: "cache.miss", count: 2 }
         ]
       )

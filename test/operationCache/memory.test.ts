@@ -8,18 +8,27 @@ import { weigh } from "../../src/internal/operationCache/weigh.ts"
 const Caller = Schema.Literals(["a", "b", "c"])
 const Operation = Schema.Literals(["x", "y", "z"])
 
+const Set = Schema.Struct({
+  do: Schema.Literal("set"),
+  caller: Caller,
+  operation: Operation,
+  size: Schema.Literals([0, 1, 100, 500, 1_000, 5_000]),
+  seconds: Schema.Literals([1, 10, 3_600])
+})
+const Get = Schema.Struct({ do: Schema.Literal("get"), caller: Caller, operation: Operation })
+// Each member is as likely as any other.
 const Step = Schema.Union([
-  Schema.Struct({
-    do: Schema.Literals(["set", "set", "set"]),
-    caller: Caller,
-    operation: Operation,
-    size: Schema.Literals([0, 1, 100, 500, 1_000, 5_000]),
-    seconds: Schema.Literals([1, 10, 3_600])
-  }),
-  Schema.Struct({ do: Schema.Literals(["get", "get"]), caller: Caller, operation: Operation }),
+  Set,
+  Set,
+  Set,
+  Set,
+  Get,
+  Get,
+  Get,
+  Get,
   Schema.Struct({ do: Schema.Literal("removeCaller"), caller: Caller }),
-  Schema.Struct({ do: Schema.Literal("removeOperation"), operation: Operation }),
   Schema.Struct({ do: Schema.Literal("removeBoth"), caller: Caller, operation: Operation }),
+  Schema.Struct({ do: Schema.Literal("removeOperation"), operation: Operation }),
   Schema.Struct({ do: Schema.Literal("pass"), seconds: Schema.Literals([1, 9, 600]) })
 ])
 

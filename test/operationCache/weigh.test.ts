@@ -35,7 +35,7 @@ describe("weigh", () => {
     assert.isAbove(bytes, 10_000 * 60)
     assert.isBelow(bytes, 10_000 * 200)
     const name = "n".repeat(1_000)
-    assert.isBelow(weigh([{ [name]: 1 }, { [name]: 2 }], unlimited), 2 * 2_100)
+    assert.isBelow(weigh([{ [name]: 1 }, { [name]: 2 }], unlimited), 3_000)
     // A dictionary has another name each time.
     const dictionary = Object.fromEntries(Array.from({ length: 1_000 }, (_, index) => [`${name}${index}`, 1]))
     assert.isAtLeast(weigh(dictionary, unlimited), 2_000_000)
@@ -44,7 +44,7 @@ describe("weigh", () => {
   it("ends on cycles, and weighs what is shared once", () => {
     const cycle: Record<string, unknown> = { text: "x".repeat(100) }
     cycle["self"] = [cycle, new Map([[cycle, cycle]]), new Set([cycle])]
-    assert.isBelow(weigh(cycle, unlimited), 1_000)
+    assert.isBelow(weigh(cycle, 10_000), 1_000)
     const buffer = new ArrayBuffer(10_000)
     assert.isBelow(weigh([new Uint8Array(buffer), new Uint8Array(buffer), buffer], unlimited), 11_000)
   })
