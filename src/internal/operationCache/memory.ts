@@ -12,7 +12,7 @@ export interface Options {
 }
 
 // What an entry takes beside its text and its value, as measured.
-const entryBytes = 600
+export const entryBytes = 600
 
 interface Entry {
   readonly key: Key

@@ -1,0 +1,215 @@
+import { assert, describe, it } from "@effect/vitest"
+import { ExecutionContext, Operation, OperationCache } from "effect-databricks"
+import { TestContext } from "effect-databricks/testing"
+import { Cause, Deferred, Duration, Effect, Exit, Fiber, Layer, Logger, Option } from "effect"
+import { TestClock } from "effect/testing"
+
+const service = TestContext.layer()
+
+const makeStore = (faults: Partial<OperationCache.Store> = {}) => {
+  const values = new Map<string, unknown>()
+  const store: OperationCache.Store = {
+    get: ({ id }) => Effect.sync(() => (values.has(id) ? Option.some(values.get(id)) : Option.none())),
+    set: ({ id }, value) => Effect.sync(() => void values.set(id, value)),
+    remove: () => Effect.sync(() => values.clear()),
+    ...faults
+  }
+  return { layer: OperationCache.layerStore(Effect.succeed(store)), values }
+}
+
+const makeCount = () => {
+  let runs = 0
+  const run = Effect.sync(() => ++runs)
+  return Operation.execute(run, { name: "count", cache: { key: ["a"] } })
+}
+
+/** How `effect` ended, and what was logged. */
+const logged = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function* () {
+    const lines: Array<{ readonly level: string; readonly text: string }> = []
+    const logger = Logger.make(({ cause, logLevel, message }) => {
+      lines.push({ level: logLevel, text: `${message} ${Cause.pretty(cause)}` })
+    })
+    const exit = yield* Effect.exit(Effect.provide(effect, Logger.layer([logger])))
+    return { exit, lines }
+  })
+
+const faults: ReadonlyArray<readonly [string, () => Effect.Effect<never, unknown>]> = [
+  ["fails", () => Effect.fail("the store is down")],
+  ["dies", () => Effect.die("the store is down")],
+  ["is interrupted", () => Effect.interrupt],
+  [
+    "throws",
+    () => {
+      throw new Error("the store is down")
+    }
+  ],
+  ["fails later", () => Effect.delay(Effect.fail("the store is down"), 10)]
+]
+
+describe("a store of one's own", () => {
+  it.effect("is asked by key, and told the time to live", () =>
+    Effect.gen(function* () {
+      const told: Array<unknown> = []
+      const { layer } = makeStore({
+        set: (...all) => Effect.sync(() => void told.push(all)),
+        remove: (which) => Effect.sync(() => void told.push(which))
+      })
+      yield* Effect.gen(function* () {
+        const caller = yield* ExecutionContext.current
+        const key = OperationCache.keyOf(caller, "count", ["a"])
+        yield* makeCount()
+        yield* OperationCache.invalidate("count", ["a"])
+        yield* OperationCache.invalidateCaller(caller)
+        assert.deepStrictEqual(told, [
+          [key, 1, Duration.hours(1)],
+          { operation: key.operation },
+          { caller: key.caller }
+        ])
+      }).pipe(Effect.provide(layer))
+    }).pipe(Effect.provide(service))
+  )
+
+  it.effect("keeps what it is given", () =>
+    Effect.gen(function* () {
+      const count = makeCount()
+      assert.deepStrictEqual(yield* Effect.all([count, count]), [1, 1])
+    }).pipe(Effect.provide([service, makeStore().layer]))
+  )
+
+  it.effect("may be the one in memory beside another", () =>
+    Effect.gen(function* () {
+      const count = makeCount()
+      const once = yield* Effect.provide(Effect.all([count, count]), OperationCache.layer(), { local: true })
+      const twice = yield* Effect.provide(count, OperationCache.layer(), { local: true })
+      assert.deepStrictEqual([...once, twice], [1, 1, 2])
+    }).pipe(Effect.provide(service))
+  )
+})
+
+describe("a store that cannot be read", () => {
+  it.effect.each(faults)("%s: that is a miss and a warning", ([, fault]) =>
+    Effect.gen(function* () {
+      const { layer } = makeStore({ get: fault })
+      const count = makeCount()
+      const fiber = yield* Effect.forkChild(logged(Effect.provide(Effect.all([count, count]), layer)))
+      yield* TestClock.adjust("1 second")
+      const { exit, lines } = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(exit, Exit.succeed([1, 2]))
+      assert.deepStrictEqual(
+        lines.map((_) => _.level),
+        ["Warn", "Warn"]
+      )
+      assert.include(lines[0]!.text, "cannot be read")
+    }).pipe(Effect.provide(service))
+  )
+
+  it.effect("does not answer: that is a miss and a warning after a second", () =>
+    Effect.gen(function* () {
+      const { layer } = makeStore({ get: () => Effect.never })
+      const fiber = yield* Effect.forkChild(logged(Effect.provide(makeCount(), layer)))
+      yield* TestClock.adjust(999)
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust(1)
+      const { exit, lines } = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(exit, Exit.succeed(1))
+      assert.lengthOf(lines, 1)
+    }).pipe(Effect.provide(service))
+  )
+
+  it.effect("lets whoever waits for it go", () =>
+    Effect.gen(function* () {
+      const stopped = yield* Deferred.make<void>()
+      const get = () => Effect.onInterrupt(Effect.never, () => Deferred.succeed(stopped, undefined))
+      const fiber = yield* Effect.forkChild(logged(Effect.provide(makeCount(), makeStore({ get }).layer)))
+      yield* TestClock.adjust(0)
+      yield* Fiber.interrupt(fiber)
+      assert.isTrue(yield* Deferred.isDone(stopped))
+    }).pipe(Effect.provide(service))
+  )
+})
+
+describe("a store that cannot be written", () => {
+  it.effect.each(faults)("%s: the value is given all the same, with a warning", ([, fault]) =>
+    Effect.gen(function* () {
+      const { layer } = makeStore({ set: fault })
+      const count = makeCount()
+      const fiber = yield* Effect.forkChild(logged(Effect.provide(Effect.all([count, count]), layer)))
+      yield* TestClock.adjust("1 second")
+      const { exit, lines } = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(exit, Exit.succeed([1, 2]))
+      assert.lengthOf(lines, 2)
+      assert.include(lines[0]!.text, "cannot be written")
+    }).pipe(Effect.provide(service))
+  )
+
+  it.effect("does not answer: the value is given after a second, with a warning", () =>
+    Effect.gen(function* () {
+      const { layer } = makeStore({ set: () => Effect.never })
+      const fiber = yield* Effect.forkChild(logged(Effect.provide(makeCount(), layer)))
+      yield* TestClock.adjust(999)
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust(1)
+      const { exit, lines } = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(exit, Exit.succeed(1))
+      assert.lengthOf(lines, 1)
+    }).pipe(Effect.provide(service))
+  )
+
+  it.effect("as it is in memory, when a value cannot be weighed", () =>
+    Effect.gen(function* () {
+      let runs = 0
+      const run = Effect.sync(() => ({
+        run: ++runs,
+        get broken() {
+          throw new Error("nobody reads me")
+        }
+      }))
+      const operation = Effect.map(Operation.execute(run, { name: "odd", cache: { key: [] } }), (_) => _.run)
+      const { exit, lines } = yield* logged(Effect.all([operation, operation]))
+      assert.deepStrictEqual(exit, Exit.succeed([1, 2]))
+      assert.lengthOf(lines, 2)
+      assert.include(lines[0]!.text, "nobody reads me")
+    }).pipe(Effect.provide(Layer.merge(service, OperationCache.layer())))
+  )
+})
+
+describe("an invalidation of a store", () => {
+  it.effect.each(faults)("%s: that is an InvalidationError", ([, fault]) =>
+    Effect.gen(function* () {
+      const { layer } = makeStore({ remove: fault })
+      const caller = yield* ExecutionContext.current
+      for (const forget of [OperationCache.invalidate("count", []), OperationCache.invalidateCaller(caller)]) {
+        const fiber = yield* Effect.forkChild(Effect.flip(Effect.provide(forget, layer)))
+        yield* TestClock.adjust("1 second")
+        const error = yield* Fiber.join(fiber)
+        assert.strictEqual(error._tag, "InvalidationError")
+        assert.include(error.message, "invalidate it again")
+        assert.isDefined(error.cause)
+      }
+    }).pipe(Effect.provide(service))
+  )
+
+  it.effect("while a value is written takes that away too, whichever comes first", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>()
+      const { layer, values } = makeStore({
+        set: ({ id }, value) =>
+          Effect.andThen(
+            Deferred.await(gate),
+            Effect.sync(() => void values.set(id, value))
+          )
+      })
+      yield* Effect.gen(function* () {
+        const count = makeCount()
+        const first = yield* Effect.forkChild(count)
+        yield* TestClock.adjust(0)
+        yield* OperationCache.invalidate("count", ["a"])
+        yield* Deferred.succeed(gate, undefined)
+        assert.strictEqual(yield* Fiber.join(first), 1)
+        assert.strictEqual(values.size, 0)
+        assert.deepStrictEqual(yield* Effect.all([count, count]), [2, 2])
+      }).pipe(Effect.provide(layer))
+    }).pipe(Effect.provide(service))
+  )
+})

@@ -1,0 +1,105 @@
+import { assert, describe, it } from "@effect/vitest"
+import { asUser, ExecutionContext, getCurrentUserId, Operation, OperationCache } from "effect-databricks"
+import { TestContext } from "effect-databricks/testing"
+import { Effect, Exit, Layer, Logger, Metric, References } from "effect"
+import { makeRecorder, spansOf } from "./fixtures/spans.ts"
+
+const service = TestContext.layer({ servicePrincipalId: "sp" })
+const test = Layer.merge(service, OperationCache.layer())
+
+const asAlice = Effect.provide(TestContext.user({ id: "alice" }))
+
+const makeSales = (options: Operation.Chain = {}) => {
+  let runs = 0
+  const run = Effect.map(getCurrentUserId, (id) => `${id} ${++runs}`)
+  return Operation.execute(run, { name: "sales", ...options, cache: { key: [] } })
+}
+
+describe("what is told", () => {
+  it.effect("the span says whether it was a hit; attempts are counted where there are some", () =>
+    Effect.gen(function* () {
+      const sales = asAlice(makeSales({ retry: {}, timeout: "5 seconds" }))
+      const { spans } = yield* spansOf(Effect.all([sales, sales]))
+      const told = { "operation.name": "sales", "execution.context": "user", "caller.id": "alice", timeout_ms: 5_000 }
+      assert.deepStrictEqual(
+        spans.map((_) => [_.name, _.attributes]),
+        [
+          ["plugin.execute", { ...told, "cache.hit": false, "retry.attempts": 1 }],
+          ["plugin.execute", { ...told, "cache.hit": true }]
+        ]
+      )
+      assert.deepStrictEqual(
+        spans.map((_) => _.exit),
+        [Exit.succeed("alice 1"), Exit.succeed("alice 1")]
+      )
+    }).pipe(Effect.provide(test))
+  )
+
+  it.effect("no cache, no cache.hit", () =>
+    Effect.gen(function* () {
+      const { spans } = yield* spansOf(Operation.execute(Effect.void, { name: "sales" }))
+      assert.notProperty(spans[0]!.attributes, "cache.hit")
+    }).pipe(Effect.provide(test))
+  )
+
+  it.effect("the work's own spans and log lines are those of the operation", () =>
+    Effect.gen(function* () {
+      const { spans, tracer } = makeRecorder()
+      const lines: Array<Readonly<Record<string, unknown>>> = []
+      const logger = Logger.make(({ fiber }) => void lines.push(fiber.getRef(References.CurrentLogAnnotations)))
+      const work = Effect.withSpan(Effect.log("reading"), "read")
+      yield* Operation.execute(work, { name: "sales", cache: { key: [] } }).pipe(
+        asAlice,
+        Effect.withTracer(tracer),
+        Effect.provide(Logger.layer([logger]))
+      )
+      const [operation, read] = spans
+      assert.strictEqual(read?.parent._tag === "Some" && read.parent.value.spanId, operation?.spanId)
+      const told = { "operation.name": "sales", "execution.context": "user", "caller.id": "alice" }
+      assert.deepStrictEqual(lines, [told])
+    }).pipe(Effect.provide(test))
+  )
+
+  it.effect("hits and misses are counted", () =>
+    Effect.gen(function* () {
+      const sales = makeSales()
+      yield* Effect.all([sales, sales, sales, asAlice(sales)])
+      const counts = (yield* Metric.snapshot)
+        .filter((_) => _.id.startsWith("cache."))
+        .map(({ attributes, id, state }) => ({
+          attributes: attributes ?? {},
+          id,
+          count: (state as { count: number }).count
+        }))
+      assert.deepStrictEqual(
+        counts.toSorted((one, two) => one.id.localeCompare(two.id)),
+        [
+          { attributes: {}, id: "cache.hit", count: 2 },
+          { attributes: {}, id: "cache.miss", count: 2 }
+        ]
+      )
+    }).pipe(Effect.provide(test), Effect.provideService(Metric.MetricRegistry, new Map()))
+  )
+
+  it.effect("a token is nowhere in it", () =>
+    Effect.gen(function* () {
+      const kept: Array<unknown> = []
+      const store: OperationCache.Store = {
+        get: (key) => Effect.sync(() => void kept.push(key)).pipe(Effect.andThen(Effect.succeedNone)),
+        set: (...all) => Effect.sync(() => void kept.push(all)),
+        remove: (which) => Effect.sync(() => void kept.push(which))
+      }
+      const cached = Effect.all([
+        makeSales(),
+        Effect.flatMap(ExecutionContext.current, OperationCache.invalidateCaller)
+      ])
+      const { spans } = yield* cached.pipe(
+        Effect.provide(asUser({ "x-forwarded-user": "alice", "x-forwarded-access-token": "planted-token" })),
+        Effect.provide(OperationCache.layerStore(Effect.succeed(store))),
+        spansOf
+      )
+      assert.lengthOf(kept, 3)
+      assert.notInclude(JSON.stringify([kept, spans]), "planted-token")
+    }).pipe(Effect.provide(service))
+  )
+})
