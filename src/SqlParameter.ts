@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import { Predicate, Result, Schema } from "effect"
+import { Hex } from "effect/encoding"
 
 /**
  * @since 0.1.0
@@ -58,6 +59,24 @@ export const string = (value: string | null): SqlParameter => checked("STRING", 
 export const boolean = (value: boolean | null): SqlParameter => checked("BOOLEAN", value, isBoolean, "a boolean")
 
 /**
+ * 8 bits.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const tinyint = (value: number | bigint | null): SqlParameter =>
+  checked("TINYINT", value, isWhole(-(2n ** 7n), 2n ** 7n - 1n), "an integer of 8 bits")
+
+/**
+ * 16 bits.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const smallint = (value: number | bigint | null): SqlParameter =>
+  checked("SMALLINT", value, isWhole(-(2n ** 15n), 2n ** 15n - 1n), "an integer of 16 bits")
+
+/**
  * 32 bits, what LIMIT and OFFSET want.
  *
  * @since 0.1.0
@@ -87,13 +106,23 @@ export const bigint = (value: number | bigint | null): SqlParameter =>
 export const double = (value: number | null): SqlParameter => checked("DOUBLE", value, isNumber, "a number")
 
 /**
+ * 32 bits: the warehouse rounds to them.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const float = (value: number | null): SqlParameter => checked("FLOAT", value, isNumber, "a number")
+
+/**
  * Exactly these digits, at most 38; precision and scale are taken from them.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const decimal = (value: string | number | bigint | null): SqlParameter => {
-  const [, whole = "", fraction = ""] = /^-?(\d+)(?:\.(\d+))?$/.exec(String(value)) ?? []
+  // An object's toString could throw.
+  const digits = typeof value === "object" || typeof value === "function" ? "" : String(value)
+  const [, whole = "", fraction = ""] = /^-?(\d+)(?:\.(\d+))?$/.exec(digits) ?? []
   const precision = Math.max(whole.replace(/^0+/, "").length + fraction.length, 1)
   return checked(
     `DECIMAL(${precision},${fraction.length})`,
@@ -126,6 +155,41 @@ export const timestamp = (value: Date | string | null): SqlParameter =>
     : checked("TIMESTAMP", value, isMoment, `a moment such as "2026-01-31T12:00:00Z"`)
 
 /**
+ * A day and a time of day in no time zone, such as `"2026-01-31T12:00:00"`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const timestampNtz = (value: string | null): SqlParameter =>
+  checked("TIMESTAMP_NTZ", value, isLocal, `a day and a time without a zone such as "2026-01-31T12:00:00"`)
+
+/**
+ * Bytes, as a STRING of hexadecimal digits: write `unhex(${SqlParameter.binary(bytes)})`, since a warehouse takes no
+ * parameter of type BINARY.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const binary = (value: Uint8Array | null): SqlParameter =>
+  value === null
+    ? make("STRING", null)
+    : value instanceof Uint8Array
+      ? make("STRING", Hex.encode(value))
+      : invalid("STRING", "a BINARY must be a Uint8Array")
+
+const nothing: SqlParameter = { [TypeId]: TypeId, type: undefined, value: null }
+
+export {
+  /**
+   * NULL of no type; `int(null)` and its like have one.
+   *
+   * @since 0.1.0
+   * @category constructors
+   */
+  nothing as null
+}
+
+/**
  * @since 0.1.0
  * @category conversions
  */
@@ -140,7 +204,7 @@ export const from = (input: Input): SqlParameter => {
     case "number":
       return !Number.isSafeInteger(input) ? double(input) : Math.abs(input) < 2 ** 31 ? int(input) : bigint(input)
   }
-  if (input === null) return make(undefined, null)
+  if (input === null) return nothing
   if (input instanceof Date) return timestamp(input)
   if (isSqlParameter(input)) return input
   return invalid(undefined, "it must be a string, number, bigint, boolean, Date, null or a SqlParameter")
@@ -203,7 +267,10 @@ const isDay = (u: unknown) => {
 }
 
 const isMoment = (u: unknown) => {
+  if (typeof u !== "string") return false
   const [, day, hour, minute, second = "0"] =
-    /^([\d-]+)[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)?$/.exec(String(u)) ?? []
+    /^([\d-]+)[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)?$/.exec(u) ?? []
   return isDay(day) && Number(hour) < 24 && Number(minute) < 60 && Number(second) < 60
 }
+
+const isLocal = (u: unknown) => typeof u === "string" && !/(?:Z|[+-]\d\d:\d\d)$/.test(u) && isMoment(u)
