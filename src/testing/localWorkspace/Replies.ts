@@ -46,6 +46,33 @@ export const statementNotFound = (id: string) => apiError(404, "NOT_FOUND", `The
 
 export const chunkNotFound = (index: number) => invalidParameter(`Chunk index ${index} is out of range.`)
 
+export const inlineOnlyJson = invalidParameter(
+  "The format field must be JSON_ARRAY when the disposition field is INLINE."
+)
+
+export const inlineOnlyArrow = invalidParameter("Inline disposition only supports ARROW_STREAM format")
+
+// The storage that an external link points to belongs to a cloud and speaks XML.
+const storageError = (status: number, code: string, message: string) =>
+  new Refused({
+    response: HttpServerResponse.text(`<Error><Code>${code}</Code><Message>${message}</Message></Error>`, {
+      status,
+      contentType: "application/xml"
+    })
+  })
+
+export const linkWithCredential = storageError(400, "InvalidArgument", "Only one auth mechanism allowed")
+
+export const linkNotSigned = storageError(
+  403,
+  "SignatureDoesNotMatch",
+  "The request signature we calculated does not match the signature you provided."
+)
+
+export const linkExpired = storageError(403, "AccessDenied", "Request has expired")
+
+export const linkGone = storageError(404, "NoSuchKey", "The specified key does not exist.")
+
 export const statementNotReady = (id: string, state: string) =>
   invalidParameter(`The statement ${id} has no result: its state is ${state}.`)
 
