@@ -107,6 +107,10 @@ export const inlineLimitExceeded = (limit: number): StatementError => ({
   sql_state: "54000"
 })
 
+// Postgres has values, such as an infinite date, that Databricks has not.
+export const resultNotEncoded = (format: string, reason: string) =>
+  statementError("RESULT_NOT_ENCODED", `The result cannot be written as ${format}: ${reason}.`, "22000")
+
 // The error condition and SQLSTATE of Databricks for those of Postgres. A value that cannot be cast is a failure of the
 // statement, not of the request, wherever the cast stands: in a parameter's declared type or in the SQL.
 const conditions: Readonly<Record<string, readonly [condition: string, sqlState: string]>> = {

@@ -84,26 +84,28 @@ export const collect = (shape: Shape, limits: Limits): Collector => {
   const spool = makeSpool()
   const chunks: Array<Chunk> = []
   const inlineBytes = shape.disposition === "INLINE" ? limits.inlineBytes : Infinity
-  const byteLimit = shape.byteLimit ?? Infinity
   let columns: ReadonlyArray<Column> | undefined
   let rows: Array<Row> = []
   let texts: Array<string> = []
   let rowCount = 0
   let bytes = 0
   let truncated = false
-  let tooLarge = false
+  let failure: Replies.StatementError | undefined
 
   const flush = () => {
     if (columns === undefined || rows.length === 0) return
-    const encoded = encode(columns, rows, texts, chunks.length)
-    const byteCount = encoded.length
-    chunks.push({
-      chunk_index: chunks.length,
-      row_offset: rowCount - rows.length,
-      row_count: rows.length,
-      byte_count: byteCount,
-      read: chunks.length === 0 ? () => encoded : spool.append(encoded)
-    })
+    try {
+      const encoded = encode(columns, rows, texts, chunks.length)
+      chunks.push({
+        chunk_index: chunks.length,
+        row_offset: rowCount - rows.length,
+        row_count: rows.length,
+        byte_count: encoded.length,
+        read: chunks.length === 0 ? () => encoded : spool.append(encoded)
+      })
+    } catch (cause) {
+      failure = Replies.resultNotEncoded(shape.format, String(cause))
+    }
     rows = []
     texts = []
   }
@@ -111,9 +113,12 @@ export const collect = (shape: Shape, limits: Limits): Collector => {
     const text = JSON.stringify(row)
     bytes += Buffer.byteLength(text) + 1
     // The row that exceeds a limit is the first one left out.
-    tooLarge = bytes > inlineBytes && byteLimit > inlineBytes
-    truncated = bytes > byteLimit || rowCount === shape.rowLimit
-    if (tooLarge || truncated) return
+    truncated = bytes > (shape.byteLimit ?? Infinity) || rowCount === shape.rowLimit
+    if (truncated) return
+    if (bytes > inlineBytes) {
+      failure = Replies.inlineLimitExceeded(limits.inlineBytes)
+      return
+    }
     rows.push(row)
     texts.push(text)
     if (++rowCount % limits.rowsPerChunk === 0) flush()
@@ -122,7 +127,7 @@ export const collect = (shape: Shape, limits: Limits): Collector => {
   return {
     row: (values, fields) => {
       columns ??= fields.map(columnOf)
-      if (tooLarge || truncated) return
+      if (failure !== undefined || truncated) return
       add(values.map((value, i) => (value === null ? null : formatValue(value, fields[i]?.dataTypeOid ?? 0))))
     },
     end: (fields, tag) => {
@@ -132,9 +137,8 @@ export const collect = (shape: Shape, limits: Limits): Collector => {
         columns = [NUM_AFFECTED_ROWS]
         add([affected])
       }
-      if (tooLarge) return Replies.inlineLimitExceeded(limits.inlineBytes)
       flush()
-      return { columns, chunks, rowCount, truncated }
+      return failure ?? { columns, chunks, rowCount, truncated }
     },
     discard: spool.close
   }
