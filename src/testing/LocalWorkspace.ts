@@ -4,15 +4,15 @@
  *
  * **What it answers**
  *
- * SCIM Me, OAuth for machines, SQL warehouses, the statement execution API (`INLINE`, `JSON_ARRAY`, in chunks) and
- * database credentials. Statements run in Postgres, in its dialect, as the role of the caller. Postgres takes as
+ * SCIM Me, OAuth for machines, SQL warehouses, the statement execution API (inline and by external links, as JSON, as
+ * Arrow and as CSV, in chunks) and database credentials. Statements run in Postgres, in its dialect, as the role of the caller. Postgres takes as
  * password any live token minted for the role and looks at it at login only, as Lakebase does; a refused login has
  * SQLSTATE 28000 here (Lakebase: 28P01).
  *
  * **What it does not imitate**
  *
  * The SQL dialect of Databricks beyond `:name` parameters and backtick identifiers; catalogs (a `catalog` is
- * ignored); external links, Arrow and CSV; Unity Catalog and any permission but those of Postgres;
+ * ignored); nested types in Arrow, which are JSON texts there; Unity Catalog and any permission but those of Postgres;
  * authorization codes and refresh tokens; TLS over HTTP; auto-stop of warehouses, and their queues. A token is shaped
  * like a JWT, yet short (Postgres's RADIUS method carries 128 bytes): `sub` is the SCIM id and the signature is cut.
  * It runs on Linux and macOS.
@@ -22,6 +22,7 @@
 import { Clock, Context, Duration, Effect, Layer, Redacted, References, Schema, Scope } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import { createHash } from "node:crypto"
+import * as ExternalLinks from "./localWorkspace/ExternalLinks.ts"
 import { type Fault, Faults } from "./localWorkspace/Faults.ts"
 import { type RecordedRequest, serve } from "./localWorkspace/HttpSide.ts"
 import * as IdentityRoutes from "./localWorkspace/IdentityRoutes.ts"
@@ -111,6 +112,11 @@ export interface WarehouseDefinition {
   readonly name: string
   /** `RUNNING` by default. */
   readonly state?: "RUNNING" | "STOPPED"
+  /**
+   * What it answers inline: JSON only (`"standard"`, the default, and `"classic"`) or Arrow only (`"arrow"`). By
+   * external links every kind has every format.
+   */
+  readonly kind?: "standard" | "arrow" | "classic"
 }
 
 /**
@@ -133,6 +139,10 @@ export interface Options {
   readonly rowsPerChunk?: number
   /** How many bytes of rows an inline result may have; 25 MiB by default, as in Databricks. */
   readonly inlineByteLimit?: number
+  /** How long an external link can be fetched; 15 minutes by default, as in Databricks. */
+  readonly externalLinkTtl?: Duration.Input
+  /** The `http_headers` that a fetch of an external link must carry; none by default. */
+  readonly externalLinkHeaders?: Readonly<Record<string, string>>
   /** The scopes of a user's token that names none; those of the endpoints of this workspace by default. */
   readonly userScopes?: ReadonlyArray<string>
   /** How long the service principal's OAuth tokens live; one hour by default. */
@@ -257,11 +267,14 @@ export const make = (options?: Options): Effect.Effect<LocalWorkspace["Service"]
       ssl: options?.ssl
     }).pipe(Effect.mapError((error) => new LocalWorkspaceError({ message: error.message, cause: error })))
 
-    const definitions = (options?.warehouses ?? DEFAULT_WAREHOUSES).map(({ name, state = "RUNNING" as const }) => ({
-      id: warehouseIdOf(name),
-      name,
-      state
-    }))
+    const definitions = (options?.warehouses ?? DEFAULT_WAREHOUSES).map(
+      ({ name, state = "RUNNING", kind = "standard" }) => ({
+        id: warehouseIdOf(name),
+        name,
+        state,
+        kind
+      })
+    )
     const warehouseId = (definitions.find(({ state }) => state === "RUNNING") ?? definitions[0])?.id ?? ""
     const faults = new Faults()
     const requests: Array<RecordedRequest> = []
@@ -288,6 +301,12 @@ export const make = (options?: Options): Effect.Effect<LocalWorkspace["Service"]
           rowsPerChunk: options?.rowsPerChunk ?? DEFAULT_ROWS_PER_CHUNK,
           inlineBytes: options?.inlineByteLimit ?? DEFAULT_INLINE_BYTES
         },
+        links: ExternalLinks.make({
+          origin: () => origin,
+          now,
+          ttlMillis: Duration.toMillis(options?.externalLinkTtl ?? "15 minutes"),
+          headers: options?.externalLinkHeaders ?? {}
+        }),
         scope,
         login: (caller) => ({
           port: postgres.port,

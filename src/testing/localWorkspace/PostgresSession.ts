@@ -107,7 +107,12 @@ const encodeCommand = (command: Command | string): Uint8Array | undefined => {
 export const execute = (
   login: Login,
   command: Command | string,
-  options?: { readonly cancellation?: Cancellation; readonly onStart?: () => void }
+  options?: {
+    readonly cancellation?: Cancellation
+    readonly onStart?: () => void
+    /** Takes the rows instead of the outcome, which then has none: a result may not fit into memory. */
+    readonly onRow?: (row: ReadonlyArray<string | null>, fields: ReadonlyArray<PgProtocol.FieldDescription>) => void
+  }
 ): Effect.Effect<Outcome, PostgresError> =>
   Effect.callback<Outcome, PostgresError>((resume) => {
     const frame = encodeCommand(command)
@@ -157,7 +162,9 @@ export const execute = (
           fields = message.fields
           return
         case "DataRow":
-          return void rows.push(message.values)
+          return options?.onRow === undefined
+            ? void rows.push(message.values)
+            : options.onRow(message.values, fields ?? [])
         case "CommandComplete":
           tag = message.commandTag
           return

@@ -46,6 +46,33 @@ export const statementNotFound = (id: string) => apiError(404, "NOT_FOUND", `The
 
 export const chunkNotFound = (index: number) => invalidParameter(`Chunk index ${index} is out of range.`)
 
+export const inlineOnlyJson = invalidParameter(
+  "The format field must be JSON_ARRAY when the disposition field is INLINE."
+)
+
+export const inlineOnlyArrow = invalidParameter("Inline disposition only supports ARROW_STREAM format")
+
+// The storage that an external link points to belongs to a cloud and speaks XML.
+const storageError = (status: number, code: string, message: string) =>
+  new Refused({
+    response: HttpServerResponse.text(`<Error><Code>${code}</Code><Message>${message}</Message></Error>`, {
+      status,
+      contentType: "application/xml"
+    })
+  })
+
+export const linkWithCredential = storageError(400, "InvalidArgument", "Only one auth mechanism allowed")
+
+export const linkNotSigned = storageError(
+  403,
+  "SignatureDoesNotMatch",
+  "The request signature we calculated does not match the signature you provided."
+)
+
+export const linkExpired = storageError(403, "AccessDenied", "Request has expired")
+
+export const linkGone = storageError(404, "NoSuchKey", "The specified key does not exist.")
+
 export const statementNotReady = (id: string, state: string) =>
   invalidParameter(`The statement ${id} has no result: its state is ${state}.`)
 
@@ -79,6 +106,10 @@ export const inlineLimitExceeded = (limit: number): StatementError => ({
   message: `Inline byte limit exceeded. Statements executed with disposition=INLINE can have a result size of at most ${limit} bytes. Please execute the statement with disposition=EXTERNAL_LINKS if you want to download the full result.`,
   sql_state: "54000"
 })
+
+// Postgres has values, such as an infinite date, that Databricks has not.
+export const resultNotEncoded = (format: string, reason: string) =>
+  statementError("RESULT_NOT_ENCODED", `The result cannot be written as ${format}: ${reason}.`, "22000")
 
 // The error condition and SQLSTATE of Databricks for those of Postgres. A value that cannot be cast is a failure of the
 // statement, not of the request, wherever the cast stands: in a parameter's declared type or in the SQL.

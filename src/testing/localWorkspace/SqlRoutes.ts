@@ -1,12 +1,15 @@
-import { Effect, Schema, type Scope } from "effect"
+import { Effect, Schema, Scope } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { contentTypes } from "./Encodings.ts"
+import * as ExternalLinks from "./ExternalLinks.ts"
 import type { Faults } from "./Faults.ts"
 import type { Login } from "./PostgresSession.ts"
 import type { Directory, Principal } from "./Principals.ts"
 import * as Replies from "./Replies.ts"
 import { adder, authenticated, body, pathOf } from "./Requests.ts"
+import type { Limits } from "./Results.ts"
 import { parameterTypeOf } from "./SqlTypes.ts"
 import * as Statements from "./Statements.ts"
 import * as Warehouses from "./Warehouses.ts"
@@ -16,7 +19,8 @@ export interface SqlOptions {
   readonly directory: Directory
   readonly warehouses: Warehouses.Warehouses
   readonly faults: Faults
-  readonly limits: Statements.Limits
+  readonly limits: Limits
+  readonly links: ExternalLinks.ExternalLinks
   readonly scope: Scope.Scope
   readonly login: (caller: Principal) => Omit<Login, "parameters">
 }
@@ -35,8 +39,8 @@ const ExecuteStatement = Schema.Struct({
   parameters: Schema.optional(Schema.Array(Parameter)),
   row_limit: Schema.optional(Schema.Finite),
   byte_limit: Schema.optional(Schema.Finite),
-  disposition: Schema.optional(Schema.String),
-  format: Schema.optional(Schema.String),
+  disposition: Schema.optional(Schema.Literals(["INLINE", "EXTERNAL_LINKS"])),
+  format: Schema.optional(Schema.Literals(["JSON_ARRAY", "ARROW_STREAM", "CSV"])),
   wait_timeout: Schema.optional(Schema.String),
   on_wait_timeout: Schema.optional(Schema.String)
 })
@@ -55,14 +59,19 @@ const waitOf = (text: string) => {
 
 /** Says which of the fields that are well-formed have a value that cannot be served. */
 const complaint = (request: typeof ExecuteStatement.Type): string | undefined => {
-  const { disposition = "INLINE", format = "JSON_ARRAY", on_wait_timeout = "CONTINUE" } = request
-  if (disposition !== "INLINE") return `The local workspace serves no disposition ${disposition}, only INLINE.`
-  if (format !== "JSON_ARRAY") return "The format field must be JSON_ARRAY when the disposition field is INLINE."
+  const { on_wait_timeout = "CONTINUE" } = request
   if (on_wait_timeout !== "CONTINUE" && on_wait_timeout !== "CANCEL") {
     return `on_wait_timeout ${on_wait_timeout} must be CONTINUE or CANCEL.`
   }
   const untyped = request.parameters?.find(({ type }) => type !== undefined && parameterTypeOf(type) === undefined)
   return untyped === undefined ? undefined : `Parameter ${untyped.name} has the unsupported type ${untyped.type}.`
+}
+
+// The one format that a kind of warehouse has inline. That a standard one has no Arrow there is inferred.
+const inline: Readonly<Record<Warehouses.WarehouseKind, readonly [format: string, otherwise: Replies.Refused]>> = {
+  standard: ["JSON_ARRAY", Replies.inlineOnlyJson],
+  arrow: ["ARROW_STREAM", Replies.inlineOnlyArrow],
+  classic: ["JSON_ARRAY", Replies.inlineOnlyJson]
 }
 
 const parameter = (name: string) => Effect.map(HttpRouter.params, (params) => params[name] ?? "")
@@ -74,6 +83,10 @@ export const addTo = (options: SqlOptions, router: HttpRouter.HttpRouter) =>
     const add = adder(router)
     const { faults, warehouses } = options
     const statements = new Map<string, Statements.Statement>()
+    yield* Scope.addFinalizer(
+      options.scope,
+      Effect.sync(() => statements.forEach((statement) => statement.discard()))
+    )
     const guarded = <E, R>(handle: (caller: Principal) => Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>) =>
       authenticated(options.directory)("sql", handle)
 
@@ -98,7 +111,12 @@ export const addTo = (options: SqlOptions, router: HttpRouter.HttpRouter) =>
         if (wrong !== undefined) return yield* Replies.invalidParameter(wrong)
         const warehouse = warehouses.get(request.warehouse_id)
         if (warehouse === undefined) return yield* Replies.unknownWarehouse(request.warehouse_id)
+        const { disposition = "INLINE", format = "JSON_ARRAY" } = request
+        const [inlineFormat, otherwise] = inline[warehouse.kind]
+        if (disposition === "INLINE" && format !== inlineFormat) return yield* otherwise
         const order: Statements.Order = {
+          disposition,
+          format,
           owner: caller,
           warehouse,
           sql: request.statement,
@@ -107,11 +125,11 @@ export const addTo = (options: SqlOptions, router: HttpRouter.HttpRouter) =>
           rowLimit: request.row_limit,
           byteLimit: request.byte_limit
         }
-        const started = yield* Statements.start(order, options.login(caller), options.limits, options.scope)
+        const started = yield* Statements.start(order, options.login(caller), options)
         statements.set(started.id, started)
         yield* started.untilEnded.pipe(
           Effect.andThen(Effect.sleep(RESULT_TTL)),
-          Effect.andThen(Effect.sync(() => statements.delete(started.id))),
+          Effect.andThen(Effect.sync(() => statements.delete(started.id) && started.discard())),
           Effect.forkIn(options.scope)
         )
         started.pretendPending(faults.pendingPolls(http.method, pathOf(http)))
@@ -132,6 +150,16 @@ export const addTo = (options: SqlOptions, router: HttpRouter.HttpRouter) =>
         return chunk === undefined ? yield* Replies.chunkNotFound(index) : json(chunk)
       })
     )
+
+    // Without authentication, for whoever has the link may read.
+    const download = Effect.gen(function* () {
+      yield* options.links.check(yield* HttpServerRequest.HttpServerRequest)
+      const found = statements.get(yield* parameter("id"))
+      const bytes = found?.download(Number(yield* parameter("index")))
+      return found === undefined || bytes === undefined
+        ? yield* Replies.linkGone
+        : HttpServerResponse.uint8Array(bytes, { contentType: contentTypes[found.format] })
+    })
 
     const cancel = guarded((caller) =>
       statement(caller).pipe(
@@ -163,6 +191,7 @@ export const addTo = (options: SqlOptions, router: HttpRouter.HttpRouter) =>
     yield* add("POST", "/api/2.0/sql/statements", execute)
     yield* add("GET", "/api/2.0/sql/statements/:id", poll)
     yield* add("GET", "/api/2.0/sql/statements/:id/result/chunks/:index", chunk)
+    yield* add("GET", `${ExternalLinks.PATH}/:id/:index`, download)
     yield* add("POST", "/api/2.0/sql/statements/:id/cancel", cancel)
     yield* add("DELETE", "/api/2.0/sql/statements/:id", close)
   })

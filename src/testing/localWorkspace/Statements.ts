@@ -1,10 +1,13 @@
 import { Clock, Effect, Fiber, type Scope } from "effect"
 import { randomBytes } from "node:crypto"
+import type { Format } from "./Encodings.ts"
+import type { ExternalLinks } from "./ExternalLinks.ts"
 import { Cancellation, execute, type Login, type Outcome, type PostgresError, quoted } from "./PostgresSession.ts"
 import type { Principal } from "./Principals.ts"
 import * as Replies from "./Replies.ts"
+import * as Results from "./Results.ts"
 import { scan } from "./SqlScanner.ts"
-import { type Column, columnOf, formatValue, parameterTypeOf } from "./SqlTypes.ts"
+import { parameterTypeOf } from "./SqlTypes.ts"
 import type { Warehouse } from "./Warehouses.ts"
 
 export type State = "PENDING" | "RUNNING" | "SUCCEEDED" | "FAILED" | "CANCELED" | "CLOSED"
@@ -17,39 +20,19 @@ export interface Parameter {
   readonly value?: string | null | undefined
 }
 
-export interface Order {
+export interface Order extends Results.Shape {
   readonly owner: Principal
   readonly warehouse: Warehouse
   readonly sql: string
   readonly schema: string | undefined
   readonly parameters: ReadonlyArray<Parameter>
-  readonly rowLimit: number | undefined
-  readonly byteLimit: number | undefined
-}
-
-export interface Limits {
-  readonly rowsPerChunk: number
-  readonly inlineBytes: number
-}
-
-interface Chunk {
-  readonly chunk_index: number
-  readonly row_offset: number
-  readonly rows: ReadonlyArray<ReadonlyArray<string | null>>
-}
-
-interface Result {
-  /** Undefined for DDL, which has no columns. */
-  readonly columns: ReadonlyArray<Column> | undefined
-  readonly chunks: ReadonlyArray<Chunk>
-  readonly rowCount: number
-  readonly truncated: boolean
 }
 
 /** A statement of the local workspace, and all that can be asked of it. */
 export interface Statement {
   readonly id: string
   readonly owner: Principal
+  readonly format: Format
   readonly state: () => State
   readonly untilEnded: Effect.Effect<void>
   /** Returns when the statement has ended, or when the time is up: then false. */
@@ -61,63 +44,11 @@ export interface Statement {
   readonly poll: () => object
   readonly view: () => object
   readonly chunk: (index: number) => object | undefined
+  /** The chunk itself, as its link serves it. */
+  readonly download: (index: number) => Uint8Array | undefined
+  /** Gives up the result. */
+  readonly discard: () => void
 }
-
-const NUM_AFFECTED_ROWS: Column = { name: "num_affected_rows", type_text: "BIGINT", type_name: "LONG", position: 0 }
-
-const affectedRows = /^(?:INSERT \d+|UPDATE|DELETE|MERGE) (\d+)$/
-
-const shape = (outcome: Outcome, order: Order, limits: Limits): Result | Replies.StatementError => {
-  const affected = affectedRows.exec(outcome.tag)?.[1]
-  if (outcome.fields === undefined && affected === undefined) {
-    return { columns: undefined, chunks: [], rowCount: 0, truncated: false }
-  }
-  const fields = outcome.fields
-  const columns = fields === undefined ? [NUM_AFFECTED_ROWS] : fields.map(columnOf)
-  const all =
-    fields === undefined
-      ? [[affected ?? "0"]]
-      : outcome.rows.map((row) =>
-          row.map((value, i) => (value === null ? null : formatValue(value, fields[i]?.dataTypeOid ?? 0)))
-        )
-  let rows = order.rowLimit === undefined ? all : all.slice(0, order.rowLimit)
-  let bytes = 0
-  const fitting = rows.findIndex((row) => {
-    bytes += Buffer.byteLength(JSON.stringify(row)) + 1
-    return bytes > Math.min(order.byteLimit ?? Infinity, limits.inlineBytes)
-  })
-  if (fitting !== -1) {
-    if ((order.byteLimit ?? Infinity) > limits.inlineBytes) return Replies.inlineLimitExceeded(limits.inlineBytes)
-    rows = rows.slice(0, fitting)
-  }
-  const chunks: Array<Chunk> = []
-  for (let offset = 0; offset < rows.length; offset += limits.rowsPerChunk) {
-    chunks.push({
-      chunk_index: chunks.length,
-      row_offset: offset,
-      rows: rows.slice(offset, offset + limits.rowsPerChunk)
-    })
-  }
-  return { columns, chunks, rowCount: rows.length, truncated: rows.length < all.length }
-}
-
-const manifestOf = (result: Result) => ({
-  format: "JSON_ARRAY",
-  schema: {
-    column_count: result.columns?.length ?? 0,
-    ...(result.columns !== undefined && { columns: result.columns })
-  },
-  total_chunk_count: result.chunks.length,
-  ...(result.chunks.length > 0 && {
-    chunks: result.chunks.map(({ chunk_index, row_offset, rows }) => ({
-      chunk_index,
-      row_offset,
-      row_count: rows.length
-    }))
-  }),
-  ...(result.columns !== undefined && { total_row_count: result.rowCount }),
-  truncated: result.truncated
-})
 
 /** Binds the named parameters, or says what is wrong with them. */
 const bind = (order: Order) => {
@@ -151,15 +82,19 @@ const newId = (now: number) =>
 export const start = (
   order: Order,
   login: Omit<Login, "parameters">,
-  limits: Limits,
-  scope: Scope.Scope
+  options: {
+    readonly limits: Results.Limits
+    readonly links: ExternalLinks
+    readonly scope: Scope.Scope
+  }
 ): Effect.Effect<Statement> =>
   Effect.gen(function* () {
     const id = newId(yield* Clock.currentTimeMillis)
     const cancellation = new Cancellation()
     let state: State = "PENDING"
     let error: Replies.StatementError | undefined
-    let result: Result | undefined
+    let result: Results.Result | undefined
+    const collector = Results.collect(order, options.limits)
     let pretended = 0
 
     // A statement that was closed or canceled meanwhile stays so.
@@ -168,11 +103,15 @@ export const start = (
       state = "FAILED"
       error = reason
     }
+    const discard = () => {
+      result = undefined
+      collector.discard()
+    }
     const settle = (outcome: Outcome) => {
       if (TERMINAL.has(state)) return
-      const shaped = shape(outcome, order, limits)
-      if ("error_code" in shaped) return fail(shaped)
-      result = shaped
+      const collected = collector.end(outcome.fields, outcome.tag)
+      if ("error_code" in collected) return fail(collected)
+      result = collected
       state = "SUCCEEDED"
     }
     const settleError = (failure: PostgresError) => {
@@ -188,11 +127,11 @@ export const start = (
       yield* order.warehouse.start
       yield* order.warehouse.untilRunning
       const parameters = order.schema === undefined ? {} : { search_path: `${quoted(order.schema)}, public` }
-      yield* execute({ ...login, parameters }, command, { cancellation, onStart: started }).pipe(
+      yield* execute({ ...login, parameters }, command, { cancellation, onStart: started, onRow: collector.row }).pipe(
         Effect.match({ onSuccess: settle, onFailure: settleError })
       )
-    })
-    const fiber = yield* Effect.forkIn(run, scope)
+    }).pipe(Effect.onExit(() => Effect.sync(() => result ?? discard())))
+    const fiber = yield* Effect.forkIn(run, options.scope)
     const untilEnded = Effect.suspend(() => (TERMINAL.has(state) ? Effect.void : Fiber.await(fiber)))
 
     const cancel = Effect.suspend(() => {
@@ -204,16 +143,25 @@ export const start = (
       return Effect.asVoid(Fiber.interrupt(fiber))
     })
 
-    const resultOf = (chunk: Chunk) => ({
-      chunk_index: chunk.chunk_index,
-      row_offset: chunk.row_offset,
-      row_count: chunk.rows.length,
-      ...(result?.chunks[chunk.chunk_index + 1] !== undefined && {
-        next_chunk_index: chunk.chunk_index + 1,
-        next_chunk_internal_link: `/api/2.0/sql/statements/${id}/result/chunks/${chunk.chunk_index + 1}?row_offset=${chunk.row_offset + chunk.rows.length}`
-      }),
-      data_array: chunk.rows
-    })
+    const payload = (chunk: Results.Chunk) =>
+      order.format === "ARROW_STREAM"
+        ? { attachment: Buffer.from(chunk.read()).toString("base64") }
+        : { data_array: JSON.parse(Buffer.from(chunk.read()).toString()) as unknown }
+    const resultOf = (chunk: Results.Chunk) => {
+      const { chunk_index, row_offset, row_count, byte_count } = chunk
+      const place = {
+        chunk_index,
+        row_offset,
+        row_count,
+        ...(result?.chunks[chunk_index + 1] !== undefined && {
+          next_chunk_index: chunk_index + 1,
+          next_chunk_internal_link: `/api/2.0/sql/statements/${id}/result/chunks/${chunk_index + 1}?row_offset=${row_offset + row_count}`
+        })
+      }
+      return order.disposition === "INLINE"
+        ? { ...place, ...payload(chunk) }
+        : { external_links: [{ ...place, byte_count, ...options.links.to(id, chunk_index) }] }
+    }
     const shown = (): State => (pretended > 0 && state !== "CANCELED" && state !== "CLOSED" ? "PENDING" : state)
     const view = () => {
       const visible = shown()
@@ -230,7 +178,7 @@ export const start = (
         },
         ...(visible === "SUCCEEDED" &&
           result !== undefined && {
-            manifest: manifestOf(result),
+            manifest: Results.manifestOf(result, order),
             result: first === undefined ? {} : resultOf(first)
           })
       }
@@ -238,6 +186,7 @@ export const start = (
     return {
       id,
       owner: order.owner,
+      format: order.format,
       state: shown,
       untilEnded,
       ended: (within) =>
@@ -247,7 +196,7 @@ export const start = (
       cancel,
       close: Effect.map(cancel, () => {
         state = "CLOSED"
-        result = undefined
+        discard()
         pretended = 0
       }),
       pretendPending: (polls) => {
@@ -262,6 +211,8 @@ export const start = (
       chunk: (index) => {
         const chunk = result?.chunks[index]
         return chunk === undefined ? undefined : resultOf(chunk)
-      }
+      },
+      download: (index) => (order.disposition === "INLINE" ? undefined : result?.chunks[index]?.read()),
+      discard
     }
   })

@@ -3,21 +3,29 @@ import { type Duration, Effect, Latch, type Scope } from "effect"
 /** The states of a SQL warehouse. */
 export type WarehouseState = "STARTING" | "RUNNING" | "STOPPING" | "STOPPED" | "DELETING" | "DELETED"
 
+/** What kind of warehouse it is, which decides what it answers inline. */
+export type WarehouseKind = "standard" | "arrow" | "classic"
+
+/** How a warehouse begins. */
+export interface Definition {
+  readonly id: string
+  readonly name: string
+  readonly state: WarehouseState
+  readonly kind: WarehouseKind
+}
+
 /** A SQL warehouse of the local workspace. */
 export interface Warehouse {
   readonly id: string
   readonly name: string
+  readonly kind: WarehouseKind
   readonly state: () => WarehouseState
   /** Begins to start a stopped warehouse; returns before it runs. */
   readonly start: Effect.Effect<void>
   readonly untilRunning: Effect.Effect<void>
 }
 
-const make = (
-  scope: Scope.Scope,
-  startTime: Duration.Input,
-  definition: { readonly id: string; readonly name: string; readonly state: WarehouseState }
-): Warehouse => {
+const make = (scope: Scope.Scope, startTime: Duration.Input, definition: Definition): Warehouse => {
   let state = definition.state
   const running = Latch.makeUnsafe(state === "RUNNING")
   const become = Effect.sync(() => {
@@ -27,6 +35,7 @@ const make = (
   return {
     id: definition.id,
     name: definition.name,
+    kind: definition.kind,
     state: () => state,
     start: Effect.suspend(() => {
       if (state !== "STOPPED") return Effect.void
@@ -42,7 +51,7 @@ export type Warehouses = ReadonlyMap<string, Warehouse>
 export const makeAll = (
   scope: Scope.Scope,
   startTime: Duration.Input,
-  definitions: ReadonlyArray<{ readonly id: string; readonly name: string; readonly state: WarehouseState }>
+  definitions: ReadonlyArray<Definition>
 ): Warehouses => new Map(definitions.map((definition) => [definition.id, make(scope, startTime, definition)]))
 
 export const toJson = (warehouse: Warehouse) => ({
@@ -56,6 +65,6 @@ export const toJson = (warehouse: Warehouse) => ({
   num_clusters: warehouse.state() === "RUNNING" ? 1 : 0,
   auto_stop_mins: "10",
   creator_name: "admin@example.com",
-  warehouse_type: "PRO",
-  enable_serverless_compute: true
+  warehouse_type: warehouse.kind === "classic" ? "CLASSIC" : "PRO",
+  enable_serverless_compute: warehouse.kind !== "classic"
 })
