@@ -4,7 +4,7 @@ import { make as databricksError, UnavailableError } from "effect-databricks/Dat
 import { LocalWorkspace, TestContext } from "effect-databricks/testing"
 import { Effect, Exit, Fiber, Layer, Logger } from "effect"
 import { TestClock } from "effect/testing"
-import { as, Live, misbehave, One, reasonOf, recording, start, whoAmI } from "./fixtures/sqlWarehouse.ts"
+import { as, Live, misbehave, One, poll, reasonOf, recording, start, whoAmI } from "./fixtures/sqlWarehouse.ts"
 import { spansOf } from "./fixtures/spans.ts"
 import { alice, bob, serviceContext } from "./fixtures/workspace.ts"
 
@@ -112,6 +112,18 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
         const slow = SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`
         assert.strictEqual((yield* Effect.flip(slow))._tag, "OperationTimeoutError")
         assert.lengthOf(yield* seen("POST", start), 4)
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("counts attempts to start, not polls that failed", () =>
+      Effect.gen(function* () {
+        yield* misbehave({ kind: "pending", polls: 1, method: "POST", path: statements, times: 1 })
+        yield* misbehave({ kind: "answer", status: 503, method: "GET", path: (path) => poll.test(path), times: 1 })
+        const { exit, spans } = yield* spansOf(SqlWarehouse.query(One, { timeout: "30 seconds" })`SELECT 1 AS x`)
+        assert.isTrue(Exit.isSuccess(exit))
+        assert.include(spans.find((_) => _.attributes["operation.name"] === "sql.query")!.attributes, {
+          "retry.attempts": 1
+        })
       }).pipe(Effect.scoped)
     )
 
