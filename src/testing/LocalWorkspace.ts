@@ -5,9 +5,9 @@
  * **What it answers**
  *
  * SCIM Me, OAuth for machines, SQL warehouses, the statement execution API (inline and by external links, as JSON, as
- * Arrow and as CSV, in chunks) and database credentials. Statements run in Postgres, in its dialect, as the role of the caller. Postgres takes as
- * password any live token minted for the role and looks at it at login only, as Lakebase does; a refused login has
- * SQLSTATE 28000 here (Lakebase: 28P01).
+ * Arrow and as CSV, in chunks) and database credentials. Statements run in Postgres, in its dialect, as the role of the
+ * caller. Postgres takes as password any live token minted for the role and looks at it at login only, as Lakebase
+ * does; a refused login has SQLSTATE 28000 here (Lakebase: 28P01).
  *
  * **What it does not imitate**
  *
