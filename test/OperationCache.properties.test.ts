@@ -52,7 +52,7 @@ describe("whoever asks for whatever", () => {
   it.effect.prop(
     "gets what was made for them, for these parameters, within the hour and since it was last invalidated",
     {
-      steps: Schema.Array(Step).check(Schema.isMinLength(20), Schema.isMaxLength(100)),
+      steps: Schema.Array(Step).check(Schema.isMinLength(80), Schema.isMaxLength(160)),
       maxEntries: Schema.Literals([1, 3, 100])
     },
     ({ maxEntries, steps }) =>
@@ -97,7 +97,7 @@ describe("whoever asks for whatever", () => {
           }
         }
       }).pipe(Effect.provide(live(maxEntries))),
-    { arbitrary: { runs: 200 } }
+    { arbitrary: { runs: 100 } }
   )
 })
 
@@ -131,7 +131,7 @@ describe("whoever comes and goes", () => {
 
   it.effect.prop(
     "one flight for all who ask the same, for as long as one of them waits",
-    { steps: Schema.Array(Step).check(Schema.isMinLength(20), Schema.isMaxLength(120)) },
+    { steps: Schema.Array(Step).check(Schema.isMinLength(80), Schema.isMaxLength(160)) },
     ({ steps }) =>
       Effect.gen(function* () {
         const runs: Array<Run> = []
@@ -250,6 +250,6 @@ describe("whoever comes and goes", () => {
         check()
         assert.isTrue(runs.every((_) => _.state === "over"))
       }).pipe(Effect.provide(live(100))),
-    { arbitrary: { runs: 150 } }
+    { arbitrary: { runs: 100 } }
   )
 })

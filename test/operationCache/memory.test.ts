@@ -78,7 +78,7 @@ describe("the store in memory", () => {
   it.effect.prop(
     "keeps what a list in the order of use would keep, whatever happens",
     {
-      steps: Schema.Array(Step).check(Schema.isMinLength(20), Schema.isMaxLength(120)),
+      steps: Schema.Array(Step).check(Schema.isMinLength(100), Schema.isMaxLength(200)),
       maxEntries: Schema.Literals([0, 1, 2, 4, 100]),
       maxBytes: Schema.Literals([0, 700, 2_000, 4_000, 1_000_000])
     },
