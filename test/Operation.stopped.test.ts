@@ -4,6 +4,7 @@ import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Exit, Fiber, Layer, Schema } from "effect"
 import { HttpClientRequest } from "effect/http"
 import { SqlClient } from "effect/sql"
+import { TestClock } from "effect/testing"
 import { lakebase } from "./fixtures/lakebaseClient.ts"
 import { cancel, eventually, One, poll, recording, start } from "./fixtures/sqlWarehouse.ts"
 import { Workspace } from "./fixtures/workspace.ts"
@@ -12,14 +13,18 @@ const Live = Layer.mergeAll(SqlWarehouse.layer, lakebase()).pipe(Layer.provideMe
 
 const misbehave = (fault: LocalWorkspace.Fault) => LocalWorkspace.LocalWorkspace.use((_) => _.misbehave(fault))
 
+/** Waits for what the other side of the wire is about to see, while the clock of the test stands still. */
+const arrives = <A, E, R>(effect: Effect.Effect<A, E, R>, is: (a: A) => boolean) =>
+  TestClock.withLive(eventually(effect, is))
+
 const Status = Schema.Struct({ status: Schema.Struct({ state: Schema.String }) })
 
 layer(Live, { timeout: "60 seconds", excludeTestServices: true })("when a timeout is reported", (it) => {
-  it.effect("the statement is cancelled at the warehouse, and its session in the database has nothing to do", () =>
+  it.effect("the statement is cancelled at the warehouse", () =>
     Effect.gen(function* () {
       const seen = yield* recording
       yield* misbehave({ kind: "pending", polls: 1000, method: "POST", path: "/api/2.0/sql/statements" })
-      const query = SqlWarehouse.query(One, { timeout: "500 millis" })`SELECT pg_sleep(60), ${"warehouse"} AS x`
+      const query = SqlWarehouse.query(One, { timeout: "2 seconds" })`SELECT pg_sleep(60), ${"warehouse"} AS x`
       assert.strictEqual((yield* Effect.flip(query))._tag, "OperationTimeoutError")
       const [request] = yield* seen("POST", cancel)
       const client = yield* getWorkspaceClient
@@ -30,13 +35,13 @@ layer(Live, { timeout: "60 seconds", excludeTestServices: true })("when a timeou
     }).pipe(Effect.scoped)
   )
 
-  it.effect("also one that has not reached its work, however often the cancel has to be asked for", () =>
+  it.effect("also by the timeout of an operation around the query, and when the cancel has to be asked for twice", () =>
     Effect.gen(function* () {
       const seen = yield* recording
       yield* misbehave({ kind: "pending", polls: 1000, method: "POST", path: "/api/2.0/sql/statements" })
       yield* misbehave({ kind: "answer", status: 503, method: "POST", path: (path) => cancel.test(path), times: 1 })
       const query = SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`.pipe(
-        Operation.execute({ name: "report", totalTimeout: "500 millis" })
+        Operation.execute({ name: "report", totalTimeout: "2 seconds" })
       )
       assert.strictEqual((yield* Effect.flip(query))._tag, "OperationTimeoutError")
       assert.lengthOf(yield* seen("POST", cancel), 2)
@@ -48,25 +53,26 @@ layer(Live, { timeout: "60 seconds", excludeTestServices: true })("when a timeou
     Effect.gen(function* () {
       const { requests } = yield* LocalWorkspace.LocalWorkspace
       const client = yield* getWorkspaceClient
-      const hung = (timeout: string) => HttpClientRequest.get(`/api/2.0/hung/${timeout}`)
-      const seenOf = (path: string) => Effect.map(requests, (all) => all.filter((_) => _.path === path))
+      const hung = (name: string) => HttpClientRequest.get(`/api/2.0/hung/${name}`)
       yield* misbehave({ kind: "hang", path: "/api/2.0/hung" })
       const calls = {
-        request: client.request(hung("request"), { timeout: "200 millis" }),
-        requestJson: client.requestJson(hung("requestJson"), Schema.Unknown, { totalTimeout: "200 millis" }),
+        request: client.request(hung("request"), { timeout: "1 minute" }),
+        requestJson: client.requestJson(hung("requestJson"), Schema.Unknown, { totalTimeout: "1 minute" }),
         use: client.use(
           (sdk) =>
             sdk.apiClient.request({ path: "/api/2.0/hung/use", method: "GET", headers: new Headers(), raw: false }),
-          { timeout: "200 millis" }
+          { timeout: "1 minute" }
         )
       }
       for (const [name, call] of Object.entries<Effect.Effect<unknown, { readonly _tag: string }>>(calls)) {
-        assert.strictEqual((yield* Effect.flip(call))._tag, "OperationTimeoutError", name)
-        // The news travels over the wire.
-        const [request] = yield* eventually(seenOf(`/api/2.0/hung/${name}`), ([_]) => _?.aborted === true)
-        assert.isDefined(request)
+        const seen = Effect.map(requests, (all) => all.filter((_) => _.path === `/api/2.0/hung/${name}`))
+        const calling = yield* Effect.forkChild(Effect.flip(call))
+        yield* arrives(seen, ([_]) => _?.aborted === false)
+        yield* TestClock.adjust("1 minute")
+        assert.strictEqual((yield* Fiber.join(calling))._tag, "OperationTimeoutError", name)
+        yield* arrives(seen, ([_]) => _?.aborted === true)
       }
-    }).pipe(Effect.scoped)
+    }).pipe(Effect.scoped, Effect.provide(TestClock.layer()))
   )
 
   it.effect("each attempt that timed out is aborted, and one that is answered is not", () =>
@@ -74,13 +80,21 @@ layer(Live, { timeout: "60 seconds", excludeTestServices: true })("when a timeou
       const { requests } = yield* LocalWorkspace.LocalWorkspace
       const path = "/api/2.0/preview/scim/v2/Me"
       const before = (yield* requests).length
+      const aborted = Effect.map(requests, (all) => all.slice(before).map((_) => _.aborted))
       const client = yield* getWorkspaceClient
       yield* misbehave({ kind: "hang", path, times: 2 })
-      const retry = { attempts: 3, delay: 1 }
-      yield* client.requestJson(HttpClientRequest.get(path), Schema.Unknown, { timeout: "500 millis", retry })
-      const aborted = Effect.map(requests, (all) => all.slice(before).map((_) => _.aborted))
-      assert.deepStrictEqual(yield* eventually(aborted, (_) => _[1] === true), [true, true, false])
-    }).pipe(Effect.scoped)
+      const options = { timeout: "1 minute", retry: { attempts: 3, delay: 1 } } as const
+      const calling = yield* Effect.forkChild(client.requestJson(HttpClientRequest.get(path), Schema.Unknown, options))
+      for (const attempt of [1, 2]) {
+        yield* arrives(aborted, (_) => _.length === attempt)
+        yield* TestClock.adjust("1 minute")
+        // It waits a part of a millisecond, and of two.
+        yield* TestClock.adjust("2 millis")
+      }
+      yield* Fiber.join(calling)
+      yield* arrives(aborted, (_) => _[0] === true && _[1] === true)
+      assert.deepStrictEqual(yield* aborted, [true, true, false])
+    }).pipe(Effect.scoped, Effect.provide(TestClock.layer()))
   )
 
   it.effect("the Postgres statement is cancelled", () =>
@@ -88,14 +102,15 @@ layer(Live, { timeout: "60 seconds", excludeTestServices: true })("when a timeou
       const sql = yield* SqlClient.SqlClient
       const active = sql`SELECT pid FROM pg_stat_activity
         WHERE state = 'active' AND query LIKE '%pg_sleep(61)%' AND pid <> pg_backend_pid()`
-      const fiber = yield* sql`SELECT pg_sleep(61)`.pipe(
-        Operation.execute({ name: "sleep", timeout: "1 second" }),
+      const sleeping = yield* sql`SELECT pg_sleep(61)`.pipe(
+        Operation.execute({ name: "sleep", timeout: "1 minute" }),
         // The moment that it is reported.
         Effect.catchTag("OperationTimeoutError", () => active),
         Effect.forkChild
       )
-      yield* eventually(active, (_) => _.length === 1)
-      assert.deepStrictEqual(yield* Fiber.await(fiber), Exit.succeed([]))
-    })
+      yield* arrives(active, (_) => _.length === 1)
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(yield* Fiber.await(sleeping), Exit.succeed([]))
+    }).pipe(Effect.provide(TestClock.layer()))
   )
 })

@@ -98,7 +98,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
     )
   })
 
-  const Patient = SqlWarehouse.layerWith({ retry: { attempts: 3, delay: 1 }, timeout: "300 millis" })
+  const Patient = SqlWarehouse.layerWith({ retry: { attempts: 3, delay: 1 }, timeout: "2 seconds" })
 
   it.layer(Patient.pipe(Layer.provideMerge(serviceContext())))("layerWith", (it) => {
     it.effect("gives every query its retries, of which the span tells, and its timeout", () =>
@@ -107,7 +107,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
         yield* refuseStarts(2)
         const { spans } = yield* spansOf(Effect.provide(whoAmI, as(alice)))
         const { attributes } = spans.find((_) => _.attributes["operation.name"] === "sql.query")!
-        assert.include(attributes, { "retry.attempts": 3, timeout_ms: 300 })
+        assert.include(attributes, { "retry.attempts": 3, timeout_ms: 2000 })
         assert.lengthOf(yield* seen("POST", start), 3)
         const slow = SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`
         assert.strictEqual((yield* Effect.flip(slow))._tag, "OperationTimeoutError")
@@ -135,7 +135,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
         assert.include(yield* reasonOf(once), { _tag: "UnavailableError" })
         assert.lengthOf(yield* seen("POST", start), 1)
         yield* refuseStarts(1)
-        yield* SqlWarehouse.query(One, { timeout: "30 seconds", retry: undefined })`SELECT pg_sleep(0.6) AS x`
+        yield* SqlWarehouse.query(One, { timeout: "30 seconds", retry: undefined })`SELECT pg_sleep(2.2) AS x`
       }).pipe(Effect.scoped)
     )
   })

@@ -204,7 +204,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         Effect.gen(function* () {
           const seen = yield* recording
           yield* pending(1000)
-          const query = SqlWarehouse.query(One, { timeout: "300 millis" })`SELECT pg_sleep(60) AS x`
+          const query = SqlWarehouse.query(One, { timeout: "2 seconds" })`SELECT pg_sleep(60) AS x`
           assert.strictEqual((yield* Effect.flip(query))._tag, "OperationTimeoutError")
           const [request] = yield* seen("POST", cancel)
           assert.strictEqual(yield* stateOf(request!.path), "CANCELED")
