@@ -122,8 +122,7 @@ const encode = <A, E, R, RE>(stream: Stream.Stream<A, E, R>, options: Options<A,
     let lastId: string | undefined
     const frames = Stream.mapEffect(stream, (element, index) =>
       Effect.flatMap(
-        // An element that has no JSON is a mistake of the application, and no request's.
-        Effect.orDie(toJson(element)),
+        Effect.orDie(toJson(element)), // without JSON it is a mistake of the application, and no request's
         (data) => {
           const elementId = id(element, index)
           const bytes = frame(elementId, typeof event === "string" ? event : event(element), data)
