@@ -8,6 +8,7 @@ export default defineConfig({
   ssr: { resolve: { conditions } },
   test: {
     include: ["test/**/*.test.ts"],
+    setupFiles: ["test/fixtures/properties.ts"],
     // Processes, not threads: signals, exit codes and open handles are what some tests are about.
     pool: "forks",
     // All cores, for most of a test is waiting for Postgres to start; the default leaves one of two idle.

@@ -29,7 +29,7 @@ export interface WorkspaceClient {
     request: HttpClientRequest.HttpClientRequest,
     options?: O
   ) => Effect.Effect<HttpClientResponse.HttpClientResponse, DatabricksError | Operation.TimeoutOf<O>>
-  /** `request`, with the JSON of the answer decoded. */
+  /** `request`, with the JSON of the answer decoded, which may have 64 MiB. */
   readonly requestJson: <S extends Schema.Constraint, const O extends Operation.Chain = {}>(
     request: HttpClientRequest.HttpClientRequest,
     schema: S,
@@ -162,9 +162,8 @@ const contents = (response: HttpClientResponse.HttpClientResponse) =>
 
 // An answer without a body is an empty object to the SDK.
 const sdkJson = (response: HttpClientResponse.HttpClientResponse) =>
-  Effect.flatMap(
-    Effect.mapError(response.text, Answer.fromHttpClientError),
-    (text): Effect.Effect<unknown, DatabricksError> => (text === "" ? Effect.succeed({}) : decodeJson(response))
+  Effect.flatMap(WorkspaceHttp.text(response), (text): Effect.Effect<unknown, DatabricksError> =>
+    text === "" ? Effect.succeed({}) : decodeJson(response, text)
   )
 
-const decodeJson = WorkspaceHttp.json(Schema.Unknown)
+const decodeJson = WorkspaceHttp.decoder(Schema.Unknown)

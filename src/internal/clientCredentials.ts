@@ -9,7 +9,7 @@ import { type DatabricksError, InvalidResponseError, make as databricksError } f
 import * as Answer from "./answer.ts"
 import { isPrivate } from "./host.ts"
 import * as TokenCache from "./tokenCache.ts"
-import { exchange, json } from "./workspaceHttp.ts"
+import { exchange, json, maxShortAnswer } from "./workspaceHttp.ts"
 
 export const authorization = (
   http: HttpClient.HttpClient,
@@ -31,13 +31,14 @@ const timeout = Duration.seconds(30)
 
 const discoveryPath = "/oidc/.well-known/oauth-authorization-server"
 
-const decodeDiscovery = json(Schema.Struct({ token_endpoint: Schema.String }))
+const decodeDiscovery = json(Schema.Struct({ token_endpoint: Schema.String }), maxShortAnswer)
 
 const decodeToken = json(
   Schema.Struct({
     access_token: Schema.NonEmptyString,
     expires_in: Schema.Union([Schema.Finite, Schema.FiniteFromString])
-  })
+  }),
+  maxShortAnswer
 )
 
 interface Fetched {

@@ -1,7 +1,7 @@
 /** `SCIM Me`: the workspace's own word on who holds a credential. */
 import { Effect, Schema } from "effect"
 import { HttpClientRequest } from "effect/http"
-import { type Credential, json, type Send } from "./workspaceHttp.ts"
+import { type Credential, json, maxShortAnswer, type Send } from "./workspaceHttp.ts"
 
 export const path = "/api/2.0/preview/scim/v2/Me"
 
@@ -31,4 +31,4 @@ export const me = Effect.fnUntraced(function* (send: Send, credential: Credentia
   return { identity: yield* decode(response), workspaceId: response.headers["x-databricks-org-id"] }
 })
 
-const decode = json(Identity)
+const decode = json(Identity, maxShortAnswer)

@@ -1,5 +1,5 @@
 /** HTTP to one workspace as a given caller: the one place where a credential meets the wire. */
-import { Effect, Redacted, Schema } from "effect"
+import { Effect, Redacted, Schema, Stream } from "effect"
 import { type HttpClient, HttpClientRequest, type HttpClientResponse } from "effect/http"
 import type { Caller } from "../Caller.ts"
 import { DatabricksError, InvalidRequestError, InvalidResponseError } from "../DatabricksError.ts"
@@ -56,29 +56,79 @@ export const exchange = Effect.fnUntraced(function* (
     : yield* Effect.flip(Answer.fromResponse(request, response))
 })
 
-/** Decodes a JSON body; anything else, half a document included, is an `InvalidResponseError`. */
-export const json = <S extends Schema.Constraint>(schema: S) => {
-  const decode = Schema.decodeUnknownEffect(Schema.fromJsonString(schema))
+/** The most that is read of an answer, in bytes: the rows of a statement come as up to 25 MiB of JSON. */
+export const maxAnswer = 64 * 1024 * 1024
+
+/** The same where an answer is short: SCIM Me lists every group that somebody is in. */
+export const maxShortAnswer = 4 * 1024 * 1024
+
+/** Decodes a JSON body; anything else, half a document or more than `maxBytes` included, is an `InvalidResponseError`. */
+export const json = <S extends Schema.Constraint>(schema: S, maxBytes = maxAnswer) => {
+  const decode = decoder(schema)
   return (response: HttpClientResponse.HttpClientResponse) =>
-    response.text.pipe(
-      Effect.mapError(Answer.fromHttpClientError),
-      Effect.flatMap((text) => Effect.mapError(decode(text), () => invalid(response, text)))
-    )
+    Effect.flatMap(text(response, maxBytes), (text) => decode(response, text))
 }
 
-const invalid = (response: HttpClientResponse.HttpClientResponse, text: string) => {
-  const type = response.headers["content-type"] ?? "something of no type"
-  const what =
-    text === ""
-      ? "an empty body"
-      : type.includes("json")
-        ? "JSON that breaks off or is not of the shape it should have"
-        : `${type} in place of JSON`
-  return new DatabricksError({
+/** `json` for a text that was read from a response. */
+export const decoder = <S extends Schema.Constraint>(schema: S) => {
+  const decode = Schema.decodeUnknownEffect(Schema.fromJsonString(schema))
+  return (response: HttpClientResponse.HttpClientResponse, text: string) =>
+    Effect.mapError(decode(text), () => invalid(response, whatIsNoJson(response, text)))
+}
+
+/** The text of a body of at most so many bytes. */
+export const text = (
+  response: HttpClientResponse.HttpClientResponse,
+  maxBytes = maxAnswer
+): Effect.Effect<string, DatabricksError> =>
+  Effect.flatMap(bytes(response, maxBytes), (body) => {
+    try {
+      return Effect.succeed(utf8.decode(body))
+    } catch {
+      // A character in place of what cannot be read would make two names that differ the same.
+      return Effect.fail(invalid(response, "bytes that are no UTF-8"))
+    }
+  })
+
+const utf8 = new TextDecoder("utf-8", { fatal: true })
+
+const bytes = (
+  response: HttpClientResponse.HttpClientResponse,
+  maxBytes: number
+): Effect.Effect<ArrayBuffer | Uint8Array, DatabricksError> => {
+  const declared = Number(response.headers["content-length"] ?? Number.NaN)
+  // No more comes than is declared, and to count what comes would cost the request a third more.
+  if (declared <= maxBytes) return Effect.mapError(response.arrayBuffer, Answer.fromHttpClientError)
+  return Effect.suspend(() => {
+    const chunks: Array<Uint8Array> = []
+    let left = declared > maxBytes ? 0 : maxBytes
+    return response.stream.pipe(
+      Stream.mapError(Answer.fromHttpClientError),
+      Stream.runForEach((chunk) => {
+        left -= chunk.length
+        if (left < 0) return Effect.fail(invalid(response, `more than the ${maxBytes} bytes that are read of it`))
+        chunks.push(chunk)
+        return Effect.void
+      }),
+      Effect.map(() => Buffer.concat(chunks))
+    )
+  })
+}
+
+const whatIsNoJson = (response: HttpClientResponse.HttpClientResponse, text: string) => {
+  const type = (response.headers["content-type"] ?? "something of no type").slice(0, 100)
+  return text === ""
+    ? "an empty body"
+    : type.includes("json")
+      ? "JSON that breaks off or is not of the shape it should have"
+      : `${type} in place of JSON`
+}
+
+const invalid = (response: HttpClientResponse.HttpClientResponse, what: string) =>
+  new DatabricksError({
     reason: new InvalidResponseError({
       message: `${Answer.endpointOf(response.request)} answered ${response.status} with ${what}`,
       status: response.status,
       requestId: response.headers["x-request-id"]
     })
   })
-}

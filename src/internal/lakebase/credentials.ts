@@ -5,7 +5,7 @@ import type { Caller } from "../../Caller.ts"
 import type { DatabricksError } from "../../DatabricksError.ts"
 import * as Answer from "../answer.ts"
 import * as TokenCache from "../tokenCache.ts"
-import { json, type Send } from "../workspaceHttp.ts"
+import { json, maxShortAnswer, type Send } from "../workspaceHttp.ts"
 import * as Metrics from "./metrics.ts"
 
 export interface Credentials {
@@ -20,7 +20,7 @@ const margin = Duration.minutes(2)
 // Nothing else can be sent as a password.
 const Token = Schema.String.check(Schema.isPattern(/^[\x21-\x7e]+$/))
 
-const decode = json(Schema.Struct({ token: Token, expire_time: Schema.DateTimeUtcFromString }))
+const decode = json(Schema.Struct({ token: Token, expire_time: Schema.DateTimeUtcFromString }), maxShortAnswer)
 
 const path = "/api/2.0/postgres/credentials"
 
