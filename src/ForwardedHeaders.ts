@@ -48,7 +48,8 @@ export class AuthenticationError extends Schema.TaggedError<AuthenticationError>
  * Reads the four headers, in any letter case; a blank one counts as absent.
  *
  * Refused with `AuthenticationError`: a header that was sent twice, one with a comma (that is how servers join two) or
- * a control character, one longer than 16 KiB, and a token with anything but visible ASCII characters.
+ * a control character, one longer than 16 KiB, and a token with anything but visible ASCII characters. A preferred
+ * username of that kind counts as absent: it proves nothing, and may well be a display name such as "Doe, Jane".
  *
  * @since 0.1.0
  * @category decoding
@@ -59,12 +60,13 @@ export const decode = (source: Source): Effect.Effect<ForwardedHeaders, Authenti
     const values: Array<string | undefined> = []
     for (const [i, name] of names.entries()) {
       const value = found[i] ?? ""
-      if (!isHeaderValue(value)) {
+      const isValue = isHeaderValue(value)
+      if (!isValue && name !== "x-forwarded-preferred-username") {
         return refuse(
           `The header ${name} was sent twice, or holds a comma, a control character or more than ${maxLength} characters`
         )
       }
-      values.push(value.trim() === "" ? undefined : value)
+      values.push(!isValue || value.trim() === "" ? undefined : value)
     }
     const [user, email, preferredUsername, token] = values
     if (token !== undefined && !isToken(token)) return refuse(`The header ${names[3]} does not hold an access token`)
