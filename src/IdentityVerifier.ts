@@ -52,7 +52,7 @@ export interface IdentityVerifier {
 
 /**
  * Asks `SCIM Me` once per token: concurrent requests share the question, and the answer is kept until the token
- * expires (5 minutes if it does not say when). A refusal is kept for 5 seconds, an outage, or 10 seconds without an
+ * expires, an hour at most (5 minutes if it does not say when). A refusal is kept for 5 seconds, an outage, or 10 seconds without an
  * answer, not at all. At most 10,000 tokens are remembered, by their SHA-256.
  *
  * @since 0.1.0
@@ -109,6 +109,9 @@ export const trustProxy: IdentityVerifier = {
 
 const timeout = Duration.seconds(10)
 
+/** In milliseconds: a token may be revoked long before it expires. */
+const longestProof = 3_600_000
+
 interface Proof {
   readonly identity: Scim.Identity
   /** In milliseconds: many are kept, and a Duration is ten times as big. */
@@ -162,7 +165,7 @@ const untilExpiry = (token: Redacted.Redacted) =>
       Option.flatMap(decodeClaims),
       Option.match({
         onNone: () => 5 * 60_000,
-        onSome: ({ exp }) => Math.max(0, exp * 1000 - now)
+        onSome: ({ exp }) => Math.min(Math.max(0, exp * 1000 - now), longestProof)
       })
     )
   )

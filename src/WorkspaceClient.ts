@@ -122,10 +122,10 @@ const makeSdk = (sdk: typeof Sdk, host: string, exchange: Exchange): Sdk.Workspa
   const config = new sdk.Config({ host, loaders: [], authType: "pat" })
   const client = new sdk.WorkspaceClient(config, { product: "effect-databricks" })
   client.apiClient.request = async ({ headers, method, path, payload, query, raw, responseHeaders = [] }) => {
-    const url = new URL(host)
-    url.pathname = path
-    url.search = client.apiClient.searchParams(query ?? {})
-    const request = HttpClientRequest.make(method)(url.pathname + url.search, {
+    // The SDK puts ids into a path as they are.
+    const url = path.replaceAll(/[?#]/g, encodeURIComponent)
+    const search = client.apiClient.searchParams(query ?? {})
+    const request = HttpClientRequest.make(method)(search === "" ? url : `${url}?${search}`, {
       headers: { ...Object.fromEntries(headers), "user-agent": client.apiClient.userAgent() },
       body: bodyOf(payload)
     })

@@ -56,7 +56,7 @@ export const fromAnswer = ({ body: text, endpoint, headers, status }: Answer): E
     message: `${endpoint} answered ${status}${said === "" ? "" : `: ${said}`}`,
     status,
     errorCode,
-    requestId: detail("request_id") ?? headers["x-request-id"],
+    requestId: (detail("request_id") ?? headers["x-request-id"])?.slice(0, 200),
     retryAfter: retryAfter(headers, detail("retry_delay"))
   }
   const scope = /required scopes?: ([\w:.-]*\w(?:, ?[\w:.-]*\w)*)/.exec(said)?.[1]
@@ -117,7 +117,8 @@ const decodeJson = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Unkno
 const stringOf = (value: unknown) => (typeof value === "string" && value !== "" && value !== "null" ? value : undefined)
 
 // Old endpoints repeat the status as their code, or send a sentence where a code belongs.
-const codeIn = (value: unknown) => (typeof value === "string" && /^[A-Za-z][\w.]*$/.test(value) ? value : undefined)
+const codeIn = (value: unknown) =>
+  typeof value === "string" && /^[A-Za-z][\w.]{0,199}$/.test(value) ? value : undefined
 
 const oneLine = (said: string) => said.trim().replace(/\s+/g, " ").slice(0, 1000)
 
@@ -134,8 +135,11 @@ const retryAfter = (headers: Answer["headers"], delay: string | undefined) => {
       : /^\d+(\.\d+)?s$/.test(delay ?? "")
         ? Number.parseFloat(delay!)
         : Number.NaN
-  return Number.isFinite(seconds) ? Duration.seconds(Math.max(0, seconds)) : undefined
+  return Number.isFinite(seconds) ? Duration.seconds(Math.min(Math.max(0, seconds), longestRetryAfter)) : undefined
 }
+
+// A day: whoever is told more has been told that it is not for this request to wait.
+const longestRetryAfter = 86_400
 
 const codeOf = (cause: unknown): string | undefined => {
   for (let at = cause, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {

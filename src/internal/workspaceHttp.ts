@@ -29,11 +29,9 @@ const send = Effect.fnUntraced(function* (
   caller: Credential,
   request: HttpClientRequest.HttpClientRequest
 ): Effect.fn.Return<HttpClientResponse.HttpClientResponse, DatabricksError> {
-  // A credential leaves for this workspace only, whatever address a caller puts together.
-  if (!/^\/(?![/\\])/.test(request.url)) {
-    return yield* new DatabricksError({
-      reason: new InvalidRequestError({ message: `A request to the workspace is a path that begins with one "/"` })
-    })
+  const problem = problemOf(request.url)
+  if (problem !== undefined) {
+    return yield* new DatabricksError({ reason: new InvalidRequestError({ message: problem }) })
   }
   const authorization = yield* caller.authorization
   return yield* exchange(
@@ -44,6 +42,16 @@ const send = Effect.fnUntraced(function* (
     )
   )
 })
+
+// A credential leaves for this workspace only, and for the API that the path names, whatever id is a part of it.
+const problemOf = (url: string): string | undefined => {
+  if (!/^\/(?![/\\])/.test(url)) return `A request to the workspace is a path that begins with one "/"`
+  const path = url.split(/[?#]/, 1)[0]!
+  // oxlint-disable-next-line no-control-regex -- a URL drops some of them, and what is left may be two dots
+  return /[\\\u0000-\u001f]|(?:\/|%2f|%5c)(?:\.|%2e){1,2}(?=\/|%2f|%5c|$)/i.test(path)
+    ? `The path of a request to the workspace has a segment "." or "..", a backslash or a control character`
+    : undefined
+}
 
 /** Sends a request as it is; an answer outside 2xx is a failure. */
 export const exchange = Effect.fnUntraced(function* (
