@@ -52,21 +52,25 @@ export interface IdentityVerifier {
 
 /**
  * Asks `SCIM Me` once per token: concurrent requests share the question, and the answer is kept until the token
- * expires, an hour at most (5 minutes if it does not say when). A refusal is kept for 5 seconds, an outage, or 10 seconds without an
- * answer, not at all. At most 10,000 tokens are remembered, by their SHA-256.
+ * expires (an hour at most, 5 minutes if it does not say when). A refusal is kept for 5 seconds, an outage, or 10 seconds
+ * without an answer, not at all. At most 10,000 proven tokens are remembered, by their SHA-256; and 1,000 others apart
+ * from them, so that however many wrong ones come, no proven one is forgotten for them.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = Effect.fnUntraced(function* (send: Send): Effect.fn.Return<IdentityVerifier> {
-  const proven = yield* TokenCache.make<Proof, IdentityError>({
+  const proven = yield* TokenCache.make<Proof, never>({
     capacity: 10_000,
+    timeToLive: (exit) => (Exit.isSuccess(exit) ? Duration.millis(exit.value.timeToLive) : Duration.zero)
+  })
+  // Those that are asked about, and those that were refused.
+  const unproven = yield* TokenCache.make<Proof, IdentityError>({
+    capacity: 1_000,
     timeToLive: (exit) =>
-      Exit.isSuccess(exit)
-        ? Duration.millis(exit.value.timeToLive)
-        : Option.exists(Exit.findErrorOption(exit), (error) => error._tag === "AuthenticationError")
-          ? Duration.seconds(5)
-          : Duration.zero
+      Option.exists(Exit.findErrorOption(exit), (error) => error._tag === "AuthenticationError")
+        ? refusalTimeToLive
+        : Duration.zero
   })
   const prove = Effect.fnUntraced(function* (token: Redacted.Redacted): Effect.fn.Return<Proof, IdentityError> {
     const { identity } = yield* Effect.timeoutOrElse(
@@ -81,8 +85,13 @@ export const make = Effect.fnUntraced(function* (send: Send): Effect.fn.Return<I
   return {
     verify: (headers) => {
       const key = Crypto.hash("sha256", Redacted.value(headers.accessToken), "base64url")
-      return Effect.flatMap(proven.get(key, prove(headers.accessToken)), ({ identity }) =>
-        agree(headers, identity) ? Effect.succeed(asCaller(headers, identity)) : Effect.fail(mismatch())
+      const ask = Effect.flatMap(prove(headers.accessToken), (proof) => proven.get(key, Effect.succeed(proof)))
+      return Effect.flatMap(
+        Effect.flatMap(proven.find(key), (found) =>
+          Option.isSome(found) ? Effect.succeed(found.value) : unproven.get(key, ask)
+        ),
+        ({ identity }) =>
+          agree(headers, identity) ? Effect.succeed(asCaller(headers, identity)) : Effect.fail(mismatch())
       )
     }
   }
@@ -111,6 +120,9 @@ const timeout = Duration.seconds(10)
 
 /** In milliseconds: a token may be revoked long before it expires. */
 const longestProof = 3_600_000
+
+/** Whoever goes on with a wrong token is answered without the workspace; who is let in late waits no longer than this. */
+const refusalTimeToLive = Duration.seconds(5)
 
 interface Proof {
   readonly identity: Scim.Identity

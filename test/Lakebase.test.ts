@@ -43,22 +43,6 @@ const waysThrough = (sql: PgClient.PgClient) => {
 const App = Notes.layer.pipe(Layer.provideMerge(Database), Layer.provideMerge(Reactivity.layer))
 
 layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it) => {
-  it.effect("a client that was taken at start-up runs as whoever runs", () =>
-    Effect.gen(function* () {
-      const sql = yield* Notes
-      const seen = whoThrough(sql)
-      assert.strictEqual(yield* seen, "service")
-      assert.strictEqual(yield* asAlice(seen), alice)
-      assert.strictEqual(yield* asBob(seen), bob)
-      assert.deepStrictEqual(yield* asAlice(Effect.all([seen, asService(seen), asBob(seen), seen])), [
-        alice,
-        "service",
-        bob,
-        alice
-      ])
-    })
-  )
-
   it.effect("every way to run a statement is the caller's", () =>
     Effect.gen(function* () {
       const sql = yield* Notes

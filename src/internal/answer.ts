@@ -1,5 +1,5 @@
 /** Turns what a workspace answered, or did not, into a `DatabricksError`. */
-import { Duration, Effect, Option, Predicate, Schema, Stream } from "effect"
+import { Duration, Effect, Option, Predicate, Redacted, Schema, Stream } from "effect"
 import type { HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
 import * as E from "../DatabricksError.ts"
 
@@ -21,14 +21,28 @@ export const connection = (endpoint: string, code: string | undefined): E.Databr
     })
   )
 
-/** The error that an HTTP answer outside 2xx stands for. */
+/** The error that an HTTP answer outside 2xx stands for; it repeats no credential that the answer repeats. */
 export const fromResponse = (
   request: HttpClientRequest.HttpClientRequest,
-  response: HttpClientResponse.HttpClientResponse
+  response: HttpClientResponse.HttpClientResponse,
+  authorization?: Redacted.Redacted
 ): Effect.Effect<E.DatabricksError> =>
   Effect.map(head(response), (body) =>
-    fromAnswer({ endpoint: endpointOf(request), status: response.status, headers: response.headers, body })
+    fromAnswer({
+      endpoint: endpointOf(request),
+      status: response.status,
+      headers: response.headers,
+      body: secretsIn(authorization).reduce((text, secret) => text.replaceAll(secret, "<redacted>"), body)
+    })
   )
+
+/** The token of `Bearer …`; the password of `Basic …`, and what stands for it. */
+const secretsIn = (authorization: Redacted.Redacted | undefined): ReadonlyArray<string> => {
+  if (authorization === undefined) return []
+  const [scheme, credential = ""] = Redacted.value(authorization).split(" ")
+  const password = scheme === "Basic" ? Buffer.from(credential, "base64").toString().split(/:(.*)/s)[1] : undefined
+  return [credential, password ?? ""].filter((secret) => secret !== "")
+}
 
 /** An HTTP answer outside 2xx, however it was received. */
 export interface Answer {

@@ -3,6 +3,7 @@
  * every call at once when a token has expired; and it tells its failures in sentences only.
  */
 import { Duration, Effect, Exit, Redacted, Schema } from "effect"
+import { Base64 } from "effect/encoding"
 import { type HttpClient, HttpClientRequest } from "effect/http"
 import type { Caller } from "../Caller.ts"
 import { type DatabricksError, InvalidResponseError, make as databricksError } from "../DatabricksError.ts"
@@ -63,9 +64,9 @@ const fetchToken = Effect.fnUntraced(
     const answer = yield* exchange(
       http,
       HttpClientRequest.post(endpoint).pipe(
-        HttpClientRequest.basicAuth(client.id, client.secret),
         HttpClientRequest.bodyUrlParams({ grant_type: "client_credentials", scope: "all-apis" })
-      )
+      ),
+      Redacted.make(`Basic ${Base64.encode(`${client.id}:${Redacted.value(client.secret)}`)}`)
     )
     const { access_token, expires_in } = yield* decodeToken(answer)
     return {

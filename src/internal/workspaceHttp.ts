@@ -1,6 +1,6 @@
 /** HTTP to one workspace as a given caller: the one place where a credential meets the wire. */
 import { Effect, Redacted, Schema, Stream } from "effect"
-import { type HttpClient, HttpClientRequest, type HttpClientResponse } from "effect/http"
+import { HttpClient, HttpClientError, HttpClientRequest, type HttpClientResponse } from "effect/http"
 import type { Caller } from "../Caller.ts"
 import { DatabricksError, InvalidRequestError, InvalidResponseError } from "../DatabricksError.ts"
 import * as Answer from "./answer.ts"
@@ -33,14 +33,7 @@ const send = Effect.fnUntraced(function* (
   if (problem !== undefined) {
     return yield* new DatabricksError({ reason: new InvalidRequestError({ message: problem }) })
   }
-  const authorization = yield* caller.authorization
-  return yield* exchange(
-    http,
-    request.pipe(
-      HttpClientRequest.prependUrl(host),
-      HttpClientRequest.setHeader("authorization", Redacted.value(authorization))
-    )
-  )
+  return yield* exchange(http, HttpClientRequest.prependUrl(request, host), yield* caller.authorization)
 })
 
 // A credential leaves for this workspace only, and for the API that the path names, whatever id is a part of it.
@@ -53,16 +46,33 @@ const problemOf = (url: string): string | undefined => {
     : undefined
 }
 
-/** Sends a request as it is; an answer outside 2xx is a failure. */
+/** Sends a request, with this value of its `Authorization` header; an answer outside 2xx is a failure. */
 export const exchange = Effect.fnUntraced(function* (
   http: HttpClient.HttpClient,
-  request: HttpClientRequest.HttpClientRequest
+  request: HttpClientRequest.HttpClientRequest,
+  authorization?: Redacted.Redacted
 ): Effect.fn.Return<HttpClientResponse.HttpClientResponse, DatabricksError> {
-  const response = yield* Effect.mapError(http.execute(request), Answer.fromHttpClientError)
+  const client = authorization === undefined ? http : withAuthorization(http, authorization)
+  const response = yield* Effect.mapError(client.execute(request), Answer.fromHttpClientError)
   return response.status >= 200 && response.status < 300
     ? response
-    : yield* Effect.flip(Answer.fromResponse(request, response))
+    : yield* Effect.flip(Answer.fromResponse(request, response, authorization))
 })
+
+// Spans keep requests, errors and answers, and an application may show what it has of them: what these hold is the
+// request before it gets its credential.
+const withAuthorization = (http: HttpClient.HttpClient, authorization: Redacted.Redacted): HttpClient.HttpClient =>
+  HttpClient.make((request) =>
+    http.execute(HttpClientRequest.setHeader(request, "authorization", Redacted.value(authorization))).pipe(
+      Effect.provideService(HttpClient.TracerDisabledWhen, () => true),
+      Effect.mapBoth({
+        onFailure: ({ reason: { cause } }) =>
+          new HttpClientError.HttpClientError({ reason: new HttpClientError.TransportError({ request, cause }) }),
+        onSuccess: (response): HttpClientResponse.HttpClientResponse =>
+          Object.create(response, { request: { value: request } })
+      })
+    )
+  )
 
 /** The most that is read of an answer, in bytes: the rows of a statement come as up to 25 MiB of JSON. */
 export const maxAnswer = 64 * 1024 * 1024
