@@ -46,19 +46,35 @@ layer(Notes.layer.pipe(Layer.provideMerge(lakebase(one)), Layer.provideMerge(Dat
       )
       const before = yield* asBob(pid)
       assert.strictEqual(yield* asBob(pid), before)
-      for (const begin of ["BEGIN", "  /* now */ start transaction read only"]) {
-        const held = yield* asBob(pid)
-        yield* asBob(sql.unsafe(begin))
-        assert.notStrictEqual(yield* asBob(pid), held)
-        assert.deepStrictEqual(yield* asService(state), [])
+      const left = (statements: ReadonlyArray<string>) =>
+        Effect.gen(function* () {
+          const held = yield* asBob(pid)
+          const run = Effect.flatMap(sql.reserve, (_) => Effect.forEach(statements, (sql) => _.executeRaw(sql, [])))
+          yield* asBob(Effect.ignore(Effect.scoped(run)))
+          const next = yield* asBob(pid)
+          assert.deepStrictEqual(yield* asService(state), [])
+          return next !== held
+        })
+      for (const statements of [
+        ["BEGIN"],
+        ["  /* now */ start transaction read only"],
+        ["/* a /* comment */ in one */ BEGIN"],
+        [";BEGIN"],
+        ["BEGIN", "SELEC"],
+        ["BEGIN", "SAVEPOINT a", "ROLLBACK TO a"],
+        ["BEGIN", "COMMIT AND CHAIN"],
+        ["BEGIN", "ROLLBACK AND CHAIN"]
+      ]) {
+        assert.isTrue(yield* left(statements), statements.join("; "))
       }
       // One that was ended properly is as good as before.
-      const reserved = yield* asBob(
-        Effect.scoped(
-          Effect.flatMap(sql.reserve, (_) => Effect.andThen(_.executeRaw("BEGIN", []), _.executeRaw("COMMIT", [])))
-        ).pipe(Effect.andThen(pid))
-      )
-      assert.strictEqual(yield* asBob(pid), reserved)
+      for (const statements of [
+        ["BEGIN", "COMMIT"],
+        ["BEGIN", "abort and no chain"],
+        ["BEGIN", "-- over\nEND"]
+      ]) {
+        assert.isFalse(yield* left(statements), statements.join("; "))
+      }
     })
   )
 

@@ -1,17 +1,12 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
 import { asService, Lakebase, provideUser } from "effect-databricks"
-import { Effect, Exit, Layer, Queue, Schema, Stream } from "effect"
+import { Effect, Queue, Schema, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { Model } from "effect/schema"
 import { SqlClient, SqlModel, SqlSchema } from "effect/sql"
-import { asAlice, asBob, Database, Notes, pid, who, whoThrough } from "./fixtures/lakebaseClient.ts"
+import { Application, asAlice, asBob, bodies, clear, Notes, pid, who, whoThrough } from "./fixtures/lakebaseClient.ts"
 import { alice, bob, requestOf } from "./fixtures/workspace.ts"
-
-const bodies = Effect.flatMap(Notes, (sql) =>
-  Effect.map(sql<{ body: string }>`SELECT body FROM notes ORDER BY id`, (rows) => rows.map((_) => _.body))
-)
-const clear = Effect.orDie(Effect.flatMap(Notes, (sql) => sql`DELETE FROM notes`)) // whoever tidies up cannot fail
 
 /** Whom the database sees, by every way to run a statement. */
 const waysThrough = (sql: PgClient.PgClient) => {
@@ -40,9 +35,7 @@ const waysThrough = (sql: PgClient.PgClient) => {
   })
 }
 
-const App = Notes.layer.pipe(Layer.provideMerge(Database), Layer.provideMerge(Reactivity.layer))
-
-layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it) => {
+layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it) => {
   it.effect("every way to run a statement is the caller's", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
@@ -177,103 +170,6 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
       assert.notStrictEqual(one, two)
       assert.strictEqual(yield* next, before + 1)
     })
-  )
-
-  it.effect(
-    "asUser inside a transaction of the service runs outside it, as the user, and coming back returns to it",
-    () =>
-      Effect.gen(function* () {
-        const sql = yield* Notes
-        const insert = (body: string) => sql`INSERT INTO notes ${sql.insert({ body })}`
-        const exit = yield* Effect.exit(
-          sql.withTransaction(
-            Effect.gen(function* () {
-              const outer = yield* pid
-              yield* insert("of the service")
-              const [user, inner] = yield* asAlice(
-                Effect.all([whoThrough(sql), pid, insert("of alice"), asService(pid)])
-              ).pipe(Effect.tap(([, , , again]) => Effect.sync(() => assert.strictEqual(again, outer))))
-              assert.strictEqual(user, alice)
-              assert.notStrictEqual(inner, outer)
-              assert.strictEqual(yield* pid, outer)
-              // What is not committed is seen by those inside only.
-              assert.deepStrictEqual(yield* bodies, ["of the service", "of alice"])
-              return yield* Effect.fail("back" as const)
-            })
-          )
-        )
-        assert.deepStrictEqual(exit, Exit.fail("back" as const))
-        assert.deepStrictEqual(yield* bodies, ["of alice"])
-      }).pipe(Effect.ensuring(clear))
-  )
-
-  it.effect("and the other way round, three deep, each with a savepoint of its own", () =>
-    Effect.gen(function* () {
-      const sql = yield* Notes
-      const insert = (body: string) => sql`INSERT INTO notes ${sql.insert({ body })}`
-      yield* asAlice(
-        sql.withTransaction(
-          Effect.gen(function* () {
-            const mine = yield* pid
-            yield* insert("alice")
-            yield* asService(
-              sql.withTransaction(
-                Effect.gen(function* () {
-                  assert.strictEqual(yield* whoThrough(sql), "service")
-                  yield* insert("service")
-                  yield* asAlice(
-                    Effect.gen(function* () {
-                      assert.strictEqual(yield* pid, mine)
-                      yield* Effect.ignore(
-                        sql.withTransaction(Effect.andThen(insert("alice, taken back"), Effect.fail("savepoint")))
-                      )
-                      yield* sql.withTransaction(insert("alice again"))
-                    })
-                  )
-                  yield* asBob(sql.withTransaction(insert("bob")))
-                })
-              )
-            )
-            assert.strictEqual(yield* pid, mine)
-            // Committed already, though alice's is open.
-            assert.deepStrictEqual(yield* asService(bodies), ["service", "bob"])
-          })
-        )
-      )
-      assert.deepStrictEqual((yield* bodies).toSorted(), ["alice", "alice again", "bob", "service"])
-    }).pipe(Effect.ensuring(clear))
-  )
-
-  it.effect("what follows a commit runs after it, as who asked for it, and may use the database", () =>
-    Effect.gen(function* () {
-      const sql = yield* Notes
-      const done: Array<string> = []
-      const note = (what: string) =>
-        sql.afterCommit(
-          // What follows a commit cannot fail it.
-          Effect.orDie(
-            Effect.map(Effect.all([whoThrough(sql), asService(bodies)]), ([by, seen]) =>
-              done.push(`${what} ${by} ${seen}`)
-            )
-          )
-        )
-      yield* asAlice(
-        sql.withTransaction(
-          Effect.gen(function* () {
-            yield* sql`INSERT INTO notes ${sql.insert({ body: "x" })}`
-            yield* note("first")
-            yield* Effect.ignore(sql.withTransaction(Effect.andThen(note("taken back"), Effect.fail("no"))))
-            yield* sql.withTransaction(note("nested"))
-            assert.deepStrictEqual(done, [])
-          })
-        )
-      )
-      assert.deepStrictEqual(done, [`first ${alice} x`, `nested ${alice} x`])
-      yield* Effect.ignore(sql.withTransaction(Effect.andThen(note("never"), Effect.fail("no"))))
-      assert.strictEqual(done.length, 2)
-      yield* asBob(note("at once"))
-      assert.strictEqual(done[2], `at once ${bob} x`)
-    }).pipe(Effect.ensuring(clear))
   )
 
   it.effect("a reactive query runs again as who subscribed, whoever changed something", () =>

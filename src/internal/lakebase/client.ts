@@ -26,7 +26,7 @@ interface Transaction {
   ended: boolean
 }
 
-/** The transactions that the fiber is in, by caller: `asUser` leaves one, and coming back returns to it. */
+/** The transactions that the fiber is in, by database and caller: `asUser` leaves one, and coming back returns to it. */
 const Transactions = Context.Reference<ReadonlyMap<string, Transaction>>("effect-databricks/Lakebase/Transactions", {
   defaultValue: () => new Map()
 })
@@ -53,6 +53,14 @@ export const make = Effect.fnUntraced(function* (
     }
   )
 
+  // What the driver numbers is this database's alone: another has transactions of its own.
+  const keyOf = (caller: Caller) => `${shared.transactionService.key} ${caller.scimId}`
+
+  const transactionOf = (fiber: Fiber.Fiber<unknown, unknown>, caller: Caller) => {
+    const transactions = fiber.getRef(Transactions)
+    return transactions.size === 0 ? undefined : transactions.get(keyOf(caller))
+  }
+
   return (fixed) => {
     const whose = (fiber: Fiber.Fiber<unknown, unknown>) => fixed ?? fiber.getRef(ExecutionContext) ?? principal
 
@@ -66,7 +74,7 @@ export const make = Effect.fnUntraced(function* (
     ) =>
       Effect.withFiber<A, E | SqlError.SqlError, R>((fiber) => {
         const caller = whose(fiber)
-        const transaction = fiber.getRef(Transactions).get(caller.scimId)
+        const transaction = transactionOf(fiber, caller)
         return transaction?.ended ? Effect.fail(ended) : f(caller, transaction, fiber)
       })
 
@@ -116,7 +124,7 @@ export const make = Effect.fnUntraced(function* (
                 Effect.provideService(
                   effect,
                   Transactions,
-                  new Map(fiber.getRef(Transactions)).set(caller.scimId, transaction)
+                  new Map(fiber.getRef(Transactions)).set(keyOf(caller), transaction)
                 )
               )
             ).pipe(
@@ -137,13 +145,13 @@ export const make = Effect.fnUntraced(function* (
     const afterCommit = <R>(effect: Effect.Effect<void, never, R>): Effect.Effect<void, never, R> =>
       Effect.withFiber((fiber) => {
         const caller = whose(fiber)
-        const held = new Map(fiber.getRef(Transactions))
-        const transaction = held.get(caller.scimId)
+        const transaction = transactionOf(fiber, caller)
         if (transaction === undefined) return shared.afterCommit(effect)
-        held.delete(caller.scimId)
-        return Effect.contextWith((context: Context.Context<R>) =>
-          // The driver knows which of them a savepoint takes back.
-          transaction.session.transactions.afterCommit(
+        const held = new Map(fiber.getRef(Transactions))
+        held.delete(keyOf(caller))
+        // The driver knows which of them a savepoint takes back, and in what context it is when there is no transaction.
+        return transaction.session.transactions.afterCommit(
+          Effect.contextWith((context: Context.Context<R>) =>
             Effect.sync(() => {
               transaction.afterCommit.push(Effect.provideContext(effect, Context.add(context, Transactions, held)))
             })

@@ -7,6 +7,7 @@ import type { Reactivity } from "effect/reactivity"
 import * as Net from "node:net"
 import type { ConnectionOptions } from "node:tls"
 import * as Failure from "./failure.ts"
+import * as Messages from "./messages.ts"
 import * as Types from "./types.ts"
 
 export interface Session {
@@ -55,7 +56,10 @@ export const open = Effect.fnUntraced(function* (
       return next
     }
   })
-  types.watch(session)
+  Messages.watch(session, (message) => {
+    if (message._tag === "RowDescription") types.learn(message)
+    else if (message._tag === "ReadyForQuery") state.inTransaction = message.status !== "I"
+  })
   const pinned = yield* session.pin
   // What is still being stopped needs the connection for that.
   yield* Effect.addFinalizer(() => Effect.suspend(() => Effect.ignore(state.stopping ?? Effect.void)))
@@ -85,6 +89,7 @@ export const open = Effect.fnUntraced(function* (
 
 interface State {
   spoilt: boolean
+  /** As the server says after each statement, however it was begun. */
   inTransaction: boolean
   /** Ends when the server has stopped what was interrupted, or the driver has given it up after 5 seconds. */
   stopping: Effect.Effect<unknown, SqlError.SqlError> | undefined
@@ -187,9 +192,6 @@ const commit = (connection: SqlConnection.Connection): Effect.Effect<void, SqlEr
 const commandOf = (result: unknown) =>
   typeof result === "object" && result !== null && "command" in result ? result.command : undefined
 
-const begins = /^(\s|--[^\n]*\n|\/\*.*?\*\/)*(begin|start\s+transaction)\b/is
-const ends = /^(\s|--[^\n]*\n|\/\*.*?\*\/)*(commit|end|abort|rollback(?!\s+(work\s+|transaction\s+)?to\b))\b/is
-
 // Postgres rolls back by itself when a connection ends, so one that cannot be asked is ended instead.
 const rollBack = <A>(state: State, query: Effect.Effect<A, SqlError.SqlError>, nothing: A): Effect.Effect<A> =>
   Effect.suspend(() => {
@@ -216,16 +218,8 @@ type Query = (sql: string, params: ReadonlyArray<unknown>, prepare?: boolean) =>
 
 /** The connection for the callers, and the same for what opens and ends their transactions. */
 const adapter = (session: Types.Queries, state: State) => {
-  const tracked = <A>(sql: string, query: Effect.Effect<A, SqlError.SqlError>) =>
-    begins.test(sql) || ends.test(sql)
-      ? Effect.tap(query, () =>
-          Effect.sync(() => {
-            state.inTransaction = begins.test(sql)
-          })
-        )
-      : query
-  const watched = <A>(sql: string, query: Effect.Effect<A, SqlError.SqlError>) => {
-    const work = tracked(sql, stoppable(state, query))
+  const watched = <A>(query: Effect.Effect<A, SqlError.SqlError>) => {
+    const work = stoppable(state, query)
     return Effect.suspend(() => (state.stopping === undefined ? work : Effect.andThen(state.stopping, work)))
   }
   const through = (query: Query) => {
@@ -235,8 +229,8 @@ const adapter = (session: Types.Queries, state: State) => {
       execute: (sql, params, transform) => rows(sql, params, transform, true),
       executeUnprepared: (sql, params, transform) => rows(sql, params, transform, false),
       executeRaw: (sql, params) => query(sql, params),
-      executeValues: (sql, params) => watched(sql, session.queryValues(sql, params)),
-      executeValuesUnprepared: (sql, params) => watched(sql, session.queryValues(sql, params, false)),
+      executeValues: (sql, params) => watched(session.queryValues(sql, params)),
+      executeValuesUnprepared: (sql, params) => watched(session.queryValues(sql, params, false)),
       executeStream: (sql, params, transform) => {
         const stream = streamed(state, session.stream(sql, params))
         return transform ? Stream.mapArray(stream, (chunk) => transform(chunk) as typeof chunk) : stream
@@ -244,9 +238,9 @@ const adapter = (session: Types.Queries, state: State) => {
     } satisfies SqlConnection.Connection
   }
   return {
-    connection: through((sql, params, prepare) => watched(sql, session.query(sql, params, prepare))),
+    connection: through((sql, params, prepare) => watched(session.query(sql, params, prepare))),
     control: through((sql, params, prepare) => {
-      const query = tracked(sql, Effect.mapError(session.query(sql, params, prepare), Failure.told))
+      const query = Effect.mapError(session.query(sql, params, prepare), Failure.told)
       return sql === "ROLLBACK" ? rollBack(state, query, nothingDone) : settled(state, query)
     })
   }

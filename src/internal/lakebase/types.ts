@@ -5,7 +5,7 @@
 import type * as PgConnection from "@effect/sql-pg/PgConnection"
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
-import { Effect, Predicate, Result, Stream } from "effect"
+import { Effect, Result, Stream } from "effect"
 import { SqlError } from "effect/sql"
 
 const { OID } = PgTypes
@@ -30,8 +30,8 @@ type Read = (bytes: Uint8Array) => unknown
 
 export interface Types {
   readonly registry: PgTypes.Registry
-  /** Takes notice of the columns of every result of this session, before the driver reads its first row. */
-  readonly watch: (session: PgConnection.PgConnection) => void
+  /** Takes notice of the columns of a result, before the driver reads its first row. */
+  readonly learn: (result: PgProtocol.RowDescription) => void
   /** Says that a statement begins. */
   readonly reset: () => void
   /** The failure of the statement, if one of its values could not be decoded. */
@@ -187,15 +187,7 @@ export const make = (): Types => {
 
   return {
     registry,
-    watch: (session) => {
-      const { parser } = internals(session)
-      const { pushEach } = parser
-      parser.pushEach = (chunk, onMessage) =>
-        pushEach(chunk, (message) => {
-          if (message._tag === "RowDescription") for (const { dataTypeOid } of message.fields) learn(dataTypeOid)
-          onMessage(message)
-        })
-    },
+    learn: ({ fields }) => fields.forEach(({ dataTypeOid }) => learn(dataTypeOid)),
     reset: () => {
       undecodable = undefined
     },
@@ -254,16 +246,3 @@ const failed = (oid: number) =>
       operation: "execute"
     })
   })
-
-interface Parser {
-  pushEach: PgProtocol.Parser<unknown>["pushEach"]
-}
-
-// The driver's registry has no place for types that nobody knows in advance, and its parser is not in its interface.
-const internals = (session: PgConnection.PgConnection): { readonly parser: Parser } => {
-  const inner = Predicate.hasProperty(session, "session") ? session.session : undefined
-  if (Predicate.hasProperty(inner, "parser") && Predicate.hasProperty(inner.parser, "pushEach")) {
-    return inner as { readonly parser: Parser }
-  }
-  throw new Error("This version of @effect/sql-pg keeps its parser elsewhere")
-}

@@ -1,0 +1,163 @@
+import { assert, layer } from "@effect/vitest"
+import { asService } from "effect-databricks"
+import { LocalWorkspace } from "effect-databricks/testing"
+import { Deferred, Effect, Exit, Layer, Queue, Stream } from "effect"
+import { Reactivity } from "effect/reactivity"
+import { SqlClient } from "effect/sql"
+import {
+  Application,
+  asAlice,
+  asBob,
+  bodies,
+  clear,
+  lakebase,
+  Notes,
+  pid,
+  whoThrough
+} from "./fixtures/lakebaseClient.ts"
+import { alice, bob } from "./fixtures/workspace.ts"
+
+layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: transactions", (it) => {
+  it.effect(
+    "asUser inside a transaction of the service runs outside it, as the user, and coming back returns to it",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* Notes
+        const insert = (body: string) => sql`INSERT INTO notes ${sql.insert({ body })}`
+        const exit = yield* Effect.exit(
+          sql.withTransaction(
+            Effect.gen(function* () {
+              const outer = yield* pid
+              yield* insert("of the service")
+              const [user, inner] = yield* asAlice(
+                Effect.all([whoThrough(sql), pid, insert("of alice"), asService(pid)])
+              ).pipe(Effect.tap(([, , , again]) => Effect.sync(() => assert.strictEqual(again, outer))))
+              assert.strictEqual(user, alice)
+              assert.notStrictEqual(inner, outer)
+              assert.strictEqual(yield* pid, outer)
+              // What is not committed is seen by those inside only.
+              assert.deepStrictEqual(yield* bodies, ["of the service", "of alice"])
+              return yield* Effect.fail("back" as const)
+            })
+          )
+        )
+        assert.deepStrictEqual(exit, Exit.fail("back" as const))
+        assert.deepStrictEqual(yield* bodies, ["of alice"])
+      }).pipe(Effect.ensuring(clear))
+  )
+
+  it.effect("and the other way round, three deep, each with a savepoint of its own", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      const insert = (body: string) => sql`INSERT INTO notes ${sql.insert({ body })}`
+      yield* asAlice(
+        sql.withTransaction(
+          Effect.gen(function* () {
+            const mine = yield* pid
+            yield* insert("alice")
+            yield* asService(
+              sql.withTransaction(
+                Effect.gen(function* () {
+                  assert.strictEqual(yield* whoThrough(sql), "service")
+                  yield* insert("service")
+                  yield* asAlice(
+                    Effect.gen(function* () {
+                      assert.strictEqual(yield* pid, mine)
+                      yield* Effect.ignore(
+                        sql.withTransaction(Effect.andThen(insert("alice, taken back"), Effect.fail("savepoint")))
+                      )
+                      yield* sql.withTransaction(insert("alice again"))
+                    })
+                  )
+                  yield* asBob(sql.withTransaction(insert("bob")))
+                })
+              )
+            )
+            assert.strictEqual(yield* pid, mine)
+            // Committed already, though alice's is open.
+            assert.deepStrictEqual(yield* asService(bodies), ["service", "bob"])
+          })
+        )
+      )
+      assert.deepStrictEqual((yield* bodies).toSorted(), ["alice", "alice again", "bob", "service"])
+    }).pipe(Effect.ensuring(clear))
+  )
+
+  it.effect("what follows a commit runs after it, as who asked for it, and may use the database", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      const done: Array<string> = []
+      const note = (what: string) =>
+        sql.afterCommit(
+          // What follows a commit cannot fail it.
+          Effect.orDie(
+            Effect.map(Effect.all([whoThrough(sql), asService(bodies)]), ([by, seen]) =>
+              done.push(`${what} ${by} ${seen}`)
+            )
+          )
+        )
+      yield* asAlice(
+        sql.withTransaction(
+          Effect.gen(function* () {
+            yield* sql`INSERT INTO notes ${sql.insert({ body: "x" })}`
+            yield* note("first")
+            yield* Effect.ignore(sql.withTransaction(Effect.andThen(note("taken back"), Effect.fail("no"))))
+            yield* sql.withTransaction(note("nested"))
+            assert.deepStrictEqual(done, [])
+          })
+        )
+      )
+      assert.deepStrictEqual(done, [`first ${alice} x`, `nested ${alice} x`])
+      yield* Effect.ignore(sql.withTransaction(Effect.andThen(note("never"), Effect.fail("no"))))
+      assert.strictEqual(done.length, 2)
+      yield* asBob(note("at once"))
+      assert.strictEqual(done[2], `at once ${bob} x`)
+    }).pipe(Effect.ensuring(clear))
+  )
+
+  it.effect("what follows a commit may tell those who watch", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      const seen = yield* Queue.make<ReadonlyArray<string>>()
+      yield* asAlice(Effect.forkScoped(Stream.runForEach(sql.reactive(["notes"], bodies), (_) => Queue.offer(seen, _))))
+      assert.deepStrictEqual(yield* Queue.take(seen), [])
+      yield* asAlice(
+        sql.withTransaction(
+          Effect.andThen(
+            sql`INSERT INTO notes ${sql.insert({ body: "x" })}`,
+            sql.withTransaction(sql.afterCommit(Reactivity.invalidate(["notes"])))
+          )
+        )
+      )
+      assert.deepStrictEqual(yield* Queue.take(seen), ["x"])
+    }).pipe(Effect.scoped, Effect.ensuring(clear))
+  )
+
+  it.effect("one of a database is none of another's, which each caller has as well", () =>
+    Effect.gen(function* () {
+      const { administer } = yield* LocalWorkspace.LocalWorkspace
+      yield* administer("CREATE DATABASE other")
+      const one = yield* Notes
+      const two = yield* Effect.provide(SqlClient.SqlClient, yield* Layer.build(lakebase({ database: "other" })))
+      const where = (sql: SqlClient.SqlClient) =>
+        Effect.map(
+          sql<{ db: string; who: string }>`SELECT current_database() AS db, current_user AS who`,
+          ([row]) => `${row!.db} ${row!.who}`
+        )
+      const both = Effect.all([where(one), where(two), two.withTransaction(Effect.all([where(one), where(two)]))])
+      const own = `databricks_postgres ${alice}`
+      const others = `other ${alice}`
+      assert.deepStrictEqual(yield* asAlice(one.withTransaction(both)), [own, others, [own, others]])
+      const done = yield* Deferred.make<string>()
+      yield* asAlice(
+        one.withTransaction(
+          two.afterCommit(Effect.orDie(Effect.flatMap(where(two), (_) => Deferred.succeed(done, _)))).pipe(
+            // There is no transaction that it would have to wait for.
+            Effect.andThen(Deferred.await(done)),
+            Effect.map((_) => assert.strictEqual(_, others))
+          )
+        )
+      )
+    }).pipe(Effect.scoped)
+  )
+})
