@@ -41,7 +41,9 @@ export const make = (users: number, maxConnections: number): Effect.Effect<Bed, 
         ),
       load: (job) =>
         Effect.tap(loader.ask<Outcome>(job), ({ wrong, wrongBody }) =>
-          wrong === 0 ? Effect.void : Effect.die(new Error(`${wrong} wrong answers at ${job.path}, such as ${wrongBody}`))
+          wrong === 0
+            ? Effect.void
+            : Effect.die(new Error(`${wrong} wrong answers at ${job.path}, such as ${wrongBody}`))
         )
     }
   })

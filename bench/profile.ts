@@ -59,7 +59,8 @@ const groupOf = ({ functionName, url }: CpuProfile["nodes"][number]["callFrame"]
   if (url.includes("/.bench/src/")) return "effect-databricks"
   if (url.includes("/.bench/")) return "the application"
   if (functionName === "(garbage collector)") return "garbage collector"
-  if (/^(writev|write\w*(String|Buffer)|readStart)$/.test(functionName) && url === "") return "the kernel: writes to sockets"
+  if (/^(writev|write\w*(String|Buffer)|readStart)$/.test(functionName) && url === "")
+    return "the kernel: writes to sockets"
   if (/^node:(_http|internal\/http)/.test(url)) return "node:http"
   if (/^node:(net|internal\/stream_base|internal\/streams|stream|_stream)/.test(url)) return "node:net and streams"
   if (url.startsWith("node:")) return "node, the rest"

@@ -59,7 +59,9 @@ NodeRuntime.runMain(
           holds: ours.backends <= budget
         }
       })
-      yield* tell({ comparison: { work: name, peer: "AppKit", what: "peak memory", ratios: [appkit.resident / ours.resident] } })
+      yield* tell({
+        comparison: { work: name, peer: "AppKit", what: "peak memory", ratios: [appkit.resident / ours.resident] }
+      })
     })
   )
 )

@@ -3,20 +3,20 @@
  * headers, traces nothing, and bounds nothing but the connections of one user.
  */
 import { createServer, type IncomingMessage } from "node:http"
-import pg from "pg"
+import { Pool } from "pg"
 
 // The runner passes all of these; there is nothing to configure for anybody else.
 const [port, workspace, warehouse, pgPort, database] = process.argv.slice(2) as [string, string, string, string, string]
 
 const header = (request: IncomingMessage, name: string) => String(request.headers[name])
 
-const pools = new Map<string, pg.Pool>()
+const pools = new Map<string, Pool>()
 
 const poolOf = (request: IncomingMessage) => {
   const user = header(request, "x-forwarded-email")
   let pool = pools.get(user)
   if (pool === undefined) {
-    pool = new pg.Pool({
+    pool = new Pool({
       host: "127.0.0.1",
       port: Number(pgPort),
       database,
