@@ -3,7 +3,7 @@ import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, type Scope } from "effect"
 import * as Bed from "./bed.ts"
 import { cpu, cpuOfFamily } from "./child.ts"
-import type { Outcome, Sender } from "./load.ts"
+import type { Job, Outcome, Sender } from "./load.ts"
 import { execArgv, profile } from "./profile.ts"
 import { availableParallelism } from "node:os"
 import { median, short, spread, table, tell } from "./results.ts"
@@ -38,7 +38,7 @@ export interface Sample extends Outcome {
 
 export type Samples = ReadonlyMap<Bed.Peer, ReadonlyArray<Sample>>
 
-const [warmUp, seconds] = Bed.quick ? [0.5, 1] : [0.7, 3]
+const [warmUp, seconds] = Bed.quick ? [0.5, 1] : [0.5, 2.5]
 
 export const compare = (work: Work) =>
   Effect.gen(function* () {
@@ -57,7 +57,7 @@ export const compare = (work: Work) =>
     yield* greet(bed, work, profiled, senders)
     yield* profile(
       profiled,
-      Effect.map(apply(bed, work, profiled, senders, seconds), ({ answered }) => answered)
+      Effect.map(apply(bed, work, profiled, senders, { seconds }), ({ answered }) => answered)
     )
   }).pipe(Effect.scoped, NodeRuntime.runMain)
 
@@ -68,11 +68,11 @@ const greet = Effect.fnUntraced(function* (
   server: Bed.Server,
   senders: ReadonlyArray<Sender>
 ) {
-  const { failed, failure } = yield* apply(bed, work, server, senders, "once")
+  const { failed, failure } = yield* apply(bed, work, server, senders, { once: true })
   if (failed > 0) yield* Effect.die(new Error(`${server.peer}: ${failed} requests failed, such as ${failure}`))
   const late = performance.now() + 15_000
   for (let answered = 0; answered < (Bed.quick ? 2_000 : 10_000) && performance.now() < late;) {
-    answered += (yield* apply(bed, work, server, senders, 0.5)).answered
+    answered += (yield* apply(bed, work, server, senders, { seconds: 0.5 })).answered
   }
 })
 
@@ -81,8 +81,8 @@ const apply = (
   { connections, path }: Work,
   { port }: Bed.Server,
   senders: ReadonlyArray<Sender>,
-  seconds: number | "once"
-) => bed.load({ port, path, connections: Math.min(connections, senders.length), seconds, senders })
+  until: Pick<Job, "once" | "seconds">
+) => bed.load({ port, path, connections: Math.min(connections, senders.length), senders, ...until })
 
 const sampleOf = Effect.fnUntraced(function* (
   bed: Bed.Bed,
@@ -90,7 +90,7 @@ const sampleOf = Effect.fnUntraced(function* (
   server: Bed.Server,
   senders: ReadonlyArray<Sender>
 ) {
-  yield* apply(bed, work, server, senders, warmUp)
+  yield* apply(bed, work, server, senders, { seconds: warmUp })
   const used = () => ({
     server: cpu(server.pid),
     postgres: cpuOfFamily(bed.postmaster),
@@ -99,7 +99,7 @@ const sampleOf = Effect.fnUntraced(function* (
   })
   const { connections } = yield* bed.counts
   const before = used()
-  const outcome = yield* apply(bed, work, server, senders, seconds)
+  const outcome = yield* apply(bed, work, server, senders, { seconds })
   const after = used()
   const each = (what: keyof typeof before) => ((after[what] - before[what]) / outcome.answered) * 1e6
   const sample: Sample = {

@@ -7,8 +7,10 @@ export interface Job {
   readonly port: number
   readonly path: string
   readonly connections: number
-  /** How long; or each sender once. */
-  readonly seconds: number | "once"
+  /** How long, at most. */
+  readonly seconds?: number
+  /** Each sender once, and no more. */
+  readonly once?: boolean
   readonly senders: ReadonlyArray<Sender>
 }
 
@@ -41,7 +43,7 @@ const run = (job: Job) =>
     let wrongBody: string | undefined
     let open = job.connections
     const start = performance.now()
-    const end = job.seconds === "once" ? Infinity : start + job.seconds * 1000
+    const end = start + (job.seconds ?? Infinity) * 1000
 
     /** Every connection has senders of its own, so that nobody has two requests under way. */
     const client = (number: number) => {
@@ -60,7 +62,7 @@ const run = (job: Job) =>
         socket.destroy()
         if (--open === 0) finish()
       }
-      const over = () => performance.now() >= end || next >= (job.seconds === "once" ? senders.length : Infinity)
+      const over = () => performance.now() >= end || next >= (job.once === true ? senders.length : Infinity)
       const send = () => {
         if (senders.length === 0 || over()) return done()
         sent = performance.now()
