@@ -1,5 +1,6 @@
 /** The processes of a measurement, and what Linux knows of them. */
-import { Effect } from "effect"
+import { NodeRuntime } from "@effect/platform-node"
+import { Effect, type Scope } from "effect"
 import { fork as forkNode } from "node:child_process"
 import { readdirSync, readFileSync } from "node:fs"
 
@@ -52,7 +53,17 @@ export const answer = (reply: (message: never) => unknown) => {
   process.on("message", (message) => {
     void Promise.resolve(reply(message as never)).then((answer) => process.send!(answer as object))
   })
-  process.once("disconnect", () => process.exit(0))
+  process.once("disconnect", end)
+}
+
+/** As if it had been told to: it may have started something. */
+const end = () => void process.kill(process.pid, "SIGTERM")
+
+/** Runs a measurement as the process, until it is made, told to stop, or nobody is there to be told the results. */
+export const main = <E>(measurement: Effect.Effect<void, E, Scope.Scope>) => {
+  process.once("disconnect", end)
+  process.channel?.unref()
+  NodeRuntime.runMain(Effect.scoped(measurement))
 }
 
 const ticks = 100

@@ -18,7 +18,7 @@ export const script = (users: number) => `
     FROM generate_series(0, ${users - 1}) AS u, generate_series(1, ${rowsEach}) AS n;
   CREATE INDEX ON desk.orders (owner, id);
   ALTER TABLE desk.orders ENABLE ROW LEVEL SECURITY;
-  CREATE POLICY own ON desk.orders USING (owner = current_user);
+  CREATE POLICY own ON desk.orders USING (owner = current_user::text);
   GRANT USAGE ON SCHEMA desk TO PUBLIC;
   GRANT SELECT ON desk.orders TO PUBLIC;
   ANALYZE desk.orders`

@@ -1,8 +1,7 @@
 /** One route of every server under the same load, in turns. */
-import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, type Scope } from "effect"
 import * as Bed from "./bed.ts"
-import { cpu, cpuOfFamily } from "./child.ts"
+import { cpu, cpuOfFamily, main } from "./child.ts"
 import type { Job, Outcome, Sender } from "./load.ts"
 import { execArgv, profile } from "./profile.ts"
 import { availableParallelism } from "node:os"
@@ -40,7 +39,9 @@ export type Samples = ReadonlyMap<Bed.Peer, ReadonlyArray<Sample>>
 
 const [warmUp, seconds] = Bed.quick ? [0.5, 1] : [0.5, 2.5]
 
-export const compare = (work: Work) =>
+export const compare = (work: Work) => main(compared(work))
+
+const compared = (work: Work) =>
   Effect.gen(function* () {
     const bed = yield* Bed.make(work.users, work.maxConnections ?? 104)
     const senders = yield* bed.senders(0, work.users, work.due)
@@ -59,7 +60,7 @@ export const compare = (work: Work) =>
       profiled,
       Effect.map(apply(bed, work, profiled, senders, { seconds }), ({ answered }) => answered)
     )
-  }).pipe(Effect.scoped, NodeRuntime.runMain)
+  })
 
 /** Everybody once, so that everybody is signed in and logged in; then until the engine knows the code. */
 const greet = Effect.fnUntraced(function* (
