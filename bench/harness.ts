@@ -59,7 +59,8 @@ const spread = (values: ReadonlyArray<number>) =>
 
 const require = createRequire(import.meta.url)
 
-const environment = [
+/** The machine and the versions. */
+export const environment = [
   `${Os.cpus()[0]?.model.trim()} × ${Os.availableParallelism()}, ${Os.platform()} ${Os.arch()}`,
   `load ${Os.loadavg()[0]!.toFixed(1)}`,
   `node ${process.versions.node}`,

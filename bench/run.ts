@@ -1,17 +1,82 @@
-/** `npm run bench` makes every measurement, `npm run bench -- NAME…` some; each in a process of its own. */
-import { spawnSync } from "node:child_process"
+/**
+ * `npm run bench` makes every measurement, each in a process of its own, and writes bench/RESULTS.md and the table in
+ * README.md; `npm run bench -- NAME…` makes some, and just prints.
+ */
+import { fork, spawnSync } from "node:child_process"
+import { createRequire } from "node:module"
+import { fileURLToPath } from "node:url"
+import { write, type Section } from "./report.ts"
+import type { Told } from "./results.ts"
 
-const all = ["chain"]
+const root = fileURLToPath(new URL("..", import.meta.url))
 
-const asked = process.argv.slice(2)
-const unknown = asked.filter((name) => !all.includes(name))
+/** Where each measurement is. What one prints is Markdown, or else `plain` text. */
+const all = [
+  { name: "lakebase-20", title: "User-scoped Lakebase query, 20 users", module: "rows/lakebase20.ts" },
+  { name: "lakebase-500", title: "User-scoped Lakebase query, 500 users", module: "rows/lakebase500.ts" },
+  { name: "query", title: "User-scoped warehouse query, the workspace answering at once", module: "rows/query.ts" },
+  { name: "route", title: "A route with no I/O", module: "rows/route.ts" },
+  { name: "cached", title: "Cached user-scoped query", module: "rows/cached.ts" },
+  { name: "in-process", title: "`asUser` + `execute`, in process", module: "rows/inProcess.ts" },
+  { name: "crowd", title: "10,000 users once each, budget 50", module: "rows/crowd.ts" },
+  { name: "start", title: "From start to first answer", module: "rows/start.ts" },
+  { name: "exporter", title: "Exporter on", module: "rows/exporter.ts" },
+  { name: "chain", title: "What an operation costs", module: "chain.ts", plain: true }
+] as const
+
+const options = process.argv.slice(2).filter((word) => word.startsWith("--"))
+const asked = process.argv.slice(2).filter((word) => !word.startsWith("--"))
+const unknown = asked.filter((name) => !all.some((row) => row.name === name))
 if (unknown.length > 0) {
-  console.error(`No measurement is called ${unknown.join()}: there is ${all.join()}`)
+  console.error(`No measurement is called ${unknown.join()}: there is ${all.map(({ name }) => name).join()}`)
   process.exit(2)
 }
-for (const name of asked.length === 0 ? all : asked) {
-  const { status } = spawnSync(process.execPath, [...process.execArgv, `${import.meta.dirname}/${name}.ts`], {
-    stdio: "inherit"
-  })
-  if (status !== 0) process.exitCode = 1
+
+const run = (command: string, ...args: ReadonlyArray<string>) => {
+  const { status } = spawnSync(command, args, { cwd: root, stdio: "inherit" })
+  if (status !== 0) process.exit(status ?? 1)
 }
+
+try {
+  createRequire(import.meta.url).resolve("@databricks/appkit/package.json")
+} catch {
+  run("npm", "ci", "--prefix", "bench")
+}
+run(process.execPath, "node_modules/typescript/bin/tsc", "-p", "bench")
+
+let stopped = false
+// A measurement that is under way ends by itself, with all that it has started.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => (stopped = true))
+
+const measure = (row: (typeof all)[number]) =>
+  new Promise<Section | undefined>((resolve) => {
+    const child = fork(fileURLToPath(new URL(row.module, import.meta.url)), options, {
+      execArgv: process.execArgv,
+      stdio: ["ignore", "pipe", "inherit", "ipc"]
+    })
+    process.once("SIGTERM", () => child.kill("SIGTERM"))
+    let text = ""
+    const told: Array<Told> = []
+    console.log(`\n## ${row.title}\n`)
+    child.stdout!.setEncoding("utf8").on("data", (chunk: string) => {
+      process.stdout.write(chunk)
+      text += chunk
+    })
+    child.on("message", (message) => told.push(message as Told))
+    child.once("close", (status) => {
+      if (status !== 0) return resolve(undefined)
+      resolve({ name: row.name, title: row.title, text: "plain" in row ? `\`\`\`\n${text}\`\`\`\n` : text, told })
+    })
+  })
+
+const began = performance.now()
+const sections: Array<Section> = []
+for (const row of all) {
+  if (stopped || (asked.length > 0 && !asked.includes(row.name))) continue
+  const section = await measure(row)
+  if (section === undefined) process.exitCode = 1
+  else sections.push(section)
+}
+if (stopped) process.exitCode = 130
+if (sections.length === all.length && !options.includes("--quick"))
+  write(sections, (performance.now() - began) / 60_000)

@@ -152,7 +152,8 @@ interface Locked {
   readonly optionalDependencies?: Record<string, string>
   readonly resolved?: string
 }
-const locked: Record<string, Locked> = JSON.parse(fs.readFileSync(join(root, "package-lock.json"), "utf8")).packages
+const lockOf = (file: string): Record<string, Locked> => JSON.parse(fs.readFileSync(join(root, file), "utf8")).packages
+const locked = lockOf("package-lock.json")
 
 describe("package.json", () => {
   // Imported by the modules of @effect/opentelemetry that Telemetry uses, which asks for them as optional peers.
@@ -186,7 +187,10 @@ describe("package.json", () => {
   })
 })
 
-describe("package-lock.json", () => {
+// The peers of the benchmark are locked by themselves, so that nobody else gets them.
+describe.each(["package-lock.json", "bench/package-lock.json"])("%s", (file) => {
+  const locked = lockOf(file)
+
   it("names no registry", () =>
     assert.deepStrictEqual(
       Object.keys(locked).filter((path) => locked[path]?.resolved !== undefined),

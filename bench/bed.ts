@@ -1,0 +1,121 @@
+/** The test bed of one measurement: the workspace, where the load comes from, and the servers beside each other. */
+import { Effect, type Scope } from "effect"
+import { createServer, type AddressInfo } from "node:net"
+import { type Child, fork, type ForkOptions } from "./child.ts"
+import type { Job, Outcome, Sender } from "./load.ts"
+import type { Counts, Env, Question } from "./workspace.ts"
+
+/** `--quick` is for whoever works on a measurement: its figures are worth nothing. */
+export const quick = process.argv.includes("--quick")
+export const rounds = quick ? 2 : 5
+
+export type Peer = "ours" | "AppKit" | "by hand" | "bare socket"
+
+export interface Bed {
+  readonly workspace: Child
+  readonly postmaster: number
+  readonly env: Readonly<Record<string, string>>
+  readonly counts: Effect.Effect<Counts>
+  /** Users with a token each, as the proxy would send them. */
+  readonly senders: (from: number, to: number, due: (user: number) => string) => Effect.Effect<ReadonlyArray<Sender>>
+  readonly loader: Child
+  /** Dies when a server gives one person what another's is. */
+  readonly load: (job: Job) => Effect.Effect<Outcome>
+}
+
+export const make = (users: number, maxConnections: number): Effect.Effect<Bed, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const workspace = yield* fork("workspace.ts", { args: [String(users), String(maxConnections)] })
+    const ask = <A>(question: Question) => workspace.ask<A>(question)
+    const { env, postmaster } = yield* ask<Env>({ ask: "env" })
+    const loader = yield* fork("load.ts")
+    return {
+      workspace,
+      postmaster,
+      env,
+      loader,
+      counts: ask<Counts>({ ask: "counts" }),
+      senders: (from, to, due) =>
+        Effect.map(ask<ReadonlyArray<Sender["headers"]>>({ ask: "headers", from, to }), (all) =>
+          all.map((headers, index) => ({ headers, due: due(from + index) }))
+        ),
+      load: (job) =>
+        Effect.tap(loader.ask<Outcome>(job), ({ wrong, wrongBody }) =>
+          wrong === 0
+            ? Effect.void
+            : Effect.die(new Error(`${wrong} wrong answers at ${job.path}, such as ${wrongBody}`))
+        )
+    }
+  })
+
+export interface Server extends Child {
+  readonly peer: Peer
+  readonly port: number
+  /** Milliseconds from its start to its first answer. */
+  readonly startTime: number
+}
+
+export interface ServerOptions {
+  /** The connections to Postgres that ours may have. */
+  readonly connections?: number
+  readonly env?: Readonly<Record<string, string>>
+  readonly execArgv?: ReadonlyArray<string>
+}
+
+/** Starts one of the servers, and has its first answer. */
+export const serve = (bed: Bed, peer: Peer, options: ServerOptions = {}): Effect.Effect<Server, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const port = yield* freePort
+    const from = performance.now()
+    const child = yield* fork(modules[peer], forkOptions(bed, port, options))
+    yield* firstAnswer(port)
+    return { ...child, peer, port, startTime: performance.now() - from }
+  })
+
+const modules: Record<Peer, string> = {
+  ours: "../.bench/bench/servers/ours.js",
+  AppKit: "servers/appkit.mjs",
+  "by hand": "servers/floor.ts",
+  "bare socket": "servers/bare.ts"
+}
+
+const forkOptions = ({ env }: Bed, port: number, { connections = 50, env: more, execArgv = [] }: ServerOptions) =>
+  ({
+    env: {
+      ...env,
+      ...more,
+      DATABRICKS_APP_PORT: String(port),
+      BENCH_CONNECTIONS: String(connections),
+      // Otherwise it tells its makers, through the workspace, that it has started.
+      DISABLE_APPKIT_INTERNAL_TELEMETRY: "true"
+    },
+    args: [
+      String(port),
+      env["DATABRICKS_HOST"] ?? "",
+      env["DATABRICKS_WAREHOUSE_ID"] ?? "",
+      env["PGPORT"] ?? "",
+      env["PGDATABASE"] ?? ""
+    ],
+    execArgv
+  }) satisfies ForkOptions
+
+const firstAnswer = (port: number) =>
+  Effect.promise(async () => {
+    const late = performance.now() + 60_000
+    for (;;) {
+      try {
+        const response = await fetch(`http://127.0.0.1:${port}/health`)
+        await response.arrayBuffer()
+        if (response.ok) return
+      } catch {} // it does not listen yet
+      if (performance.now() > late) throw new Error("A server does not answer for a minute")
+      await new Promise((resolve) => setTimeout(resolve, 2))
+    }
+  })
+
+const freePort = Effect.callback<number>((resume) => {
+  const server = createServer().listen(0, "127.0.0.1", () => {
+    const { port } = server.address() as AddressInfo // it listens on TCP
+    server.close(() => resume(Effect.succeed(port)))
+  })
+})

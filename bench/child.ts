@@ -1,0 +1,105 @@
+/** The processes of a measurement, and what Linux knows of them. */
+import { NodeRuntime } from "@effect/platform-node"
+import { Effect, type Scope } from "effect"
+import { fork as forkNode } from "node:child_process"
+import { readdirSync, readFileSync } from "node:fs"
+
+export interface Child {
+  readonly pid: number
+  /** Sends a message and takes the next one that comes for its answer. */
+  readonly ask: <A>(message: object) => Effect.Effect<A>
+  readonly stop: Effect.Effect<void>
+}
+
+export interface ForkOptions {
+  readonly args?: ReadonlyArray<string>
+  readonly env?: Readonly<Record<string, string>>
+  readonly execArgv?: ReadonlyArray<string>
+}
+
+/** Starts a module of `bench/` as a process that ends with the scope. */
+export const fork = (module: string, options: ForkOptions = {}) =>
+  Effect.acquireRelease(
+    Effect.sync((): Child => {
+      const child = forkNode(new URL(module, import.meta.url), [...(options.args ?? [])], {
+        env: { PATH: "/usr/local/bin:/usr/bin:/bin", NODE_ENV: "production", ...options.env },
+        execArgv: [...(options.execArgv ?? [])],
+        stdio: ["ignore", 2, "inherit", "ipc"]
+      })
+      const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()))
+      const ask = <A>(message: object) =>
+        Effect.callback<A>((resume) => {
+          const died = () => resume(Effect.die(new Error(`${module} has ended`)))
+          child.once("exit", died)
+          child.once("message", (answer) => {
+            child.off("exit", died)
+            // Both ends are in this folder.
+            resume(Effect.succeed(answer as A))
+          })
+          child.send(message)
+        })
+      const stop = Effect.promise(() => {
+        if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM")
+        const late = setTimeout(() => child.kill("SIGKILL"), 20_000)
+        return ended.finally(() => clearTimeout(late))
+      })
+      return { pid: child.pid!, ask, stop }
+    }),
+    ({ stop }) => stop
+  )
+
+/** Answers what `ask` asks, for as long as there is somebody to ask. */
+export const answer = (reply: (message: never) => unknown) => {
+  process.on("message", (message) => {
+    void Promise.resolve(reply(message as never)).then((answer) => process.send!(answer as object))
+  })
+  process.once("disconnect", end)
+}
+
+/** As if it had been told to: it may have started something. */
+const end = () => void process.kill(process.pid, "SIGTERM")
+
+/** Runs a measurement as the process, until it is made, told to stop, or nobody is there to be told the results. */
+export const main = <E>(measurement: Effect.Effect<void, E, Scope.Scope>) => {
+  process.once("disconnect", end)
+  process.channel?.unref()
+  NodeRuntime.runMain(Effect.scoped(measurement))
+}
+
+const ticks = 100
+
+const statOf = (pid: number) => {
+  // The name before it may hold anything, a parenthesis too.
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)!.split(" ")
+  const seconds = (from: number) => (Number(fields[from]) + Number(fields[from + 1])) / ticks
+  return { own: seconds(11), children: seconds(13) }
+}
+
+const missing = <A>(read: () => A): A | undefined => {
+  try {
+    return read()
+  } catch {
+    return undefined // it has ended meanwhile
+  }
+}
+
+/** Seconds of CPU that a process has used. */
+export const cpu = (pid: number) => statOf(pid).own
+
+/** Seconds of CPU of a process and of all that it has started, those that have ended too. */
+export const cpuOfFamily = (pid: number) => {
+  const { children, own } = statOf(pid)
+  return childrenOf(pid).reduce((sum, child) => sum + (missing(() => statOf(child).own) ?? 0), own + children)
+}
+
+const childrenOf = (pid: number): ReadonlyArray<number> =>
+  readdirSync(`/proc/${pid}/task`).flatMap((task) =>
+    readFileSync(`/proc/${pid}/task/${task}/children`, "utf8").split(" ").filter(Boolean).map(Number)
+  )
+
+/** Resident memory of a process in MiB: as it is, and the most it was. */
+export const memory = (pid: number) => {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8")
+  const mebibytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) / 1024
+  return { now: mebibytes("VmRSS"), peak: mebibytes("VmHWM") }
+}

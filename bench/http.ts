@@ -1,0 +1,192 @@
+/** One route of every server under the same load, in turns. */
+import { Console, Effect, type Scope } from "effect"
+import * as Bed from "./bed.ts"
+import { cpu, cpuOfFamily, main } from "./child.ts"
+import type { Job, Outcome, Sender } from "./load.ts"
+import { execArgv, profile } from "./profile.ts"
+import { availableParallelism } from "node:os"
+import { median, short, spread, table, tell } from "./results.ts"
+
+export interface Work {
+  readonly name: string
+  readonly path: string
+  readonly due: (user: number) => string
+  readonly users: number
+  /** As many requests are under way at a time. */
+  readonly connections: number
+  readonly peers: ReadonlyArray<Bed.Peer>
+  readonly goals: Partial<Record<Bed.Peer, number>>
+  readonly server?: Bed.ServerOptions
+  readonly maxConnections?: number
+  /** What more there is to measure in the same workspace. */
+  readonly more?: (bed: Bed.Bed, samples: Samples) => Effect.Effect<void, never, Scope.Scope>
+}
+
+/** CPU is in microseconds for each request. */
+export interface Sample extends Outcome {
+  readonly rate: number
+  readonly server: number
+  readonly postgres: number
+  readonly workspace: number
+  readonly loader: number
+  /** Which part of the time the server had the CPU; it has one thread. */
+  readonly busy: number
+  /** New TCP connections to the workspace. */
+  readonly dialled: number
+}
+
+export type Samples = ReadonlyMap<Bed.Peer, ReadonlyArray<Sample>>
+
+const [warmUp, seconds] = Bed.quick ? [0.5, 1] : [0.5, 2.5]
+
+export const compare = (work: Work) => main(compared(work))
+
+const compared = (work: Work) =>
+  Effect.gen(function* () {
+    const bed = yield* Bed.make(work.users, work.maxConnections ?? 104)
+    const senders = yield* bed.senders(0, work.users, work.due)
+    const servers = yield* Effect.forEach(work.peers, (peer) => Bed.serve(bed, peer, work.server))
+    for (const server of servers) yield* greet(bed, work, server, senders)
+    const samples = new Map(work.peers.map((peer) => [peer, [] as Array<Sample>]))
+    for (let round = 0; round < Bed.rounds; round++) {
+      for (const server of servers) samples.get(server.peer)!.push(yield* sampleOf(bed, work, server, senders))
+    }
+    yield* show(work, samples)
+    for (const server of servers) yield* server.stop
+    if (work.more !== undefined) yield* work.more(bed, samples)
+    const profiled = yield* Bed.serve(bed, "ours", { ...work.server, execArgv })
+    yield* greet(bed, work, profiled, senders)
+    yield* profile(
+      profiled,
+      Effect.map(apply(bed, work, profiled, senders, { seconds }), ({ answered }) => answered)
+    )
+  })
+
+/** Everybody once, so that everybody is signed in and logged in; then until the engine knows the code. */
+const greet = Effect.fnUntraced(function* (
+  bed: Bed.Bed,
+  work: Work,
+  server: Bed.Server,
+  senders: ReadonlyArray<Sender>
+) {
+  const { failed, failure } = yield* apply(bed, work, server, senders, { once: true })
+  if (failed > 0) yield* Effect.die(new Error(`${server.peer}: ${failed} requests failed, such as ${failure}`))
+  const late = performance.now() + 15_000
+  for (let answered = 0; answered < (Bed.quick ? 2_000 : 10_000) && performance.now() < late;) {
+    answered += (yield* apply(bed, work, server, senders, { seconds: 0.5 })).answered
+  }
+})
+
+const apply = (
+  bed: Bed.Bed,
+  { connections, path }: Work,
+  { port }: Bed.Server,
+  senders: ReadonlyArray<Sender>,
+  until: Pick<Job, "once" | "seconds">
+) => bed.load({ port, path, connections: Math.min(connections, senders.length), senders, ...until })
+
+const sampleOf = Effect.fnUntraced(function* (
+  bed: Bed.Bed,
+  work: Work,
+  server: Bed.Server,
+  senders: ReadonlyArray<Sender>
+) {
+  yield* apply(bed, work, server, senders, { seconds: warmUp })
+  const used = () => ({
+    server: cpu(server.pid),
+    postgres: cpuOfFamily(bed.postmaster),
+    workspace: cpu(bed.workspace.pid),
+    loader: cpu(bed.loader.pid)
+  })
+  const { connections } = yield* bed.counts
+  const before = used()
+  const outcome = yield* apply(bed, work, server, senders, { seconds })
+  const after = used()
+  const each = (what: keyof typeof before) => ((after[what] - before[what]) / outcome.answered) * 1e6
+  const sample: Sample = {
+    ...outcome,
+    rate: (outcome.answered - outcome.failed) / outcome.seconds,
+    server: each("server"),
+    postgres: each("postgres"),
+    workspace: each("workspace"),
+    loader: each("loader"),
+    busy: (after.server - before.server) / outcome.seconds,
+    dialled: (yield* bed.counts).connections - connections
+  }
+  return sample
+})
+
+/** What bounds ours: its one thread, or all that is at work on this machine. */
+const limit = (ours: ReadonlyArray<Sample>) => {
+  const of = (what: (sample: Sample) => number) => median(ours.map(what))
+  const cores = availableParallelism()
+  const own = 1e6 / of(({ server }) => server)
+  const all = (cores * 1e6) / of((_) => _.server + _.postgres + _.workspace + _.loader)
+  const rate = of(({ rate }) => rate)
+  return (
+    `Limit of ours: its one thread could answer ${short(own)} a second, and ${cores} cores that also carry the load` +
+    ` and what it asks ${short(all)}; it answered ${short(rate)}, ${Math.round((rate / Math.min(own, all)) * 100)} % of the lesser.`
+  )
+}
+
+const show = Effect.fnUntraced(function* (work: Work, samples: Samples) {
+  const of = (peer: Bed.Peer, what: (sample: Sample) => number) => samples.get(peer)!.map(what)
+  const cells = (peer: Bed.Peer) => [
+    spread(of(peer, ({ rate }) => rate)),
+    spread(of(peer, ({ p50 }) => p50)),
+    spread(of(peer, ({ p99 }) => p99)),
+    spread(of(peer, ({ server }) => server)),
+    ...(["postgres", "workspace", "loader"] as const).map((what) => median(of(peer, (_) => _[what])).toFixed(0)),
+    `${Math.round(median(of(peer, ({ busy }) => busy)) * 100)} %`,
+    (
+      of(peer, ({ dialled }) => dialled).reduce((a, b) => a + b) /
+      of(peer, ({ answered }) => answered).reduce((a, b) => a + b)
+    ).toFixed(3),
+    String(of(peer, ({ failed }) => failed).reduce((a, b) => a + b))
+  ]
+  yield* Console.log(
+    table(
+      [
+        "",
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+        "server, µs CPU each",
+        "Postgres µs",
+        "workspace µs",
+        "load µs",
+        "server busy",
+        "new TCP to the workspace, each",
+        "failed"
+      ],
+      work.peers.map((peer) => [peer, ...cells(peer)])
+    )
+  )
+  const ours = samples.get("ours")!
+  yield* Console.log(`\n${limit(ours)}\n`)
+  for (const peer of work.peers) {
+    if (peer === "ours") continue
+    const theirs = samples.get(peer)!
+    const ratios = (ratio: (ours: Sample, theirs: Sample) => number) =>
+      ours.map((sample, round) => ratio(sample, theirs[round]!))
+    const goal = work.goals[peer]
+    const about = { work: work.name, peer }
+    yield* tell({
+      comparison: {
+        ...about,
+        what: "requests/s",
+        ratios: ratios((a, b) => a.rate / b.rate),
+        ...(goal !== undefined && { goal })
+      }
+    })
+    yield* tell({ comparison: { ...about, what: "server's CPU", ratios: ratios((a, b) => b.server / a.server) } })
+    yield* tell({
+      comparison: {
+        ...about,
+        what: "p99",
+        ratios: ratios((a, b) => b.p99 / a.p99),
+        ...(peer === "by hand" && goal !== undefined && { goal: 1 })
+      }
+    })
+  }
+})

@@ -1,0 +1,15 @@
+/** Loaded before a server that is to be profiled: it begins when it is asked to, and answers the profile. */
+import { Session } from "node:inspector/promises"
+import { answer } from "./child.ts"
+
+const session = new Session()
+session.connect()
+
+answer(async ({ profile }: { readonly profile: "start" | "stop" }) => {
+  if (profile === "start") {
+    await session.post("Profiler.enable")
+    await session.post("Profiler.start")
+    return {}
+  }
+  return (await session.post("Profiler.stop")).profile
+})

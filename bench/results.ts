@@ -1,0 +1,64 @@
+/** What a measurement tells: a table for people, and comparisons for the summary that RESULTS.md begins with. */
+import { Console, Effect } from "effect"
+
+/** Ours against one peer, in the rounds in which both ran. */
+export interface Comparison {
+  readonly work: string
+  readonly peer: string
+  /** What is compared, such as `requests/s`. */
+  readonly what: string
+  /** How many times better ours is; one value for each round. */
+  readonly ratios: ReadonlyArray<number>
+  /** At least. */
+  readonly goal?: number
+}
+
+/** A statement that holds or does not. */
+export interface Check {
+  readonly work: string
+  readonly goal: string
+  readonly found: string
+  readonly holds: boolean
+}
+
+export type Told = { readonly comparison: Comparison } | { readonly check: Check }
+
+/** Hands it to the runner too, when that has started this process. */
+export const tell = (told: Told) =>
+  Effect.andThen(
+    Console.log("comparison" in told ? `- ${sentenceOf(told.comparison)}` : `- ${checkOf(told.check)}`),
+    Effect.sync(() => void process.send?.(told))
+  )
+
+export const verdict = (holds: boolean) => (holds ? "holds" : "**missed**")
+
+export const holds = ({ goal, ratios }: Comparison) => goal === undefined || median(ratios) >= goal
+
+const sentenceOf = (comparison: Comparison) => {
+  const { goal, peer, ratios, what } = comparison
+  const told = `${what}: ${spread(ratios)}× ${peer}`
+  return goal === undefined ? told : `${told}; goal ≥ ${goal}: ${verdict(holds(comparison))}`
+}
+
+const checkOf = ({ found, goal, holds }: Check) => `${goal}: ${found}; ${verdict(holds)}`
+
+export const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>) =>
+  [head, head.map((_, index) => (index === 0 ? "---" : "---:")), ...rows]
+    .map((row) => `| ${row.join(" | ")} |`)
+    .join("\n")
+
+export const median = (values: ReadonlyArray<number>) =>
+  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN
+
+/** The median, with the least and the most. */
+export const spread = (values: ReadonlyArray<number>) =>
+  `${short(median(values))} [${short(Math.min(...values))}–${short(Math.max(...values))}]`
+
+/** Three digits that count. */
+export const short = (value: number) => {
+  if (!Number.isFinite(value)) return "–"
+  const decimals = value === 0 ? 0 : Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))))
+  return decimals === 0
+    ? Math.round(value).toLocaleString("en", { useGrouping: true })
+    : value.toFixed(Math.min(decimals, 2))
+}

@@ -1,0 +1,12 @@
+import { salesOf } from "../data.ts"
+import { compare } from "../http.ts"
+
+compare({
+  name: "cached query",
+  path: "/cached",
+  due: salesOf,
+  users: 20,
+  connections: 20,
+  peers: ["ours", "AppKit", "by hand"],
+  goals: { AppKit: 5 }
+})

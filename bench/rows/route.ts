@@ -1,0 +1,12 @@
+import { health } from "../data.ts"
+import { compare } from "../http.ts"
+
+compare({
+  name: "route with no I/O",
+  path: "/health",
+  due: () => health,
+  users: 20,
+  connections: 20,
+  peers: ["ours", "AppKit", "by hand", "bare socket"],
+  goals: { AppKit: 4 }
+})

@@ -1,0 +1,46 @@
+/** From the start of a process to its first answer, and what it holds when it has nothing to do. */
+import { Console, Effect } from "effect"
+import * as Bed from "../bed.ts"
+import { main, memory } from "../child.ts"
+import { spread, table, tell } from "../results.ts"
+
+const name = "from start to first answer"
+const peers = ["ours", "AppKit", "by hand"] as const
+
+const startOf = (bed: Bed.Bed, peer: Bed.Peer) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const { pid, startTime } = yield* Bed.serve(bed, peer)
+      yield* Effect.sleep("2 seconds")
+      return { startTime, resident: memory(pid).now }
+    })
+  )
+
+main(
+  Effect.gen(function* () {
+    const bed = yield* Bed.make(1, 104)
+    const starts = new Map(peers.map((peer) => [peer, [] as Array<Effect.Success<ReturnType<typeof startOf>>>]))
+    // Once for the cache of the disk.
+    for (const peer of peers) yield* startOf(bed, peer)
+    for (let round = 0; round < Bed.rounds; round++) {
+      for (const peer of peers) starts.get(peer)!.push(yield* startOf(bed, peer))
+    }
+    const of = (peer: (typeof peers)[number], what: "startTime" | "resident") =>
+      starts.get(peer)!.map((start) => start[what])
+    yield* Console.log(
+      table(
+        ["", "ms from start to first answer", "MiB resident at idle"],
+        peers.map((peer) => [peer, spread(of(peer, "startTime")), spread(of(peer, "resident"))])
+      )
+    )
+    yield* Console.log("")
+    for (const [what, label, goal] of [
+      ["startTime", "time to first answer", 2],
+      ["resident", "memory at idle", 1]
+    ] as const) {
+      const theirs = of("AppKit", what)
+      const ratios = of("ours", what).map((own, round) => theirs[round]! / own)
+      yield* tell({ comparison: { work: name, peer: "AppKit", what: label, ratios, goal } })
+    }
+  })
+)
