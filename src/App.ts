@@ -24,15 +24,15 @@ export interface HttpServerOptions {
   readonly host?: string | undefined
   /** The largest request body that a handler can read, 1 MB unless given; above it the answer is a 413. */
   readonly maxBodySize?: ByteSize.Input | undefined
-  /** How long requests in flight may run on when the server closes: 10 seconds unless given. */
+  /** How long requests in flight may run on when the server closes: 8 seconds unless given. */
   readonly gracePeriod?: Duration.Input | undefined
 }
 
 /**
  * A Node HTTP server, with the platform services that serving needs, which lets requests in flight finish when it closes.
  *
- * Closing refuses new connections, ends idle ones at once and the others after their answer; what still runs after
- * the grace period is interrupted and its connection cut. A request's headers may take 15 seconds and its body 120.
+ * Closing answers what comes for half a second more, and tells with each answer that the connection ends; then it refuses
+ * new connections and ends idle ones. What still runs after the grace period is interrupted and its connection cut. A request's headers may take 15 seconds and its body 120.
  *
  * @since 0.1.0
  * @category layers
@@ -76,7 +76,7 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
             for (const request of early.splice(0)) node.emit("request", ...request)
           })
         ),
-        Effect.addFinalizer(() => Effect.timeoutOption(close, options.gracePeriod ?? "10 seconds"))
+        Effect.addFinalizer(() => Effect.timeoutOption(close, options.gracePeriod ?? "8 seconds"))
       ).pipe(
         Effect.provideService(HttpIncomingMessage.MaxBodySize, maxBodySize),
         // A request that is logged, or traced with its headers, shows this one no more than it shows authorization.
@@ -107,13 +107,24 @@ const closer = (node: Http.Server): Effect.Effect<void> => {
   return Effect.callback<void>((resume) => {
     closing = true
     for (const answer of answers) answer.shouldKeepAlive = false
-    node.close(() => resume(Effect.void))
-    // A request may be on its way on a connection that is new.
-    setTimeout(() => {
-      for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy()
-    }, 500).unref()
+    const shut = () => {
+      node.close(() => resume(Effect.void))
+      // A request may be on its way on a connection that is new.
+      setTimeout(() => {
+        for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy()
+      }, onItsWay).unref()
+    }
+    // Nor can a request on an idle connection be told from none until it is read: whoever sends one now is answered.
+    const hearing = setTimeout(shut, sockets.size === 0 ? 0 : onItsWay)
+    return Effect.sync(() => {
+      clearTimeout(hearing)
+      shut()
+    })
   })
 }
+
+/** How long a request may be on its way, in milliseconds. */
+const onItsWay = 500
 
 /**
  * Runs an application as the process: a layer for as long as it is told to, an effect to its end.

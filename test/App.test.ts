@@ -88,7 +88,14 @@ describe("runMain", () => {
       idle.send(get("/"))
       yield* eventually(() => idle.state.received.endsWith("here"))
       yield* patient.kill("SIGINT")
-      yield* eventually(() => idle.state.closed)
+      // It has heard the first one when it says that the connection closes.
+      yield* eventually(() => {
+        if (!/here$/.test(idle.state.received)) return false
+        if (/connection: close/i.test(idle.state.received)) return true
+        idle.state.received = ""
+        idle.send(get("/"))
+        return false
+      })
       yield* patient.kill("SIGINT")
       assert.strictEqual(yield* patient.exit, 0)
       assert.isTrue(busy.state.received.endsWith("whole "))
@@ -286,6 +293,26 @@ describe("layerHttpServer", () => {
       yield* eventually(() => half.state.received.endsWith("2"))
       yield* Scope.close(scope, Exit.void).pipe(Effect.timeout("10 seconds"))
       yield* eventually(() => half.state.closed)
+    })
+  )
+
+  it.live("answers a request that comes on an idle connection as it closes, and ends that connection", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const context = yield* Layer.buildWithScope(serving({ gracePeriod: "1 hour" }), scope)
+      const port = Number(new URL(yield* Effect.provide(url, context)).port)
+      const idle = yield* connection(port)
+      const post = "POST /router HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi"
+      idle.send(post)
+      yield* eventually(() => idle.state.received.endsWith("2"))
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+      idle.send(post)
+      yield* eventually(() => idle.state.closed)
+      const [, first, second] = idle.state.received.toLowerCase().split("http/1.1 200 ok")
+      assert.include(first, "\r\nconnection: keep-alive\r\n")
+      assert.include(second, "\r\nconnection: close\r\n")
+      assert.isTrue(second?.endsWith("\r\n\r\n2"))
+      yield* Fiber.join(closing).pipe(Effect.timeout("10 seconds"))
     })
   )
 

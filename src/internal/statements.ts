@@ -91,7 +91,7 @@ const chunksAtOnce = 4
 const abandonTimeout = Duration.seconds(30)
 // Who gives up learns that the statement has stopped, and is not held by a warehouse that does not say so.
 const stopTimeout = Duration.seconds(1)
-// Databricks Apps kills 15 s after SIGTERM, of which requests in flight may take 10.
+// Databricks Apps kills 15 s after SIGTERM, of which requests in flight may take 8.
 const closeTimeout = Duration.seconds(3)
 
 const inline = { disposition: "INLINE", format: "JSON_ARRAY" }
