@@ -137,7 +137,8 @@ const retryAfter = (headers: Answer["headers"], delay: string | undefined) => {
   return Number.isFinite(seconds) ? Duration.seconds(Math.max(0, seconds)) : undefined
 }
 
-const codeOf = (cause: unknown): string | undefined => {
+/** What the system calls what kept a request from its answer. */
+export const codeOf = (cause: unknown): string | undefined => {
   for (let at = cause, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
     if ("code" in at && typeof at.code === "string") return at.code
   }

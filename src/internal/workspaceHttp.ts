@@ -1,6 +1,6 @@
 /** HTTP to one workspace as a given caller: the one place where a credential meets the wire. */
 import { Effect, Redacted, Schema } from "effect"
-import { type HttpClient, HttpClientRequest, type HttpClientResponse } from "effect/http"
+import { HttpClient, type HttpClientError, HttpClientRequest, type HttpClientResponse } from "effect/http"
 import type { Caller } from "../Caller.ts"
 import { DatabricksError, InvalidRequestError, InvalidResponseError } from "../DatabricksError.ts"
 import * as Answer from "./answer.ts"
@@ -22,6 +22,14 @@ export const make =
   (http: HttpClient.HttpClient, host: string): Send =>
   (caller, request) =>
     Effect.mapError(send(http, host, caller, request), ranAs(caller))
+
+/** How a request leaves that needs no credential, since its address is one: hence no span shows it. */
+export const makeFetch =
+  (http: HttpClient.HttpClient) =>
+  (
+    request: HttpClientRequest.HttpClientRequest
+  ): Effect.Effect<HttpClientResponse.HttpClientResponse, HttpClientError.HttpClientError> =>
+    Effect.provideService(http.execute(request), HttpClient.TracerDisabledWhen, () => true)
 
 const send = Effect.fnUntraced(function* (
   http: HttpClient.HttpClient,
