@@ -134,7 +134,8 @@ export class StatementFailedError extends Schema.TaggedError<StatementFailedErro
 }) {}
 
 /**
- * A SQL statement was cancelled, or its result closed, by somebody else before it was read.
+ * A SQL statement was cancelled, or its result closed, by somebody else before it was read; or its result is no longer
+ * kept, an hour after its end (`EXPIRED`).
  *
  * @since 0.1.0
  * @category reasons
@@ -142,7 +143,7 @@ export class StatementFailedError extends Schema.TaggedError<StatementFailedErro
 export class StatementGoneError extends Schema.TaggedError<StatementGoneError>()("StatementGoneError", {
   ...Fields,
   statementId: Schema.String,
-  state: Schema.Literals(["CANCELED", "CLOSED"])
+  state: Schema.Literals(["CANCELED", "CLOSED", "EXPIRED"])
 }) {}
 
 /**

@@ -281,7 +281,16 @@ const defaultTimeToLive = Duration.hours(1)
 const durationOf = (input: Duration.Input | undefined) =>
   input === undefined ? undefined : Duration.fromInputUnsafe(input)
 
-const timed = <A, E, R>(effect: Effect.Effect<A, E, R>, operation: string, duration: Duration.Duration) => {
+/**
+ * Interrupts what takes longer.
+ *
+ * @internal
+ */
+export const timed = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  operation: string,
+  duration: Duration.Duration
+): Effect.Effect<A, E | OperationTimeoutError, R> => {
   const message = () => `${operation} took longer than ${Duration.format(duration)}`
   return timeoutOrElse(effect, {
     duration,

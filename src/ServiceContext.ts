@@ -40,7 +40,11 @@ export class ServiceContext extends Context.Service<
     readonly development: boolean
     readonly identityVerifier: IdentityVerifier.IdentityVerifier
     /** How requests leave for the workspace; the same connections serve every caller. */
-    readonly connection: { readonly send: WorkspaceHttp.Send }
+    readonly connection: {
+      readonly send: WorkspaceHttp.Send
+      /** To the storage that a workspace sends to, with no credential of anybody. */
+      readonly fetch: ReturnType<typeof WorkspaceHttp.makeFetch>
+    }
   }
 >()("effect-databricks/ServiceContext") {}
 
@@ -179,7 +183,7 @@ const connect = Effect.fnUntraced(function* (
     },
     development,
     identityVerifier: options.identity === "trusted" ? IdentityVerifier.trustProxy : yield* IdentityVerifier.make(send),
-    connection: { send }
+    connection: { send, fetch: WorkspaceHttp.makeFetch(http) }
   }
 })
 

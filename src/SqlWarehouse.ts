@@ -9,19 +9,28 @@
  *
  * export const sales = SqlWarehouse.query(Sale)`
  *   SELECT region, amount FROM sales WHERE day = ${SqlParameter.date("2026-01-31")}`
+ *
+ * // Of any size, in bounded memory; without a Schema each value has the type of its column.
+ * export const all = SqlWarehouse.stream()`SELECT * FROM sales`
  * ```
  *
  * @since 0.1.0
  */
-import { Context, type Duration, Effect, Layer, Option, Result, type Schema, type Scope } from "effect"
-import type { DatabricksError } from "./DatabricksError.ts"
+import { Context, Duration, Effect, Layer, Option, Result, Schema, type Scope, Stream } from "effect"
 import * as ExecutionContext from "./ExecutionContext.ts"
 import { isReadOnly } from "./internal/readOnly.ts"
-import * as Rows from "./internal/rows.ts"
+import * as Disposition from "./internal/sql/disposition.ts"
+import type { Failure, Options, Result as Table, Statement, StreamOptions } from "./internal/sql/models.ts"
+import * as Results from "./internal/sql/results.ts"
+import type { RowDecodeError } from "./internal/sql/rowDecodeError.ts"
+import * as Rows from "./internal/sql/rows.ts"
+import { fromTemplate } from "./internal/sql/template.ts"
+import * as Values from "./internal/sql/values.ts"
 import * as Statements from "./internal/statements.ts"
 import { ranAs } from "./internal/workspaceHttp.ts"
 import * as Operation from "./Operation.ts"
-import { ServiceContext, type ServiceContextError } from "./ServiceContext.ts"
+import type { OperationCache } from "./OperationCache.ts"
+import { ServiceContext } from "./ServiceContext.ts"
 import * as SqlParameter from "./SqlParameter.ts"
 
 export {
@@ -30,98 +39,20 @@ export {
    * @category errors
    */
   RowDecodeError
-} from "./internal/rows.ts"
+} from "./internal/sql/rowDecodeError.ts"
 
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Statement {
-  readonly text: string
-  /** The values for the `:name` markers of the text. */
-  readonly parameters?: Readonly<Record<string, SqlParameter.Input>> | undefined
-}
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Options extends Operation.Chain {
-  /** Another warehouse than that of the `ServiceContext`. */
-  readonly warehouseId?: string | undefined
-  readonly catalog?: string | undefined
-  readonly schema?: string | undefined
-  /** At most so many rows; `truncated` tells whether there were more. */
-  readonly rowLimit?: number | undefined
+export {
   /**
-   * For the whole query: starts that were refused, the start of a stopped warehouse and the last of the rows included.
-   * Then the statement is cancelled, and not started again.
-   */
-  readonly timeout?: Duration.Input | undefined
-  /** For the whole query too, which is one attempt: the shorter of the two counts. */
-  readonly totalTimeout?: Duration.Input | undefined
-  /**
-   * For a start that the workspace refused for the moment (429, 503, no connection); off unless asked for. What has an
-   * id is never started twice: its polls and chunks are asked for again in any case.
-   */
-  readonly retry?: Operation.Retry | undefined
-  /**
-   * Keeps the result in the `OperationCache`, for this caller; off unless asked for. The key is all that makes the
-   * result: the text with its parameters, `warehouseId`, `catalog`, `schema` and `rowLimit`.
+   * A value as JSON can have it: a bigint and a decimal are strings, BINARY is base64, a moment is ISO in UTC, a MAP is
+   * a list of its pairs, and what JSON has no number for (`NaN`, `Infinity`, `-0`) is a string.
    *
-   * Only what just reads is kept: one statement that begins with SELECT, WITH, VALUES, TABLE, FROM, SHOW, DESCRIBE or
-   * EXPLAIN, and has no word that writes (INSERT, INTO, UPDATE, DELETE, MERGE, ANALYZE), be it in a string. Any other
-   * runs each time, with a warning. What a function does besides cannot be told from the text.
+   * @since 0.1.0
+   * @category conversions
    */
-  readonly cache?: Cache | undefined
-}
+  toJson
+} from "./internal/sql/values.ts"
 
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Cache {
-  /** How long a result is kept; 1 hour by default. */
-  readonly timeToLive?: Duration.Input | undefined
-}
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Column {
-  readonly name: string
-  /** Such as `DECIMAL(10,2)` or `ARRAY<STRING>`. */
-  readonly type_text: string
-  /** Such as `DECIMAL`, and `LONG` for BIGINT. */
-  readonly type_name: string
-}
-
-/**
- * A result as the warehouse sent it: every value is text, or null for NULL.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Result {
-  readonly statementId: string
-  readonly columns: ReadonlyArray<Column>
-  readonly rows: ReadonlyArray<ReadonlyArray<string | null>>
-  /** Whether there were more rows than `rowLimit`. */
-  readonly truncated: boolean
-}
-
-/**
- * What can become of a statement; it may have a timeout from `layerWith` without asking for one.
- *
- * @since 0.1.0
- * @category errors
- */
-export type Failure =
-  | DatabricksError
-  | ServiceContextError
-  | SqlParameter.SqlParameterError
-  | Operation.OperationTimeoutError
+export type * from "./internal/sql/models.ts"
 
 /**
  * @since 0.1.0
@@ -135,11 +66,21 @@ export class SqlWarehouse extends Context.Service<
      *
      * Interruption, a timeout included, cancels the statement at the warehouse as the same caller. It waits for the
      * warehouse to say that the statement has ended, for a second at most: the rest goes on in the background.
+     *
+     * A result of more than 25 MiB costs a second run the first time that its text is seen, if the statement just reads
+     * (as `cache` has it), and fails if it does not.
      */
     readonly execute: <const O extends Options = {}>(
       statement: Statement,
       options?: O
-    ) => Effect.Effect<Result, Failure, Operation.CacheOf<O>>
+    ) => Effect.Effect<Table, Failure, Operation.CacheOf<O>>
+    /**
+     * The result in parts of about a thousand rows, of any size in bounded memory: a few chunks are fetched ahead, and
+     * no more until the rows are taken. None for a result without rows.
+     *
+     * It runs once for each run of the stream, as who opens it. Whoever stops early leaves no statement running.
+     */
+    readonly stream: (statement: Statement, options?: StreamOptions) => Stream.Stream<Table, Failure>
   }
 >()("effect-databricks/SqlWarehouse") {}
 
@@ -151,13 +92,16 @@ export const make = Effect.fnUntraced(function* (
   defaults: Operation.Chain = {}
 ): Effect.fn.Return<SqlWarehouse["Service"], never, ServiceContext | Scope.Scope> {
   const service = yield* ServiceContext
-  const statements = yield* Statements.make(service.connection.send)
+  const { connection, host } = service
+  const statements = yield* Statements.make(connection.send)
+  const inlineIfItFits = Disposition.make()
 
+  /** Runs a statement to its end; its result is still to be read. */
   const run = Effect.fnUntraced(function* (
     text: string,
     parameters: ReturnType<typeof SqlParameter.bind>,
-    options: Options,
-    retry: Operation.Retry | undefined
+    options: StreamOptions,
+    start: Pick<Statements.RunOptions, "disposition" | "retry">
   ) {
     const caller = yield* ExecutionContext.current
     const order = {
@@ -168,38 +112,86 @@ export const make = Effect.fnUntraced(function* (
       row_limit: options.rowLimit,
       parameters: yield* Effect.fromResult(parameters)
     }
-    const result = yield* Effect.mapError(statements.run(caller, order, retry), ranAs(caller))
-    yield* Effect.annotateCurrentSpan({
-      "db.response.returned_rows": result.rows.length,
-      "db.response.truncated": result.truncated
-    })
-    return result
+    const answer = yield* statements
+      .run(caller, order, { ...start, onProgress: options.onProgress })
+      .pipe(Effect.mapError(ranAs(caller)))
+    const { manifest, statement_id: statementId } = answer
+    const truncated = manifest?.truncated ?? false
+    if (truncated && options.rowLimit === undefined)
+      yield* Effect.logWarning(`The warehouse cut the result of the statement ${statementId} short`)
+    const ask = (index: number) => statements.chunk(caller, statementId, index)
+    const rows = Results.read({ host, fetch: connection.fetch, ask }, answer)
+    return {
+      statementId,
+      columns: manifest?.schema.columns ?? [],
+      rows: Stream.mapError(rows, ranAs(caller)),
+      truncated
+    }
   })
 
-  const execute = ({ parameters, text }: Statement, options: Options = {}) =>
+  const attributesOf = (text: string, { warehouseId = Option.getOrUndefined(service.warehouseId) }: StreamOptions) => ({
+    "db.system.name": "databricks",
+    "db.query.text": text,
+    "warehouse.id": warehouseId
+  })
+
+  const execute = (
+    { parameters, text }: Statement,
+    options: Options = {}
+  ): Effect.Effect<Table, Failure, OperationCache> =>
     Effect.suspend(() => {
       const { cache, catalog, rowLimit, schema } = options
       const { retry, timeout, totalTimeout } = Operation.merge(defaults, options)
-      const warehouseId = options.warehouseId ?? Option.getOrUndefined(service.warehouseId)
       const bound = SqlParameter.bind(parameters ?? {})
-      const work = run(text, bound, options, retry)
+      const attributes = attributesOf(text, options)
+      const work = inlineIfItFits(text, (disposition) =>
+        run(text, bound, options, { disposition, retry }).pipe(
+          Effect.flatMap((result) =>
+            Effect.map(Stream.runCollect(result.rows), (parts) => ({ ...result, rows: parts.flat() }))
+          ),
+          Effect.tap(({ rows, truncated }) => told(rows.length, truncated))
+        )
+      )
       const isKept = cache !== undefined && isReadOnly(text)
       return Operation.execute(cache === undefined || isKept ? work : Effect.andThen(warnOf(text), work), {
         name: "sql.query",
-        attributes: { "db.system.name": "databricks", "db.query.text": text, "warehouse.id": warehouseId },
+        attributes,
         timeout,
         totalTimeout,
         // Its retries are not the operation's: what has an id is never started twice.
         cache:
           isKept && Result.isSuccess(bound)
-            ? { ...cache, key: [warehouseId, catalog, schema, rowLimit, text, bound.success] }
+            ? { ...cache, key: [attributes["warehouse.id"], catalog, schema, rowLimit, text, bound.success] }
             : undefined
       })
     }).pipe(Effect.provideService(ServiceContext, service))
 
+  const stream = ({ parameters, text }: Statement, options: StreamOptions = {}) =>
+    Stream.suspend(() => {
+      const { retry, timeout } = Operation.merge(defaults, options)
+      const started = run(text, SqlParameter.bind(parameters ?? {}), options, { disposition: "EXTERNAL_LINKS", retry })
+      let count = 0
+      return Stream.unwrap(
+        Effect.map(
+          timeout === undefined ? started : Operation.timed(started, "sql.stream", Duration.fromInputUnsafe(timeout)),
+          ({ rows, ...result }) =>
+            rows.pipe(
+              Stream.map((rows) => {
+                count += rows.length
+                return { ...result, rows }
+              }),
+              Stream.onEnd(Effect.suspend(() => told(count, result.truncated)))
+            )
+        )
+      ).pipe(Operation.executeStream({ name: "sql.stream", attributes: attributesOf(text, options) }))
+    }).pipe(Stream.provideService(ServiceContext, service))
+
   // Without `cache` nothing is kept, which the compiler cannot see through the options.
-  return { execute: execute as SqlWarehouse["Service"]["execute"] }
+  return { execute: execute as SqlWarehouse["Service"]["execute"], stream }
 })
+
+const told = (rows: number, truncated: boolean) =>
+  Effect.annotateCurrentSpan({ "db.response.returned_rows": rows, "db.response.truncated": truncated })
 
 const warnOf = (text: string) =>
   Effect.annotateLogs(
@@ -208,7 +200,7 @@ const warnOf = (text: string) =>
   )
 
 /**
- * With a timeout or retries that a query has unless it says otherwise.
+ * With a timeout or retries that a query or stream has unless it says otherwise.
  *
  * @since 0.1.0
  * @category layers
@@ -222,24 +214,39 @@ export const layerWith = (defaults: Operation.Chain): Layer.Layer<SqlWarehouse, 
  */
 export const layer: Layer.Layer<SqlWarehouse, never, ServiceContext> = layerWith({})
 
+type Template<A> = (template: TemplateStringsArray, ...values: ReadonlyArray<SqlParameter.Input>) => A
+type Text<A> = (text: string, parameters?: Readonly<Record<string, SqlParameter.Input>>) => A
+
+type RowsOf<A, O extends Options, R = never> = Effect.Effect<
+  ReadonlyArray<A>,
+  Failure | RowDecodeError,
+  SqlWarehouse | Operation.CacheOf<O> | R
+>
+type StreamOf<A, R = never> = Stream.Stream<A, Failure | RowDecodeError, SqlWarehouse | R>
+
 /**
  * Runs the statement that follows it, a template whose interpolations become parameters, and decodes its rows.
  *
  * An interpolation stands where SQL takes a value, hence never inside quotes; a name goes through `IDENTIFIER(${name})`.
  *
  * The Schema decides what a column becomes. Where it takes a number (`Schema.Number`, `Schema.Int`), a numeric column
- * arrives as one; where it takes a boolean, a BOOLEAN does; anything else arrives as text, from which `Schema.BigInt`,
- * `Schema.BigDecimal`, `Schema.Date` and `Schema.fromJsonString` (for ARRAY, MAP and STRUCT) read their own. NULL is
- * `null`: `Schema.NullOr`. An integer beyond 2^53 is refused by a Schema of numbers, not rounded.
+ * arrives as one; where it takes a boolean, a BOOLEAN does; where it takes an array or an object, and no text, the JSON
+ * of an ARRAY, MAP, STRUCT or VARIANT does. Anything else arrives as text, from which `Schema.BigInt`,
+ * `Schema.BigDecimal` and `Schema.Date` read their own. NULL is `null`: `Schema.NullOr`. An integer beyond 2^53 is
+ * refused by a Schema of numbers, not rounded.
+ *
+ * Without a Schema each value has the type of its column: see `Value`.
  *
  * @since 0.1.0
  * @category queries
  */
-export const query = <S extends Schema.Constraint, const O extends Options = {}>(schema: S, options?: O) => {
-  const rowsOf = runner(schema, options)
-  return (template: TemplateStringsArray, ...values: ReadonlyArray<SqlParameter.Input>) =>
-    rowsOf(fromTemplate(template, values))
-}
+export const query: {
+  <S extends Schema.Constraint, const O extends Options = {}>(
+    schema: S,
+    options?: O
+  ): Template<RowsOf<S["Type"], O, S["DecodingServices"]>>
+  <const O extends Options = {}>(options?: O): Template<RowsOf<Rows.TypedRow, O>>
+} = (...args: Asked<Options>) => ofTemplate(collected(args))
 
 /**
  * `query` for a statement that is at hand as text, with `:name` markers for its parameters.
@@ -255,35 +262,92 @@ export const query = <S extends Schema.Constraint, const O extends Options = {}>
  * @since 0.1.0
  * @category queries
  */
-export const queryText = <S extends Schema.Constraint, const O extends Options = {}>(schema: S, options?: O) => {
-  const rowsOf = runner(schema, options)
-  return (text: string, parameters?: Readonly<Record<string, SqlParameter.Input>>) => rowsOf({ text, parameters })
+export const queryText: {
+  <S extends Schema.Constraint, const O extends Options = {}>(
+    schema: S,
+    options?: O
+  ): Text<RowsOf<S["Type"], O, S["DecodingServices"]>>
+  <const O extends Options = {}>(options?: O): Text<RowsOf<Rows.TypedRow, O>>
+} = (...args: Asked<Options>) => ofText(collected(args))
+
+/**
+ * `query` for a result of any size: a stream of its rows, in order, in bounded memory.
+ *
+ * @since 0.1.0
+ * @category queries
+ */
+export const stream: {
+  <S extends Schema.Constraint>(
+    schema: S,
+    options?: StreamOptions
+  ): Template<StreamOf<S["Type"], S["DecodingServices"]>>
+  (options?: StreamOptions): Template<StreamOf<Rows.TypedRow>>
+} = (...args: Asked<StreamOptions>) => ofTemplate(streamed(args))
+
+/**
+ * `stream` for a statement that is at hand as text.
+ *
+ * @since 0.1.0
+ * @category queries
+ */
+export const streamText: {
+  <S extends Schema.Constraint>(schema: S, options?: StreamOptions): Text<StreamOf<S["Type"], S["DecodingServices"]>>
+  (options?: StreamOptions): Text<StreamOf<Rows.TypedRow>>
+} = (...args: Asked<StreamOptions>) => ofText(streamed(args))
+
+/**
+ * The values of a result by the types of its columns and in their order, since names of columns may repeat.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const valuesOf = ({
+  columns,
+  rows
+}: Pick<Table, "columns" | "rows">): Effect.Effect<ReadonlyArray<ReadonlyArray<Values.Value>>, RowDecodeError> =>
+  Effect.suspend(() => Effect.fromResult(Values.valuesOf(columns)(rows, 0)))
+
+type Asked<O> = readonly [schema: Schema.Constraint, options?: O | undefined] | readonly [options?: O | undefined]
+
+const asked = <O>(args: Asked<O>): readonly [decoder: Rows.Decoder<never, never>, options: O | undefined] => {
+  const [first, second] = args
+  const decoder: Rows.Decoder<unknown, unknown> = Schema.isSchema(first) ? Rows.bySchema(first) : Rows.byType()
+  // The overloads say what it decodes to, and which of the arguments are options.
+  return [decoder as Rows.Decoder<never, never>, (Schema.isSchema(first) ? second : first) as O | undefined]
 }
 
-const runner = <S extends Schema.Constraint, const O extends Options = {}>(schema: S, options: O | undefined) => {
-  const decode = Rows.decoder(schema)
-  return (
-    statement: Statement
-  ): Effect.Effect<
-    ReadonlyArray<S["Type"]>,
-    Failure | Rows.RowDecodeError,
-    SqlWarehouse | Operation.CacheOf<O> | S["DecodingServices"]
-  > =>
-    Effect.gen(function* () {
-      const { execute } = yield* SqlWarehouse
-      const { columns, rows } = yield* execute(statement, options)
-      return yield* decode(columns, rows)
-    })
-}
-
-const fromTemplate = (template: ReadonlyArray<string>, values: ReadonlyArray<SqlParameter.Input>): Statement => {
-  // A marker that the template's author wrote must not be bound to an interpolation by chance.
-  const written = template.join(" ").toLowerCase()
-  let prefix = "p_"
-  while (written.includes(prefix)) prefix = `p${prefix}`
-  const text = template.reduce((before, after, index) => {
-    const marker = `${before}:${prefix}${index}`
-    return /^\w/.test(after) ? `${marker} ${after}` : marker + after
+const collected = (args: Asked<Options>) => {
+  const [decoder, options] = asked(args)
+  return Effect.fnUntraced(function* (statement: Statement) {
+    const { execute } = yield* SqlWarehouse
+    // What it needs of a cache the overloads say, too.
+    const { columns, rows } = yield* execute(statement, options as {})
+    return yield* decoder(columns)(rows, 0)
   })
-  return { text, parameters: Object.fromEntries(values.map((value, index) => [`${prefix}${index + 1}`, value])) }
 }
+
+const streamed = (args: Asked<StreamOptions>) => {
+  const [decoder, options] = asked(args)
+  return (statement: Statement) =>
+    Stream.unwrap(
+      SqlWarehouse.useSync(({ stream }) => {
+        let decode: ReturnType<typeof decoder> | undefined
+        let count = 0
+        return Stream.flatMap(stream(statement, options), ({ columns, rows }) => {
+          const before = count
+          count += rows.length
+          return Stream.fromArrayEffect((decode ??= decoder(columns))(rows, before))
+        })
+      })
+    )
+}
+
+const ofTemplate =
+  <A>(run: (statement: Statement) => A): Template<A> =>
+  (template, ...values) =>
+    run(fromTemplate(template, values))
+
+const ofText =
+  <A>(run: (statement: Statement) => A): Text<A> =>
+  (text, parameters) =>
+    run({ text, parameters })

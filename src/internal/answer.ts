@@ -155,7 +155,8 @@ const retryAfter = (headers: Answer["headers"], delay: string | undefined) => {
 // A day: whoever is told more has been told that it is not for this request to wait.
 const longestRetryAfter = 86_400
 
-const codeOf = (cause: unknown): string | undefined => {
+/** What the system calls what kept a request from its answer. */
+export const codeOf = (cause: unknown): string | undefined => {
   for (let at = cause, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
     if ("code" in at && typeof at.code === "string") return at.code
   }

@@ -33,6 +33,19 @@ export const retried = <A, E, R>(
       )
 }
 
+/** For what is under way and may be asked about again: for five minutes, and no span tells of it. */
+export const patiently = <A, E extends { readonly isRetryable: boolean }, R>(
+  request: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  retried(
+    request,
+    patience,
+    ({ isRetryable }) => isRetryable,
+    () => Effect.void
+  )
+
+const patience = { attempts: Infinity, delay: Duration.millis(100), maxDelay: Duration.seconds(5) }
+
 const inSpan = (attempts: number) => Effect.annotateCurrentSpan("retry.attempts", attempts)
 
 const firstDelay = Duration.seconds(1)

@@ -1,5 +1,5 @@
-/** The statement execution API: one statement, from its start to the last of its rows. */
-import { Duration, Effect, Fiber, FiberSet, Schema, type Scope } from "effect"
+/** The life of a statement on a warehouse: it starts once, and runs until it has ended or nobody waits for it. */
+import { Duration, Effect, Fiber, FiberSet, type Scope } from "effect"
 import { HttpClientRequest } from "effect/http"
 import type { Caller } from "../Caller.ts"
 import {
@@ -9,75 +9,28 @@ import {
   StatementGoneError
 } from "../DatabricksError.ts"
 import type { Retry } from "../Operation.ts"
-import { retried } from "./retry.ts"
+import { patiently, retried } from "./retry.ts"
+import { Answer, Chunk, type Disposition, type Format, type Order } from "./sql/wire.ts"
 import * as WorkspaceHttp from "./workspaceHttp.ts"
 
-/** What the API calls an order: `POST /api/2.0/sql/statements`. */
-export interface Order {
-  readonly statement: string
-  readonly warehouse_id: string
-  readonly catalog: string | undefined
-  readonly schema: string | undefined
-  readonly row_limit: number | undefined
-  readonly parameters: ReadonlyArray<{
-    readonly name: string
-    readonly type: string | undefined
-    readonly value: string | null
-  }>
+/** Where a statement is that has not ended. */
+export interface Progress {
+  readonly statementId: string
+  /** `PENDING`: it waits for its warehouse, which may have to start first. */
+  readonly state: "PENDING" | "RUNNING"
 }
 
-export const Column = Schema.Struct({
-  name: Schema.String,
-  /** Such as `DECIMAL(10,2)` or `ARRAY<STRING>`. */
-  type_text: Schema.String,
-  /** Such as `LONG` for BIGINT, and `DECIMAL`. */
-  type_name: Schema.String
-})
-
-export type Column = typeof Column.Type
-
-const Row = Schema.Array(Schema.NullOr(Schema.String))
-
-export type Row = typeof Row.Type
-
-const Chunk = Schema.Struct({ data_array: Schema.optional(Schema.Array(Row)) })
-
-const Answer = Schema.Struct({
-  statement_id: Schema.String,
-  status: Schema.Struct({
-    state: Schema.Literals(["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELED", "CLOSED"]),
-    error: Schema.optional(
-      Schema.Struct({ error_code: Schema.optional(Schema.String), message: Schema.optional(Schema.String) })
-    ),
-    sql_state: Schema.optional(Schema.String)
-  }),
-  manifest: Schema.optional(
-    Schema.Struct({
-      schema: Schema.Struct({ columns: Schema.optional(Schema.Array(Column)) }),
-      total_chunk_count: Schema.optional(Schema.Int),
-      truncated: Schema.optional(Schema.Boolean)
-    })
-  ),
-  result: Schema.optional(Chunk)
-})
-
-type Answer = typeof Answer.Type
+export interface RunOptions {
+  readonly disposition: Disposition
+  readonly retry: Retry | undefined
+  readonly onProgress: ((progress: Progress) => Effect.Effect<void>) | undefined
+}
 
 export interface Statements {
-  /** Runs a statement to its end; whoever gives up before that leaves it cancelled. */
-  readonly run: (
-    caller: Caller,
-    order: Order,
-    retry: Retry | undefined
-  ) => Effect.Effect<
-    {
-      readonly statementId: string
-      readonly columns: ReadonlyArray<Column>
-      readonly rows: ReadonlyArray<Row>
-      readonly truncated: boolean
-    },
-    DatabricksError
-  >
+  /** Runs a statement until it has succeeded; whoever gives up before that leaves it cancelled. */
+  readonly run: (caller: Caller, order: Order, options: RunOptions) => Effect.Effect<Answer, DatabricksError>
+  /** One chunk of the result of a statement that has succeeded. */
+  readonly chunk: (caller: Caller, statementId: string, index: number) => Effect.Effect<Chunk, DatabricksError>
 }
 
 const path = "/api/2.0/sql/statements"
@@ -87,14 +40,11 @@ const waitTimeout = "5s"
 
 const firstDelay = Duration.millis(100)
 const maxDelay = Duration.seconds(5)
-const chunksAtOnce = 4
 const abandonTimeout = Duration.seconds(30)
 // Who gives up learns that the statement has stopped, and is not held by a warehouse that does not say so.
 const stopTimeout = Duration.seconds(1)
 // Databricks Apps kills 15 s after SIGTERM, of which requests in flight may take 8.
 const closeTimeout = Duration.seconds(3)
-
-const inline = { disposition: "INLINE", format: "JSON_ARRAY" }
 
 const decodeAnswer = WorkspaceHttp.json(Answer)
 const decodeChunk = WorkspaceHttp.json(Chunk)
@@ -105,27 +55,49 @@ export const make = Effect.fnUntraced(function* (
   const abandoned = yield* FiberSet.make<void>()
   yield* Effect.addFinalizer(() => Effect.timeoutOption(FiberSet.awaitEmpty(abandoned), closeTimeout))
 
-  const start = (caller: Caller, order: Order) => {
-    const body = { ...order, ...inline, wait_timeout: waitTimeout, on_wait_timeout: "CONTINUE" }
-    const request = HttpClientRequest.bodyJsonUnsafe(HttpClientRequest.post(path), body)
-    return Effect.flatMap(send(caller, request), decodeAnswer)
+  // What a warehouse has refused a format for; most have never refused any.
+  const formats = new Map<string, Format>()
+
+  const start = (caller: Caller, order: Order, disposition: Disposition) => {
+    const place = `${disposition} ${order.warehouse_id}`
+    const startAs = (format: Format) => {
+      const body = { ...order, disposition, format, wait_timeout: waitTimeout, on_wait_timeout: "CONTINUE" }
+      const request = HttpClientRequest.bodyJsonUnsafe(HttpClientRequest.post(path), body)
+      return Effect.flatMap(send(caller, request), decodeAnswer)
+    }
+    const format = formats.get(place) ?? "JSON_ARRAY"
+    return Effect.catch(startAs(format), (error) => {
+      const wanted = formatWanted(error)
+      if (wanted === undefined || wanted === format) return Effect.fail(error)
+      // Refused as a request, it has not started.
+      return Effect.tap(startAs(wanted), () => Effect.sync(() => formats.set(place, wanted)))
+    })
   }
 
-  const get = (caller: Caller, path: string) => send(caller, HttpClientRequest.get(path))
+  const poll = (caller: Caller, statementId: string) =>
+    patiently(Effect.flatMap(send(caller, HttpClientRequest.get(pathOf(statementId))), decodeAnswer))
 
-  const untilEnded = Effect.fnUntraced(function* (caller: Caller, started: Answer) {
+  const untilEnded = Effect.fnUntraced(function* (
+    caller: Caller,
+    started: Answer,
+    onProgress: RunOptions["onProgress"]
+  ) {
     let latest = started
-    for (let delay = firstDelay; isUnderWay(latest); delay = Duration.min(Duration.times(delay, 1.5), maxDelay)) {
+    let told: string | undefined
+    for (let delay = firstDelay; ; delay = Duration.min(Duration.times(delay, 1.5), maxDelay)) {
+      const { state } = latest.status
+      if (state !== "PENDING" && state !== "RUNNING") return latest
+      if (state !== told && onProgress !== undefined) yield* onProgress({ statementId: latest.statement_id, state })
+      told = state
       yield* Effect.sleep(delay)
-      latest = yield* patiently(Effect.flatMap(get(caller, pathOf(started)), decodeAnswer))
+      latest = yield* poll(caller, started.statement_id)
     }
-    return latest
   })
 
   // It may have lost the race, or take effect later than it is answered.
   const cancel = (caller: Caller, started: Answer) =>
-    patiently(send(caller, HttpClientRequest.post(`${pathOf(started)}/cancel`))).pipe(
-      Effect.andThen(untilEnded(caller, started)),
+    patiently(send(caller, HttpClientRequest.post(`${pathOf(started.statement_id)}/cancel`))).pipe(
+      Effect.andThen(untilEnded(caller, started, undefined)),
       Effect.ignore({ log: "Warn", message: `The statement ${started.statement_id} may go on: it cannot be cancelled` })
     )
 
@@ -140,58 +112,53 @@ export const make = Effect.fnUntraced(function* (
       Effect.flatMap((fiber) => Effect.timeoutOption(Fiber.await(fiber), stopTimeout))
     )
 
-  const ended = (caller: Caller, order: Order, retry: Retry | undefined) =>
-    Effect.suspend(() => {
-      let starting: Fiber.Fiber<Answer, DatabricksError> | undefined
-      // A fiber of its own: giving up must not lose the answer that has the id.
-      const fork = Effect.uninterruptible(
-        Effect.map(Effect.forkDetach(start(caller, order)), (fiber) => (starting = fiber))
-      )
-      const started = Effect.flatMap(fork, Fiber.join)
-      const startedAtLast =
-        retry === undefined
-          ? started
-          : Effect.andThen(Effect.annotateCurrentSpan("retry.attempts", 1), retried(started, retry, neverStarted))
-      return startedAtLast.pipe(
-        Effect.tap(({ statement_id }) => Effect.annotateCurrentSpan("statement.id", statement_id)),
-        Effect.flatMap((answer) => untilEnded(caller, answer)),
-        Effect.onError(() => (starting === undefined ? Effect.void : abandon(caller, starting)))
-      )
-    })
+  // What a caller may not see does not tell whether it was closed, or is no longer kept.
+  const gone = (caller: Caller, statementId: string) => (error: DatabricksError) =>
+    error.status !== 400 && error.status !== 404 && error.status !== 410
+      ? Effect.fail(error)
+      : poll(caller, statementId).pipe(
+          Effect.matchEffect({
+            onFailure: () => goneAs("EXPIRED", statementId),
+            onSuccess: ({ status: { state } }) =>
+              state === "CLOSED" || state === "CANCELED" ? goneAs(state, statementId) : Effect.fail(error)
+          })
+        )
 
   return {
-    run: Effect.fnUntraced(function* (caller: Caller, order: Order, retry: Retry | undefined) {
-      const answer = yield* Effect.flatMap(ended(caller, order, retry), succeeded)
-      const { manifest, result } = answer
-      const others = yield* Effect.forEach(
-        Array.from({ length: Math.max((manifest?.total_chunk_count ?? 0) - 1, 0) }, (_, index) => index + 1),
-        (index) => patiently(Effect.flatMap(get(caller, `${pathOf(answer)}/result/chunks/${index}`), decodeChunk)),
-        { concurrency: chunksAtOnce }
+    run: (caller, order, { disposition, onProgress, retry }) =>
+      Effect.suspend(() => {
+        let starting: Fiber.Fiber<Answer, DatabricksError> | undefined
+        // A fiber of its own: giving up must not lose the answer that has the id.
+        const fork = Effect.uninterruptible(
+          Effect.map(Effect.forkDetach(start(caller, order, disposition)), (fiber) => (starting = fiber))
+        )
+        const started = Effect.flatMap(fork, Fiber.join)
+        const startedAtLast =
+          retry === undefined
+            ? started
+            : Effect.andThen(Effect.annotateCurrentSpan("retry.attempts", 1), retried(started, retry, neverStarted))
+        return startedAtLast.pipe(
+          Effect.tap(({ statement_id }) => Effect.annotateCurrentSpan("statement.id", statement_id)),
+          Effect.flatMap((answer) => untilEnded(caller, answer, onProgress)),
+          Effect.onError(() => (starting === undefined ? Effect.void : abandon(caller, starting))),
+          Effect.flatMap(succeeded)
+        )
+      }),
+    chunk: (caller, statementId, index) =>
+      send(caller, HttpClientRequest.get(`${pathOf(statementId)}/result/chunks/${index}`)).pipe(
+        Effect.flatMap(decodeChunk),
+        Effect.catch(gone(caller, statementId))
       )
-      return {
-        statementId: answer.statement_id,
-        columns: manifest?.schema.columns ?? [],
-        rows: [result, ...others].flatMap((chunk) => chunk?.data_array ?? []),
-        truncated: manifest?.truncated ?? false
-      }
-    })
   }
 })
 
-const pathOf = ({ statement_id }: Answer) => `${path}/${encodeURIComponent(statement_id)}`
+const pathOf = (statementId: string) => `${path}/${encodeURIComponent(statementId)}`
 
 const isUnderWay = ({ status: { state } }: Answer) => state === "PENDING" || state === "RUNNING"
 
 const succeeded = (answer: Answer): Effect.Effect<Answer, DatabricksError> => {
   const { statement_id: statementId, status } = answer
-  if (status.state === "CANCELED" || status.state === "CLOSED") {
-    const what = status.state === "CANCELED" ? "was cancelled" : "was closed before its result was read"
-    return Effect.fail(
-      databricksError(
-        new StatementGoneError({ statementId, state: status.state, message: `The statement ${statementId} ${what}` })
-      )
-    )
-  }
+  if (status.state === "CANCELED" || status.state === "CLOSED") return goneAs(status.state, statementId)
   if (status.state === "SUCCEEDED") return Effect.succeed(answer)
   const message = status.error?.message ?? "The warehouse does not say why the statement failed"
   const sqlState = status.sql_state ?? /\bSQLSTATE: ([0-9A-Z]{5})\b/.exec(message)?.[1]
@@ -200,19 +167,27 @@ const succeeded = (answer: Answer): Effect.Effect<Answer, DatabricksError> => {
   )
 }
 
+const goneAs = (state: StatementGoneError["state"], statementId: string) =>
+  Effect.fail(
+    databricksError(
+      new StatementGoneError({ statementId, state, message: `The statement ${statementId} ${became[state]}` })
+    )
+  )
+
+const became = {
+  CANCELED: "was cancelled",
+  CLOSED: "was closed before its result was read",
+  EXPIRED: "is not known any more: a result is kept for an hour"
+}
+
+// Only its sentence tells this refusal from others.
+const formatWanted = ({ reason }: DatabricksError): Format | undefined =>
+  reason._tag === "InvalidRequestError"
+    ? (/\b(?:only supports|must be) (JSON_ARRAY|ARROW_STREAM)\b/.exec(reason.message)?.[1] as Format | undefined) // it matched one
+    : undefined
+
 const neverConnected = new Set<unknown>(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"])
 
 // A connection that was lost later may have left a statement behind, whose id nobody knows.
 const neverStarted = ({ reason, isRetryable }: DatabricksError) =>
   reason._tag === "ConnectionError" ? neverConnected.has(reason.cause) : isRetryable
-
-// What may be asked for again is, for five minutes: the statement runs on meanwhile, and its span tells of its start.
-const patiently = <A>(request: Effect.Effect<A, DatabricksError>): Effect.Effect<A, DatabricksError> =>
-  retried(
-    request,
-    patience,
-    ({ isRetryable }) => isRetryable,
-    () => Effect.void
-  )
-
-const patience = { attempts: Infinity, delay: firstDelay, maxDelay }

@@ -23,6 +23,14 @@ export const make =
   (caller, request) =>
     Effect.mapError(send(http, host, caller, request), ranAs(caller))
 
+/** How a request leaves that needs no credential, since its address is one: hence no span shows it. */
+export const makeFetch =
+  (http: HttpClient.HttpClient) =>
+  (
+    request: HttpClientRequest.HttpClientRequest
+  ): Effect.Effect<HttpClientResponse.HttpClientResponse, HttpClientError.HttpClientError> =>
+    Effect.provideService(http.execute(request), HttpClient.TracerDisabledWhen, () => true)
+
 const send = Effect.fnUntraced(function* (
   http: HttpClient.HttpClient,
   host: string,

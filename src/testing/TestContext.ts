@@ -47,7 +47,8 @@ export const layer = (options: Options = {}): Layer.Layer<ServiceContext> =>
               message: `TestContext has no workspace to send ${request.method} ${request.url} to: use LocalWorkspace, or provide the service that sends it`
             })
           )
-        )
+        ),
+      fetch: () => Effect.die("TestContext has no workspace, and so nothing that it has linked to")
     }
   })
 

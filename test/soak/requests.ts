@@ -71,7 +71,9 @@ export const ask = Effect.fnUntraced(function* (visit: Visit, request: HttpClien
         journal.breaks("time", `${what} was not answered within ${bound} ms`)
         return "wrong"
       case "Unanswered":
-        unexpectedly(journal.stoppedAt, startedAt, (promise) => journal.breaks(promise, `${what}: ${answer.why} ${Math.round(journal.stoppedAt! - startedAt)} ms before`))
+        unexpectedly(journal.stoppedAt, startedAt, (promise) =>
+          journal.breaks(promise, `${what}: ${answer.why} ${Math.round(journal.stoppedAt! - startedAt)} ms before`)
+        )
         return "unanswered"
       case "Answered":
         return judge(visit, answer, (promise, how) => journal.breaks(promise, `${what}: ${how}`))

@@ -1,13 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { BigDecimal, DateTime, Result, Schema } from "effect"
 import type { ColumnType } from "../../src/internal/sql/columnType.ts"
-import { decodeRows, toJson, type Value } from "../../src/internal/sql/values.ts"
+import { toJson, type Value, valuesOf } from "../../src/internal/sql/values.ts"
 import { print, Type } from "./types.ts"
 
 const column = (type_text: string, name = "x") => ({ name, type_text, type_name: "" })
 
 const decode = (type: string, text: string | null) =>
-  Result.map(decodeRows([column(type)], [[text]]), (rows) => rows[0]![0]!)
+  Result.map(valuesOf([column(type)])([[text]], 0), (rows) => rows[0]![0]!)
 
 const value = (type: string, text: string | null) => Result.getOrThrow(decode(type, text))
 
@@ -77,12 +77,12 @@ describe("values", () => {
       ["STRUCT<a: INT>", "[1]"],
       ["VARIANT", "[".repeat(1_000_000)]
     ] as const) {
-      const result = decodeRows(
-        [column("STRING", "a"), column(type, "b")],
+      const result = valuesOf([column("STRING", "a"), column(type, "b")])(
         [
           ["", null],
           ["", text]
-        ]
+        ],
+        0
       )
       if (Result.isSuccess(result)) return assert.fail(`${type} took ${text}`)
       assert.deepInclude(result.failure, { _tag: "RowDecodeError", row: 2, column: "b" })
@@ -91,9 +91,9 @@ describe("values", () => {
   })
 
   it("of columns with one name are all there", () => {
-    const rows = decodeRows([column("INT", "id"), column("BIGINT", "id")], [["1", "2"]])
+    const rows = valuesOf([column("INT", "id"), column("BIGINT", "id")])([["1", "2"]], 0)
     assert.deepStrictEqual(Result.getOrThrow(rows), [[1, 2n]])
-    assert.deepStrictEqual(Result.getOrThrow(decodeRows([], [])), [])
+    assert.deepStrictEqual(Result.getOrThrow(valuesOf([])([], 0)), [])
   })
 
   it("have a JSON", () => {

@@ -1,4 +1,4 @@
-import type { Effect } from "effect"
+import type { Effect, Stream } from "effect"
 import { Schema } from "effect"
 import { type OperationCache, SqlParameter, SqlWarehouse } from "effect-databricks"
 import type { DatabricksError } from "effect-databricks/DatabricksError"
@@ -56,3 +56,21 @@ void SqlWarehouse.query(Sale)`SELECT ${undefined}`
 
 // @ts-expect-error -- what only looks like a SqlParameter has not been validated
 void SqlWarehouse.query(Sale)`SELECT ${{ type: "DATE", value: "x" }}`
+
+// Without a Schema a row has the values of its columns by name.
+const typed = SqlWarehouse.query()`SELECT * FROM sales`
+isTrue<Equal<Effect.Success<typeof typed>, ReadonlyArray<SqlWarehouse.Row>>>()
+isTrue<Equal<Effect.Error<typeof typed>, Expected>>()
+isTrue<Equal<Effect.Services<typeof typed>, SqlWarehouse.SqlWarehouse>>()
+const typedAndKept = SqlWarehouse.queryText({ cache: {} })("SELECT * FROM sales")
+isTrue<Equal<Effect.Services<typeof typedAndKept>, SqlWarehouse.SqlWarehouse | OperationCache.OperationCache>>()
+
+const streamed = SqlWarehouse.stream(Sale, { timeout: "1 minute" })`SELECT * FROM sales LIMIT ${3}`
+isTrue<Equal<Stream.Success<typeof streamed>, { readonly region: string; readonly amount: number }>>()
+isTrue<Equal<Stream.Error<typeof streamed>, Expected>>()
+isTrue<Equal<Stream.Services<typeof streamed>, SqlWarehouse.SqlWarehouse>>()
+const streamedText = SqlWarehouse.streamText({ rowLimit: 3 })("SELECT :a", { a: null })
+isTrue<Equal<Stream.Success<typeof streamedText>, SqlWarehouse.Row>>()
+
+// @ts-expect-error -- rows of any number are not kept
+void SqlWarehouse.stream(Sale, { cache: {} })

@@ -5,9 +5,9 @@
  */
 import { BigDecimal, DateTime, Result } from "effect"
 import { Base64 } from "effect/encoding"
-import { RowDecodeError } from "../rows.ts"
-import type { Column, Row } from "../statements.ts"
 import { type ColumnType, parse } from "./columnType.ts"
+import { RowDecodeError } from "./rowDecodeError.ts"
+import type { Column, Row } from "./wire.ts"
 
 export type Value =
   | null
@@ -28,24 +28,26 @@ export type Json = null | string | boolean | number | ReadonlyArray<Json> | { re
 /** `undefined` for what is none of the type. */
 export type Read<A> = (from: A) => Value | undefined
 
-/** The rows in the order of the columns, since two columns may have the same name. */
-export const decodeRows = (
-  columns: ReadonlyArray<Column>,
-  rows: ReadonlyArray<Row>
-): Result.Result<ReadonlyArray<ReadonlyArray<Value>>, RowDecodeError> => {
+/** The rows in the order of the columns, since two columns may have the same name; `before` is how many have been. */
+export const valuesOf = (columns: ReadonlyArray<Column>) => {
   const readers = columns.map(({ type_text }) => reader(parse(type_text)))
-  const decoded: Array<ReadonlyArray<Value>> = []
-  for (const row of rows) {
-    const values: Array<Value> = []
-    for (const [index, read] of readers.entries()) {
-      const text = row[index] ?? null
-      const value = text === null ? null : read(text)
-      if (value === undefined) return Result.fail(mismatch(columns[index]!, decoded.length + 1))
-      values.push(value)
+  return (
+    rows: ReadonlyArray<Row>,
+    before: number
+  ): Result.Result<ReadonlyArray<ReadonlyArray<Value>>, RowDecodeError> => {
+    const decoded: Array<ReadonlyArray<Value>> = []
+    for (const row of rows) {
+      const values: Array<Value> = []
+      for (let index = 0; index < readers.length; index++) {
+        const text = row[index] ?? null
+        const value = text === null ? null : readers[index]!(text)
+        if (value === undefined) return Result.fail(mismatch(columns[index]!, before + decoded.length + 1))
+        values.push(value)
+      }
+      decoded.push(values)
     }
-    decoded.push(values)
+    return Result.succeed(decoded)
   }
-  return Result.succeed(decoded)
 }
 
 // Without the value, which is somebody's data and may end in a log.
@@ -255,7 +257,7 @@ export const toJson = (value: Value): Json => {
       return value
   }
   if (value === null) return null
-  if (BigDecimal.isBigDecimal(value)) return plain(value)
+  if (BigDecimal.isBigDecimal(value)) return decimalText(value)
   if (DateTime.isDateTime(value)) return DateTime.formatIso(value)
   if (value instanceof Uint8Array) return Base64.encode(value)
   if (value instanceof Map) return Array.from(value, (pair: [Value, Value]) => pair.map(toJson))
@@ -263,8 +265,8 @@ export const toJson = (value: Value): Json => {
   return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, toJson(field)]))
 }
 
-// BigDecimal.format drops the zeros of the scale and writes an exponent from 16 decimals on.
-const plain = ({ scale, value }: BigDecimal.BigDecimal) => {
+/** All digits of the scale: BigDecimal.format drops its zeros, and writes an exponent from 16 decimals on. */
+export const decimalText = ({ scale, value }: Pick<BigDecimal.BigDecimal, "scale" | "value">): string => {
   if (scale <= 0) return String(value * 10n ** BigInt(-scale))
   const digits = String(value < 0n ? -value : value).padStart(scale + 1, "0")
   return `${value < 0n ? "-" : ""}${digits.slice(0, -scale)}.${digits.slice(-scale)}`
