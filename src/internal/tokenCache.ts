@@ -1,5 +1,5 @@
 /** Tokens, and what is known of them, which stay when whoever asked for them has long gone. */
-import { Cache, type Context, type Duration, Effect, type Exit, type Predicate } from "effect"
+import { Cache, type Context, type Duration, Effect, type Exit, Option, type Predicate } from "effect"
 
 export interface TokenCache<A, E> {
   /** What is known, or what `lookup` finds: in the context of whoever asks first, for all who ask until it has. */
@@ -17,8 +17,12 @@ export const make = Effect.fnUntraced(function* <A, E>(options: {
     // The cache keeps the fiber of each lookup, and a fiber the spans it was forked under, with all that they hold.
     // So it is forked in the cache's own context, and only what it runs, which is not kept, has the asker's.
     get: (key, lookup) =>
-      Effect.contextWith((asker: Context.Context<never>) =>
-        within(context, Cache.get({ ...cache, lookup: () => within(asker, lookup) }, key))
+      Effect.flatMap(Cache.getSuccess(cache, key), (known) =>
+        Option.isSome(known)
+          ? Effect.succeed(known.value)
+          : Effect.contextWith((asker: Context.Context<never>) =>
+              within(context, Cache.get({ ...cache, lookup: () => within(asker, lookup) }, key))
+            )
       ),
     invalidateWhen: (key, predicate) => Cache.invalidateWhen(cache, key, predicate)
   }
