@@ -187,8 +187,9 @@ const commit = (connection: SqlConnection.Connection): Effect.Effect<void, SqlEr
 const commandOf = (result: unknown) =>
   typeof result === "object" && result !== null && "command" in result ? result.command : undefined
 
-const begins = /^(\s|--[^\n]*\n|\/\*.*?\*\/)*(begin|start\s+transaction)\b/is
-const ends = /^(\s|--[^\n]*\n|\/\*.*?\*\/)*(commit|end|abort|rollback(?!\s+(work\s+|transaction\s+)?to\b))\b/is
+/** What begins a transaction, or ends one. */
+const control =
+  /^(?:\s|--[^\n]*\n|\/\*.*?\*\/)*(?:(?<begins>begin|start\s+transaction)|commit|end|abort|rollback(?!\s+(?:work\s+|transaction\s+)?to\b))\b/is
 
 // Postgres rolls back by itself when a connection ends, so one that cannot be asked is ended instead.
 const rollBack = <A>(state: State, query: Effect.Effect<A, SqlError.SqlError>, nothing: A): Effect.Effect<A> =>
@@ -216,14 +217,15 @@ type Query = (sql: string, params: ReadonlyArray<unknown>, prepare?: boolean) =>
 
 /** The connection for the callers, and the same for what opens and ends their transactions. */
 const adapter = (session: Types.Queries, state: State) => {
-  const tracked = <A>(sql: string, query: Effect.Effect<A, SqlError.SqlError>) =>
-    begins.test(sql) || ends.test(sql)
-      ? Effect.tap(query, () =>
-          Effect.sync(() => {
-            state.inTransaction = begins.test(sql)
-          })
-        )
-      : query
+  const tracked = <A>(sql: string, query: Effect.Effect<A, SqlError.SqlError>) => {
+    const found = control.exec(sql)
+    if (found === null) return query
+    return Effect.tap(query, () =>
+      Effect.sync(() => {
+        state.inTransaction = found.groups?.["begins"] !== undefined
+      })
+    )
+  }
   const watched = <A>(sql: string, query: Effect.Effect<A, SqlError.SqlError>) => {
     const work = tracked(sql, stoppable(state, query))
     return Effect.suspend(() => (state.stopping === undefined ? work : Effect.andThen(state.stopping, work)))
