@@ -87,6 +87,9 @@ const names = [
   "x-forwarded-access-token"
 ] as const
 
+// No two are as long as each other, so that one look tells of most headers that they are none of these.
+const ofLength: ReadonlyMap<number, number> = new Map(names.map((name, i) => [name.length, i]))
+
 const maxLength = 16 * 1024
 
 const isHeaderValue = (value: unknown): value is string =>
@@ -107,8 +110,8 @@ const read = (headers: HeadersInput): ReadonlyArray<unknown> => {
   if (isGetter(headers)) return names.map((name) => headers.get(name))
   const found: Array<unknown> = names.map(() => undefined)
   for (const key in headers) {
-    const i = names.findIndex((name) => key.length === name.length && key.toLowerCase() === name)
-    if (i < 0) continue
+    const i = ofLength.get(key.length)
+    if (i === undefined || (key !== names[i] && key.toLowerCase() !== names[i])) continue
     const value = headers[key]
     const one: unknown = Array.isArray(value) && value.length < 2 ? value[0] : value
     // Two are no header value, whatever they are.

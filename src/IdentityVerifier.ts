@@ -85,10 +85,10 @@ export const make = Effect.fnUntraced(function* (send: Send): Effect.fn.Return<I
   return {
     verify: (headers) => {
       const key = Crypto.hash("sha256", Redacted.value(headers.accessToken), "base64url")
-      const ask = Effect.flatMap(prove(headers.accessToken), (proof) => proven.get(key, Effect.succeed(proof)))
+      const ask = () => Effect.flatMap(prove(headers.accessToken), (proof) => proven.get(key, Effect.succeed(proof)))
       return Effect.flatMap(
         Effect.flatMap(proven.find(key), (found) =>
-          Option.isSome(found) ? Effect.succeed(found.value) : unproven.get(key, ask)
+          Option.isSome(found) ? Effect.succeed(found.value) : unproven.get(key, ask())
         ),
         ({ identity }) =>
           agree(headers, identity) ? Effect.succeed(asCaller(headers, identity)) : Effect.fail(mismatch())

@@ -300,12 +300,6 @@ export const timed = <A, E, R>(
 
 const isRetryable = <E>(error: E): boolean => Predicate.hasProperty(error, "isRetryable") && error.isRetryable === true
 
-const identityOf = (caller: Caller, { name }: StreamOptions) => ({
-  "operation.name": name,
-  "execution.context": caller.context,
-  "caller.id": caller.id
-})
-
 /** Attributes of the span; the caller last, so that nobody's attribute can claim to be another. */
 const describe = (
   span: { readonly attribute: (name: string, value: unknown) => unknown },
@@ -329,7 +323,9 @@ const attributesOf = (caller: Caller, options: StreamOptions) => {
   return attributes
 }
 
-const logged = (context: Context.Context<never>, caller: Caller, options: StreamOptions) => ({
+const logged = (context: Context.Context<never>, caller: Caller, { name }: StreamOptions) => ({
   ...Context.get(context, References.CurrentLogAnnotations),
-  ...identityOf(caller, options)
+  "operation.name": name,
+  "execution.context": caller.context,
+  "caller.id": caller.id
 })

@@ -22,7 +22,7 @@ export const make = Effect.fnUntraced(function* <A, E>(options: {
       Effect.contextWith((asker: Context.Context<never>) =>
         within(context, Cache.get({ ...cache, lookup: () => within(asker, lookup) }, key))
       ),
-    find: (key) => Cache.getOption(cache, key),
+    find: (key) => Cache.getSuccess(cache, key),
     invalidateWhen: (key, predicate) => Cache.invalidateWhen(cache, key, predicate)
   }
 })

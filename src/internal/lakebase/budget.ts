@@ -166,7 +166,9 @@ export const make = <R extends object, E>(
   const unlist = (connection: Connection<R, E>) => {
     idle.delete(connection)
     const own = connection.lane.idle
-    own.splice(own.indexOf(connection), 1)
+    // Mostly it is the last, which needs no search and no array of what was taken out.
+    if (own.at(-1) === connection) own.pop()
+    else own.splice(own.indexOf(connection), 1)
   }
 
   const discardIdle = (connection: Connection<R, E>) => {

@@ -1,5 +1,5 @@
 /** What Lakebase measures. No label but `execution.context`: one for each user would grow with them. */
-import { type Context, Effect, Metric, type Scope } from "effect"
+import { Clock, type Context, Effect, Metric, type Scope } from "effect"
 import type { Caller } from "../../Caller.ts"
 import type { Stats } from "./pool.ts"
 
@@ -31,11 +31,13 @@ export const timed = <A, E, R>(
   duration: typeof queryDuration,
   whose: Whose
 ): Effect.Effect<A, E, R> =>
-  Effect.clockWith((clock) => {
+  Effect.withFiber((fiber) => {
+    const clock = fiber.getRef(Clock.Clock)
     const start = clock.currentTimeNanosUnsafe()
-    return Effect.onExit(effect, () =>
-      Effect.suspend(() => Metric.update(duration[whose], Number(clock.currentTimeNanosUnsafe() - start) / 1e6))
-    )
+    return Effect.onExitPrimitive(effect, () => {
+      duration[whose].updateUnsafe(Number(clock.currentTimeNanosUnsafe() - start) / 1e6, fiber.context)
+      return undefined
+    })
   })
 
 const gauges = (name: string, description: string) =>

@@ -66,29 +66,30 @@ export const make = Effect.fnUntraced(function* <C, R extends object, E>(
       return Scope.provide(driver.open(caller, within), place.scope)
     })
 
-  const acquire = (caller: C, depth: number, restore: Restore): Effect.Effect<Budget.Connection<R, E>, E> =>
-    Effect.suspend(() => {
-      if (budget.isClosing()) return Effect.fail(driver.closed)
-      const asked = budget.ask(driver.keyOf(caller), depth)
-      if ("resource" in asked) return Effect.succeed(asked)
-      return restore(wait(asked)).pipe(
-        Effect.andThen(
-          Effect.suspend(() => {
-            const place = asked.place! // who has been waited for is granted one
-            if ("resource" in place) return Effect.succeed(place)
-            return Effect.map(restore(open(caller, place, asked.since)), (resource) =>
-              // Nobody before it is remembered.
-              Object.assign(place, { resource, openedAt: now(), idleSince: 0, ready: Effect.void })
-            )
-          })
-        ),
-        Effect.onError(() => Effect.sync(() => budget.giveUp(asked)))
-      )
-    })
+  /** Runs at once: what is idle is the caller's before anything else happens. */
+  const acquire = (caller: C, depth: number, restore: Restore): Effect.Effect<Budget.Connection<R, E>, E> => {
+    if (budget.isClosing()) return Effect.fail(driver.closed)
+    const asked = budget.ask(driver.keyOf(caller), depth)
+    if ("resource" in asked) return Effect.succeed(asked)
+    return restore(wait(asked)).pipe(
+      Effect.andThen(
+        Effect.suspend(() => {
+          const place = asked.place! // who has been waited for is granted one
+          if ("resource" in place) return Effect.succeed(place)
+          return Effect.map(restore(open(caller, place, asked.since)), (resource) =>
+            // Nobody before it is remembered.
+            Object.assign(place, { resource, openedAt: now(), idleSince: 0, ready: Effect.void })
+          )
+        })
+      ),
+      Effect.onError(() => Effect.sync(() => budget.giveUp(asked)))
+    )
+  }
 
   // An interrupt asks the server to cancel, which may come late and hit what the next one does.
-  const giveBack = (connection: Budget.Connection<R, E>, exit: Exit.Exit<unknown, unknown>) =>
-    Effect.sync(() => budget.release(connection, !Exit.hasInterrupts(exit)))
+  const giveBack = (connection: Budget.Connection<R, E>, exit: Exit.Exit<unknown, unknown>): undefined => {
+    budget.release(connection, !Exit.hasInterrupts(exit))
+  }
 
   yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(tick), Effect.sync(budget.sweep))))
   yield* Effect.forkScoped(
@@ -116,13 +117,16 @@ export const make = Effect.fnUntraced(function* <C, R extends object, E>(
   return {
     use: (caller, depth, f) =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(acquire(caller, depth, restore), (connection) =>
-          Effect.onExit(restore(f(connection.resource)), (exit) => giveBack(connection, exit))
+        Effect.flatMapEager(acquire(caller, depth, restore), (connection) =>
+          Effect.onExitPrimitive(restore(f(connection.resource)), (exit) => giveBack(connection, exit))
         )
       ),
     lease: (caller, depth) =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.map(Effect.acquireRelease(acquire(caller, depth, restore), giveBack), (_) => _.resource)
+        Effect.acquireRelease(
+          Effect.suspend(() => acquire(caller, depth, restore)),
+          (connection, exit) => Effect.sync(() => giveBack(connection, exit))
+        ).pipe(Effect.map((_) => _.resource))
       ),
     stats: budget.stats
   }
