@@ -48,10 +48,11 @@ export const fork = (module: string, options: ForkOptions = {}) =>
     ({ stop }) => stop
   )
 
-/** Answers what `ask` asks, for as long as there is somebody to ask. */
+/** Answers what `ask` asks, for as long as there is somebody to ask; with nothing, what is not for it. */
 export const answer = (reply: (message: never) => unknown) => {
-  process.on("message", (message) => {
-    void Promise.resolve(reply(message as never)).then((answer) => process.send!(answer as object))
+  process.on("message", async (message) => {
+    const answer = await reply(message as never) // both ends are in this folder
+    if (answer !== undefined) process.send!(answer)
   })
   process.once("disconnect", end)
 }

@@ -91,6 +91,8 @@ const sampleOf = Effect.fnUntraced(function* (
   server: Bed.Server,
   senders: ReadonlyArray<Sender>
 ) {
+  // Who has not come for a while may have to be logged in again.
+  yield* apply(bed, work, server, senders, { once: true })
   yield* apply(bed, work, server, senders, { seconds: warmUp })
   const used = () => ({
     server: cpu(server.pid),

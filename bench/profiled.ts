@@ -5,11 +5,15 @@ import { answer } from "./child.ts"
 const session = new Session()
 session.connect()
 
-answer(async ({ profile }: { readonly profile: "start" | "stop" }) => {
-  if (profile === "start") {
-    await session.post("Profiler.enable")
-    await session.post("Profiler.start")
-    return {}
+answer(async ({ profile }: { readonly profile?: "start" | "stop" }) => {
+  switch (profile) {
+    case "start":
+      await session.post("Profiler.enable")
+      await session.post("Profiler.start")
+      return {}
+    case "stop":
+      return (await session.post("Profiler.stop")).profile
+    case undefined:
+      return undefined
   }
-  return (await session.post("Profiler.stop")).profile
 })

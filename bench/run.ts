@@ -54,7 +54,8 @@ const measure = (row: (typeof all)[number]) =>
       execArgv: process.execArgv,
       stdio: ["ignore", "pipe", "inherit", "ipc"]
     })
-    process.once("SIGTERM", () => child.kill("SIGTERM"))
+    const kill = () => void child.kill("SIGTERM")
+    process.once("SIGTERM", kill)
     let text = ""
     const told: Array<Told> = []
     console.log(`\n## ${row.title}\n`)
@@ -64,6 +65,7 @@ const measure = (row: (typeof all)[number]) =>
     })
     child.on("message", (message) => told.push(message as Told))
     child.once("close", (status) => {
+      process.off("SIGTERM", kill)
       if (status !== 0) return resolve(undefined)
       resolve({ name: row.name, title: row.title, text: "plain" in row ? `\`\`\`\n${text}\`\`\`\n` : text, told })
     })

@@ -27,7 +27,7 @@ const times = Effect.fnUntraced(function* ({ form, headers, times }: Question) {
 
 const main = Effect.gen(function* () {
   const runPromise = Effect.runPromiseWith(yield* Effect.context<ServiceContext.ServiceContext>())
-  answer((question: Question) => runPromise(times(question)))
+  answer((question: Question | object) => ("times" in question ? runPromise(times(question)) : undefined))
   return yield* Effect.never
 })
 

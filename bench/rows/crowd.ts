@@ -1,7 +1,7 @@
 /** Ten thousand people who come once each, to a database with 104 connections. */
 import { Console, Effect } from "effect"
 import * as Bed from "../bed.ts"
-import { main, memory } from "../child.ts"
+import { cpu, cpuOfFamily, main, memory } from "../child.ts"
 import { orders } from "../data.ts"
 import type { Job } from "../load.ts"
 import { short, table, tell } from "../results.ts"
@@ -16,8 +16,11 @@ const crowd = (bed: Bed.Bed, peer: Bed.Peer, until: Pick<Job, "seconds"> = {}) =
       const senders = yield* bed.senders(0, users, orders)
       const { pid, port } = yield* Bed.serve(bed, peer, { connections: budget })
       yield* bed.counts
+      const used = () => [cpu(pid), cpuOfFamily(bed.postmaster), cpu(bed.workspace.pid)]
+      const before = used()
       const outcome = yield* bed.load({ port, path: "/orders", connections: 100, once: true, senders, ...until })
-      return { peer, ...outcome, backends: (yield* bed.counts).backends, resident: memory(pid).peak }
+      const each = used().map((seconds, index) => ((seconds - before[index]!) / outcome.answered) * 1e3)
+      return { peer, ...outcome, each, backends: (yield* bed.counts).backends, resident: memory(pid).peak }
     })
   )
 
@@ -29,15 +32,27 @@ main(
     const appkit = yield* crowd(bed, "AppKit", { seconds: 45 })
     yield* Console.log(
       table(
-        ["", "came", "failed", "users/s", "p99 ms", "peak backends", "peak MiB resident"],
-        [ours, appkit].map(({ answered, backends, failed, p99, peer, resident, seconds }) => [
+        [
+          "",
+          "came",
+          "failed",
+          "users/s",
+          "p99 ms",
+          "peak backends",
+          "peak MiB resident",
+          "server, ms CPU each",
+          "Postgres ms",
+          "workspace ms"
+        ],
+        [ours, appkit].map(({ answered, backends, each, failed, p99, peer, resident, seconds }) => [
           peer,
           answered.toLocaleString("en"),
           failed.toLocaleString("en"),
           short((answered - failed) / seconds),
           short(p99),
           String(backends),
-          short(resident)
+          short(resident),
+          ...each.map(short)
         ])
       )
     )
