@@ -29,9 +29,6 @@ type Answer =
   | { readonly _tag: "Late" }
   | { readonly _tag: "Unanswered"; readonly why: string }
 
-const late: Answer = { _tag: "Late" }
-const left: Answer = { _tag: "Left" }
-
 export const get = (path: string) => HttpClientRequest.get(path)
 
 export const post = (path: string, body: unknown) =>
@@ -57,6 +54,12 @@ const asLongAs = (milliseconds: number): Effect.Effect<void, never, Soak> =>
     if (lost > 0) yield* asLongAs(lost)
   })
 
+/** How long a client waits for its answer: until it leaves, or until that is overdue. */
+const given = (leaves: number | undefined, bound: number): Effect.Effect<Answer, never, Soak> =>
+  leaves === undefined
+    ? Effect.as(asLongAs(bound), { _tag: "Late" })
+    : Effect.as(Effect.sleep(leaves), { _tag: "Left" })
+
 const whole = (response: HttpClientResponse.HttpClientResponse) =>
   Effect.map(response.text, (text): Answer => ({ _tag: "Answered", status: response.status, text }))
 
@@ -74,7 +77,7 @@ export const ask = Effect.fnUntraced(function* (visit: Visit, request: HttpClien
   const startedAt = performance.now()
   const answer = yield* sent(request, token).pipe(
     Effect.flatMap(whole),
-    Effect.raceFirst(leaves === undefined ? Effect.as(asLongAs(bound), late) : Effect.as(Effect.sleep(leaves), left)),
+    Effect.raceFirst(given(leaves, bound)),
     Effect.catchTag("HttpClientError", (error) => Effect.succeed(unanswered(error)))
   )
   const took = performance.now() - startedAt
