@@ -1,7 +1,7 @@
 /** Looks at the database from outside, on a connection that is none of the application's. */
 import { PgClient } from "@effect/sql-pg"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Duration, Effect } from "effect"
+import { type Duration, Effect } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { applicationName } from "./faults.ts"
 import { Soak } from "./journal.ts"
