@@ -19,6 +19,7 @@ import * as Watcher from "./watcher.ts"
 const { values: options } = parseArgs({
   options: {
     minutes: { type: "string", default: "1" },
+    users: { type: "string", default: "200" },
     seed: { type: "string", default: String(Date.now() % 1_000_000) },
     report: { type: "string", default: "RELIABILITY.md" }
   }
@@ -26,7 +27,7 @@ const { values: options } = parseArgs({
 const minutes = Number(options.minutes)
 const { report, seed } = options
 
-const names = Array.from({ length: 200 }, (_, i) => `u${i + 1}@example.com`)
+const names = Array.from({ length: Number(options.users) }, (_, i) => `u${i + 1}@example.com`)
 /** The budget that Lakebase has by default. */
 const budget = 50
 /** What the heap may have grown by: what was learnt of 10,000 tokens, and compiled code. */

@@ -131,6 +131,8 @@ const judge = (
   }
   if (status === 403) return "refused"
   if ([429, 502, 503, 504].includes(status) && tagOf(text) !== "") return "unavailable"
+  // The warehouse of the local workspace stands on the same Postgres, and says so when that ends under a statement.
+  if (status === 500 && tagOf(text) === "StatementFailedError") return "unavailable"
   breaks("answered", how)
   return "wrong"
 }
