@@ -8,6 +8,7 @@ import { ByteSize, Cause, Config, Duration, Effect, Exit, Layer, Result, Runtime
 import * as Headers from "effect/http/Headers"
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpServer from "effect/http/HttpServer"
+import * as SqlError from "effect/sql/SqlError"
 import * as Http from "node:http"
 import type { Socket } from "node:net"
 
@@ -174,8 +175,12 @@ const sentence = (cause: Cause.Cause<unknown>): string =>
     onFailure: () => Cause.pretty(cause)
   })
 
-// Some errors leave it to their cause to say what happened.
+// Some errors leave it to their cause to say what happened: the database's driver says only that it could not connect.
 const messageOf = (error: unknown): string => {
+  if (SqlError.isSqlError(error) && error.reason.cause instanceof Error) {
+    const said = messageOf(error.reason.cause)
+    return error.message.includes(said) ? said : `${error.message}: ${said}`
+  }
   if (error instanceof Config.ConfigError) return error.cause.message
   if (!(error instanceof Error)) return String(error)
   return error.message || (error.cause === undefined ? error.name : messageOf(error.cause))

@@ -8,7 +8,7 @@ export const timeout = Duration.seconds(5)
 /** How often a stream shows that it lives. */
 export const heartbeat = Duration.seconds(1)
 /** Of a stream that has all that it should. */
-export const rowsOfExport = 150
+export const rowsOfExport = 60
 export const ticksOfWatch = 8
 
 /** Whom the database or the workspace saw. */
@@ -35,6 +35,7 @@ class User extends HttpApiGroup.make("user")
     HttpApiEndpoint.get("query", "/query", { success: Orders }),
     HttpApiEndpoint.get("cached", "/cached", { success: Seen }),
     HttpApiEndpoint.get("export", "/orders/export", { success: Events }),
+    HttpApiEndpoint.get("clock", "/clock", { success: Events }),
     HttpApiEndpoint.get("watch", "/orders/watch", { success: Events }),
     HttpApiEndpoint.post("add", "/orders", { payload: NewOrder, success: Written }),
     HttpApiEndpoint.post("addBoth", "/orders/both", { payload: NewOrder, success: Written }),

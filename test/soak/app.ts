@@ -4,6 +4,7 @@ import {
   App,
   AsUser,
   Failures,
+  getWarehouseId,
   Lakebase,
   OperationCache,
   ServiceContext,
@@ -35,9 +36,12 @@ const schema = [
   "GRANT SELECT, INSERT (key, part) ON desk.orders TO PUBLIC"
 ]
 
-const prepare = Effect.flatMap(SqlClient.SqlClient, (sql) =>
-  sql.withTransaction(Effect.forEach(schema, (statement) => sql.unsafe(statement), { discard: true }))
-)
+/** Without a warehouse and a database there is nothing to serve. */
+const prepare = Effect.gen(function* () {
+  yield* getWarehouseId
+  const sql = yield* SqlClient.SqlClient
+  yield* sql.withTransaction(Effect.forEach(schema, (statement) => sql.unsafe(statement), { discard: true }))
+})
 
 const Database = Layer.unwrap(
   Effect.map(Lakebase.config, (options) =>

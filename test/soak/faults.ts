@@ -64,11 +64,13 @@ export const befall = Effect.gen(function* () {
       const [longest, run] = faults[kind]!
       yield* Effect.sleep(yield* Random.nextBetween(400, 1_600))
       const lasts = longest * (yield* Random.nextBetween(0.4, 1))
+      journal.fault = kind
       // Where the database is not there to be asked, nothing has befallen it.
       yield* run(workspace, lasts).pipe(
         Effect.tap(() => Effect.sync(() => journal.befell(kind))),
         Effect.ignore
       )
+      journal.fault = undefined
     }
   }
 })

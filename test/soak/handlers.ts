@@ -1,4 +1,4 @@
-import { getWorkspaceClient, Lakebase, Operation, ServerSentEvents, SqlWarehouse } from "effect-databricks"
+import { getWorkspaceClient, Lakebase, Operation, ServerSentEvents, SqlWarehouse, UserContext } from "effect-databricks"
 import { Effect, Schedule, Schema, Stream } from "effect"
 import { HttpClientRequest } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
@@ -91,6 +91,14 @@ const User = HttpApiBuilder.group(Api, "user", (handlers) =>
     )
     .handle("watch", () =>
       inTime(watched, "orders.watch").pipe(ServerSentEvents.toResponse({ schema: Seen, event: "tick", heartbeat }))
+    )
+    .handle("clock", () =>
+      Effect.flatMap(UserContext, ({ userName: caller }) =>
+        Stream.tick("1 second").pipe(
+          Stream.map(() => ({ caller })),
+          ServerSentEvents.toResponse({ schema: Seen, event: "tick", heartbeat })
+        )
+      )
     )
     .handle("add", ({ payload }) =>
       Operation.execute(

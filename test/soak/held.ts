@@ -3,6 +3,7 @@ import { Lakebase } from "effect-databricks"
 import { Effect, Schema } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { readdir } from "node:fs/promises"
+import { monitorEventLoopDelay } from "node:perf_hooks"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 
@@ -15,6 +16,8 @@ export const Held = Schema.Struct({
   connections: Schema.Int,
   /** Where the system tells: Linux. */
   descriptors: Schema.Int,
+  /** The longest that the event loop has been held up, in milliseconds. */
+  longestDelay: Schema.Int,
   /** What keeps the process alive, by kind. */
   resources: Schema.Record(Schema.String, Schema.Int)
 })
@@ -24,7 +27,11 @@ export type Held = typeof Held.Type
 setFlagsFromString("--expose-gc")
 const collect = runInNewContext("gc") as () => void // what that flag exposes
 
+const delay = monitorEventLoopDelay({ resolution: 10 })
+delay.enable()
+
 const measure = async () => {
+  const longestDelay = Math.round(delay.max / 1e6)
   const resources = process.getActiveResourcesInfo().reduce<Record<string, number>>((counts, kind) => {
     counts[kind] = (counts[kind] ?? 0) + 1
     return counts
@@ -39,7 +46,7 @@ const measure = async () => {
     collect()
   }
   const { external, heapUsed, rss } = process.memoryUsage()
-  return { heapUsed, external, rss, descriptors, resources }
+  return { heapUsed, external, rss, descriptors, resources, longestDelay }
 }
 
 export const layer = HttpRouter.add(

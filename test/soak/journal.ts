@@ -30,12 +30,18 @@ export class Journal {
   readonly kinds = new Map<string, Tally>()
   readonly statuses = new Map<string, number>()
   readonly faults = new Map<string, number>()
+  /** What befalls the application now, and since when it all goes on. */
+  fault: string | undefined
+  private readonly startedAt = performance.now()
   /** When the application was told to stop. */
   stoppedAt: number | undefined
   peakConnections = 0
+  /** For so many milliseconds the machine has kept the users from running when their time had come. */
+  heldUp = 0
 
   breaks(promise: Promised, how: string): void {
-    this.broken.set(promise, [...(this.broken.get(promise) ?? []), how])
+    const when = `${((performance.now() - this.startedAt) / 1000).toFixed(1)} s, ${this.fault ?? "no fault"}`
+    this.broken.set(promise, [...(this.broken.get(promise) ?? []), `${how} (${when})`])
   }
 
   /** Says that a promise is broken unless this is so. */

@@ -19,6 +19,7 @@ import * as Watcher from "./watcher.ts"
 const { values: options } = parseArgs({
   options: {
     minutes: { type: "string", default: "1" },
+    users: { type: "string", default: "200" },
     seed: { type: "string", default: String(Date.now() % 1_000_000) },
     report: { type: "string", default: "RELIABILITY.md" }
   }
@@ -26,7 +27,7 @@ const { values: options } = parseArgs({
 const minutes = Number(options.minutes)
 const { report, seed } = options
 
-const names = Array.from({ length: 200 }, (_, i) => `u${i + 1}@example.com`)
+const names = Array.from({ length: Number(options.users) }, (_, i) => `u${i + 1}@example.com`)
 /** The budget that Lakebase has by default. */
 const budget = 50
 /** What the heap may have grown by: what was learnt of 10,000 tokens, and compiled code. */
@@ -67,20 +68,27 @@ const soak = Effect.gen(function* () {
     PGAPPNAME: Faults.applicationName,
     DATABRICKS_APP_PORT: String(port)
   })
-  yield* app.port
+  // A busy machine takes its time.
+  yield* Effect.retry(app.port, { times: 3 })
   const journal = new Journal()
   const ledger = new Ledger()
   const users = names.map((name): User => ({ name, live: [], expired: undefined }))
-  const everybody = (does: (user: User) => ReturnType<typeof Users.live>, concurrency: number) =>
-    Effect.forEach(users, does, { concurrency, discard: true })
+  const everybody = (seed: string, isOver: () => boolean) =>
+    withClient(
+      Effect.forEach(users, (user) => Users.live(user, seed, isOver), { concurrency: "unbounded", discard: true })
+    )
 
   return yield* Effect.gen(function* () {
+    yield* Effect.forkScoped(Watcher.clock)
     yield* Console.log(`Seed ${seed}: ${users.length} users come`)
-    yield* withClient(everybody(Users.everything, 40))
+    // What everybody needs is loaded by the first ones, and each of the others has been there once.
+    yield* withClient(
+      Effect.forEach(users, (user, i) => Users.begin(user, i < 20 ? Infinity : 1), { concurrency: 20, discard: true })
+    )
     const before = yield* withClient(held(isQuiet))
     journal.holds("returned", isQuiet(before), () => `It was never quiet before: ${JSON.stringify(before)}`)
 
-    yield* Console.log(`${performance.now()} ${minutes} min of load and faults`)
+    yield* Console.log(`${minutes} min of load and faults`)
     const watching = watcher.backends.pipe(
       Effect.tap((n) => Effect.sync(() => (journal.peakConnections = Math.max(journal.peakConnections, n)))),
       Effect.delay("100 millis"),
@@ -88,10 +96,7 @@ const soak = Effect.gen(function* () {
     )
     const faults = Random.withSeed(Faults.befall, seed)
     const end = performance.now() + minutes * 60_000
-    yield* withClient(everybody((user) => Users.live(user, seed, () => performance.now() > end), users.length)).pipe(
-      Effect.raceFirst(faults),
-      Effect.raceFirst(watching)
-    )
+    yield* everybody(seed, () => performance.now() > end).pipe(Effect.raceFirst(faults), Effect.raceFirst(watching))
     journal.holds("bounded", journal.peakConnections <= budget, () => `${journal.peakConnections} connections`)
     const after = yield* withClient(held((_) => isQuiet(_) && grown(before, _).length === 0))
     journal.holds("returned", grown(before, after).length === 0, () => `More ${grown(before, after).join()}`)
@@ -111,13 +116,7 @@ const soak = Effect.gen(function* () {
       return stopping
     })
     const [stopping] = yield* Effect.all(
-      [
-        told,
-        Effect.raceFirst(
-          withClient(everybody((user) => Users.live(user, `${seed}/stop`, isOver), users.length)),
-          Random.withSeed(Faults.befall, `${seed}/stop`)
-        )
-      ],
+      [told, Effect.raceFirst(everybody(`${seed}/stop`, isOver), Random.withSeed(Faults.befall, `${seed}/stop`))],
       { concurrency: 2 }
     )
 

@@ -96,7 +96,8 @@ ${table(
 ## What the process held
 
 Before and after the ${run.minutes} min, when nobody was there and garbage was collected. At most ${journal.peakConnections} of ${run.budget} connections to
-Postgres were seen, and ${run.backends} after it; told to stop under load the process took ${(run.stopping / 1000).toFixed(1)} s.
+Postgres were seen, and ${run.backends} after it; told to stop under load the process took ${(run.stopping / 1000).toFixed(1)} s. Its event loop was held up for ${after.longestDelay} ms at
+the most; the machine kept the users from running for ${(journal.heldUp / 1000).toFixed(1)} s in all, which no request is blamed for.
 
 ${table(
   ["What", "Before", "After"],

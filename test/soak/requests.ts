@@ -10,6 +10,8 @@ import type { Token, User } from "./tokens.ts"
 const proof = Duration.seconds(10)
 /** A second in which a statement is stopped at the warehouse, and two for a busy machine. */
 export const grace = Duration.seconds(3)
+/** Whether the workspace will not be asked about this token for so long, in milliseconds. */
+const isKnown = ({ expiresAt, proven }: Token, within: number) => proven && Date.now() + within < expiresAt
 /** Whoever had been under way for so long, in milliseconds, had reached the application. */
 const reached = 500
 
@@ -39,6 +41,25 @@ const sent = Effect.fnUntraced(function* (request: HttpClientRequest.HttpClientR
   )
 })
 
+/**
+ * As long as this, and as the machine keeps the users from running meanwhile: it keeps the application from running too,
+ * and what it takes is nobody's.
+ */
+const asLongAs = (milliseconds: number): Effect.Effect<void, never, Soak> =>
+  Effect.gen(function* () {
+    const { journal } = yield* Soak
+    const { heldUp } = journal
+    yield* Effect.sleep(milliseconds)
+    const lost = journal.heldUp - heldUp
+    if (lost > 0) yield* asLongAs(lost)
+  })
+
+/** How long a client waits for its answer: until it leaves, or until that is overdue. */
+const given = (leaves: number | undefined, bound: number): Effect.Effect<Answer, never, Soak> =>
+  leaves === undefined
+    ? Effect.as(asLongAs(bound), { _tag: "Late" })
+    : Effect.as(Effect.sleep(leaves), { _tag: "Left" })
+
 const whole = (response: HttpClientResponse.HttpClientResponse) =>
   Effect.map(response.text, (text): Answer => ({ _tag: "Answered", status: response.status, text }))
 
@@ -51,14 +72,12 @@ const unanswered = (error: HttpClientError.HttpClientError): Answer => ({
 export const ask = Effect.fnUntraced(function* (visit: Visit, request: HttpClientRequest.HttpClientRequest) {
   const { kind, leaves, token, user } = visit
   const { journal } = yield* Soak
-  const bound = Duration.toMillis(timeout) + Duration.toMillis(grace) + (token.proven ? 0 : Duration.toMillis(proof))
+  const within = Duration.toMillis(timeout) + Duration.toMillis(grace)
+  const bound = isKnown(token, within) ? within : within + Duration.toMillis(proof)
   const startedAt = performance.now()
   const answer = yield* sent(request, token).pipe(
     Effect.flatMap(whole),
-    Effect.timeoutOrElse({
-      duration: Math.min(leaves ?? bound, bound),
-      orElse: (): Effect.Effect<Answer> => Effect.succeed({ _tag: leaves === undefined ? "Late" : "Left" })
-    }),
+    Effect.raceFirst(given(leaves, bound)),
     Effect.catchTag("HttpClientError", (error) => Effect.succeed(unanswered(error)))
   )
   const took = performance.now() - startedAt
@@ -71,9 +90,7 @@ export const ask = Effect.fnUntraced(function* (visit: Visit, request: HttpClien
         journal.breaks("time", `${what} was not answered within ${bound} ms`)
         return "wrong"
       case "Unanswered":
-        unexpectedly(journal.stoppedAt, startedAt, (promise) =>
-          journal.breaks(promise, `${what}: ${answer.why} ${Math.round(journal.stoppedAt! - startedAt)} ms before`)
-        )
+        unexpectedly(journal.stoppedAt, startedAt, (promise) => journal.breaks(promise, `${what}: ${answer.why}`))
         return "unanswered"
       case "Answered":
         return judge(visit, answer, (promise, how) => journal.breaks(promise, `${what}: ${how}`))
@@ -114,6 +131,8 @@ const judge = (
   }
   if (status === 403) return "refused"
   if ([429, 502, 503, 504].includes(status) && tagOf(text) !== "") return "unavailable"
+  // The warehouse of the local workspace stands on the same Postgres, and says so when that ends under a statement.
+  if (status === 500 && tagOf(text) === "StatementFailedError") return "unavailable"
   breaks("answered", how)
   return "wrong"
 }
@@ -153,7 +172,8 @@ export const follow = Effect.fnUntraced(function* (visit: Visit, path: string, d
     const row = Option.getOrUndefined(Schema.decodeUnknownOption(Row)(event.data))
     journal.holds("own", row?.caller === user.name, () => `${what}: ${event.data}`)
   })
-  const silent = Duration.sum(Duration.sum(heartbeat, grace), token.proven ? Duration.zero : proof)
+  const within = Duration.toMillis(heartbeat) + Duration.toMillis(grace)
+  const silent = isKnown(token, within) ? within : within + Duration.toMillis(proof)
   const outcome = yield* sent(get(path), token).pipe(
     Effect.flatMap((response): Effect.Effect<Outcome, HttpClientError.HttpClientError> => {
       if (response.status !== 200) {
@@ -171,7 +191,7 @@ export const follow = Effect.fnUntraced(function* (visit: Visit, path: string, d
           orElse: () =>
             Stream.fromEffect(
               Effect.sync(() => {
-                journal.breaks("streams", `${what} was silent for ${Duration.format(silent)}`)
+                journal.breaks("streams", `${what} was silent for ${silent} ms`)
                 return ""
               })
             )

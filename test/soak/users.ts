@@ -134,12 +134,18 @@ const oneThing = Effect.fnUntraced(function* (user: Tokens.User, mayLeave: boole
   yield* run({ kind, user, token: yield* Tokens.one(user), leaves }, chance)
 })
 
-/** Everything that can be done, once. */
-export const everything = (user: Tokens.User) =>
+/** The first of what can be done, once. */
+export const begin = (user: Tokens.User, many: number) =>
   Effect.forEach(
-    things,
+    things.slice(0, many),
     ([kind, , run]) => Effect.flatMap(Tokens.one(user), (token) => run({ kind, user, token, leaves: undefined }, 0)),
     { discard: true }
+  )
+
+/** Follows a stream that nobody but the application ends. */
+export const wait = (user: Tokens.User) =>
+  Effect.flatMap(Tokens.one(user), (token) =>
+    follow({ kind: "stream without an end", user, token, leaves: undefined }, "/clock", Infinity, 0)
   )
 
 /** Goes on until it is over, and finishes what it has begun. */
@@ -148,7 +154,7 @@ export const live = (user: Tokens.User, seed: string, isOver: () => boolean) =>
     for (let step = 0; !isOver(); step++) {
       // Whatever else happens: this step of this user is the same for the same seed.
       yield* Effect.gen(function* () {
-        const [pause, both] = yield* Effect.all([Random.nextBetween(500, 3_500), Random.next])
+        const [pause, both] = yield* Effect.all([Random.nextBetween(1_000, 6_000), Random.next])
         yield* Effect.sleep(pause)
         if (isOver()) return
         yield* oneThing(user, true)

@@ -4,7 +4,20 @@ import { LocalWorkspace } from "effect-databricks/testing"
 import { type Duration, Effect } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { applicationName } from "./faults.ts"
+import { Soak } from "./journal.ts"
 import type { Row } from "./ledger.ts"
+
+/** Notes in the journal what the machine takes from those who run on it. */
+export const clock = Effect.gen(function* () {
+  const { journal } = yield* Soak
+  for (let due = performance.now() + tick; ; due = performance.now() + tick) {
+    yield* Effect.sleep(tick)
+    const late = performance.now() - due
+    if (late > tick) journal.heldUp += late
+  }
+})
+
+const tick = 50
 
 /** Its token has to last for the whole run. */
 export const make = (lasts: Duration.Duration) =>

@@ -1,0 +1,78 @@
+import { assert, layer } from "@effect/vitest"
+import { LocalWorkspace } from "effect-databricks/testing"
+import { Effect } from "effect"
+import { createServer } from "node:net"
+import { run } from "./fixtures/child.ts"
+
+/** What is wrong in the environment (a variable that is undefined is not set), and what the one line says of it. */
+const starts: ReadonlyArray<readonly [wrong: Readonly<Record<string, string | undefined>>, says: RegExp]> = [
+  [{ DATABRICKS_HOST: undefined }, /^DATABRICKS_HOST is not set: /],
+  [{ DATABRICKS_HOST: "no host" }, /^DATABRICKS_HOST is neither a URL nor a host name: /],
+  [{ DATABRICKS_HOST: "http://example.com" }, /^DATABRICKS_HOST must begin with https:\/\//],
+  [{ DATABRICKS_HOST: "http://127.0.0.1:1" }, /cannot be reached \(ECONNREFUSED\): check DATABRICKS_HOST/],
+  [{ DATABRICKS_CLIENT_SECRET: undefined }, /^DATABRICKS_CLIENT_ID is set and DATABRICKS_CLIENT_SECRET is not: /],
+  [
+    { DATABRICKS_CLIENT_SECRET: "dose1" },
+    /does not accept the service principal's credentials .*DATABRICKS_CLIENT_SECRET$/
+  ],
+  [{ DATABRICKS_CLIENT_ID: undefined, DATABRICKS_CLIENT_SECRET: undefined }, /^There is nothing to sign in with: /],
+  [{ DATABRICKS_TOKEN: "dapi1" }, /^There is more than one way to sign in /],
+  [{ DATABRICKS_WAREHOUSE_ID: undefined }, /DATABRICKS_WAREHOUSE_ID/],
+  [{ PGHOST: undefined }, /^PGHOST is not set: /],
+  [{ PGPORT: "door" }, /^PGPORT is no port from 1 to 65535: door$/],
+  [{ PGPORT: "1" }, /ECONNREFUSED/],
+  [{ PGSSLMODE: "prefer" }, /^PGSSLMODE=prefer may send tokens in plaintext: /],
+  [{ PGSSLMODE: "maybe" }, /^PGSSLMODE is none of disable, require, verify-ca and verify-full: maybe$/],
+  [{ PGSSLMODE: undefined, PGSSLROOTCERT: "/nowhere/root.crt" }, /^PGSSLROOTCERT names a file that cannot be read: /],
+  [{ PGSSLMODE: "require" }, /SSL|TLS/],
+  [{ PGUSER: "nobody@example.com" }, /^The database (has no role|refused the login of) "nobody@example.com"/],
+  [{ PGDATABASE: "nowhere" }, /database "nowhere" does not exist/],
+  [{ LAKEBASE_ENDPOINT: undefined }, /^LAKEBASE_ENDPOINT is not set: /],
+  [{ LAKEBASE_ENDPOINT: "projects/p/branches/b/endpoints/other" }, /endpoints\/other/],
+  [{ DATABRICKS_APP_PORT: "door" }, /DATABRICKS_APP_PORT/],
+  [{ OTEL_EXPORTER_OTLP_PROTOCOL: "pigeon" }, /OTEL_EXPORTER_OTLP_PROTOCOL/],
+  [{ OTEL_BSP_SCHEDULE_DELAY: "0" }, /OTEL_BSP_SCHEDULE_DELAY/],
+  [{ OTEL_SDK_DISABLED: "perhaps" }, /OTEL_SDK_DISABLED/]
+]
+
+layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("a start that fails", (it) => {
+  /** The one line that the application of the soak leaves, whose environment differs by this. */
+  const lineOf = Effect.fnUntraced(function* (changes: Readonly<Record<string, string | undefined>>) {
+    const { env } = yield* LocalWorkspace.LocalWorkspace
+    const whole = { ...env, OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1", ...changes }
+    const set = Object.entries(whole).flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as const]))
+    const app = yield* run("../soak/app.ts", [], Object.fromEntries(set))
+    assert.strictEqual(yield* app.exit, 1)
+    assert.strictEqual(app.output.stdout, "")
+    assert.match(app.output.stderr, /^[^\n]+\n$/)
+    return app.output.stderr.trimEnd()
+  })
+
+  for (const [changes, says] of starts) {
+    const what = Object.entries(changes).map(([name, value]) =>
+      value === undefined ? `no ${name}` : `${name}=${value}`
+    )
+    it.effect(`exits with 1 and says in one line what is wrong: ${what.join(", ")}`, () =>
+      Effect.gen(function* () {
+        assert.match(yield* lineOf(changes), says)
+      })
+    )
+  }
+
+  it.effect("exits with 1 and says in one line that its port is taken", () =>
+    Effect.gen(function* () {
+      const server = yield* Effect.acquireRelease(
+        Effect.promise(
+          () =>
+            new Promise<ReturnType<typeof createServer>>((resolve) => {
+              const server = createServer().listen(0, "0.0.0.0", () => resolve(server))
+            })
+        ),
+        (server) => Effect.sync(() => server.close())
+      )
+      const address = server.address()
+      const DATABRICKS_APP_PORT = String(address !== null && typeof address === "object" ? address.port : 0)
+      assert.match(yield* lineOf({ DATABRICKS_APP_PORT }), /address already in use/)
+    })
+  )
+})
