@@ -76,7 +76,7 @@ const refused: Readonly<Record<string, Start>> = {
   "a workspace that does not say which": { env: token }
 }
 
-const settings: Readonly<Record<string, readonly [Layer.Layer<unknown, unknown>, Readonly<Record<string, string>>]>> = {
+const settings: Readonly<Record<string, readonly [Layer.Layer<never, unknown>, Readonly<Record<string, string>>]>> = {
   "headers of telemetry": [
     Telemetry.layerConfig,
     { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1", OTEL_EXPORTER_OTLP_HEADERS: `key=${secret}%ZZ` }
