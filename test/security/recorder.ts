@@ -1,6 +1,7 @@
 /** Everything that leaves for a log, a trace, a metric or a collector. */
 import { Telemetry } from "effect-databricks"
 import { Cause, Effect, Layer, Logger, Metric, References, Tracer } from "effect"
+import { HttpClient } from "effect/http"
 import { otlpReceiver } from "../fixtures/otlpReceiver.ts"
 
 /** What an effect answered, and all that it recorded and exported until it had ended. */
@@ -34,7 +35,8 @@ export const recording = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     const Recorded = Layer.mergeAll(
       Spans,
       Logger.layer([logger], { mergeWithExisting: true }),
-      Layer.succeed(References.MinimumLogLevel, "All")
+      Layer.succeed(References.MinimumLogLevel, "All"),
+      Layer.succeed(HttpClient.TracerHeaderFilter, () => true)
     ).pipe(Layer.provideMerge(Telemetry.layer({ endpoint, exportInterval: "50 millis", metricInterval: "50 millis" })))
     const both = Effect.all({ answer: effect, metrics: Effect.suspend(() => Metric.snapshot) })
     const { answer, metrics } = yield* Effect.provide(both, Recorded, { local: true })

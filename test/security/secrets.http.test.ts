@@ -2,7 +2,7 @@ import { assert, layer } from "@effect/vitest"
 import { AsUser, Failures, getWorkspaceClient, Lakebase, ServerSentEvents } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Cause, Effect, Layer, Redacted, Schema, Stream } from "effect"
-import { HttpClientRequest } from "effect/http"
+import { HttpClientRequest, HttpMiddleware } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import { lakebase } from "../fixtures/lakebaseClient.ts"
 import { alice, bob, requestOf } from "../fixtures/workspace.ts"
@@ -42,7 +42,10 @@ const Routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
 )
 
 layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("over HTTP", (it) => {
-  it.layer(serve(Routes, { development: true, services: lakebase() }))((it) => {
+  // Spans have no headers unless an application asks for them.
+  const Headers = Layer.succeed(HttpMiddleware.TracerHeaderFilter, () => true)
+
+  it.layer(serve(Routes, { development: true, services: Layer.merge(lakebase(), Headers) }))((it) => {
     it.effect("no secret is in an answer, an event, the OpenAPI document, a log or a span", () =>
       Effect.gen(function* () {
         const { call, logs, spans } = yield* Served
@@ -72,11 +75,12 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
         assert.isAbove(spans.length, 100)
         const told = spans.map(({ attributes, events, links, name, status }) => [
           name,
-          attributes,
+          [...attributes],
           events,
           links,
           status._tag === "Ended" && status.exit._tag === "Failure" ? Cause.pretty(status.exit.cause) : ""
         ])
+        assert.include(JSON.stringify(told), "http.request.header.x-forwarded-access-token")
         assert.deepStrictEqual(marks.in(told), [])
       })
     )

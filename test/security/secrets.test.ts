@@ -126,6 +126,7 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(LocalWorkspace.layer()
 
   const showsNothing = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect<A, E, R>) {
     const { answer, ...recorded } = yield* recording(Effect.provide(Effect.exit(effect), Services))
+    assert.isTrue(Exit.isSuccess(answer), String(answer))
     assert.isNotEmpty(recorded.spans)
     assert.deepStrictEqual((yield* marks).in([answer, recorded]), [])
   })
