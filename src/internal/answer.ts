@@ -41,7 +41,8 @@ const secretsIn = (authorization: Redacted.Redacted | undefined): ReadonlyArray<
   if (authorization === undefined) return []
   const [scheme, credential = ""] = Redacted.value(authorization).split(" ")
   const password = scheme === "Basic" ? Buffer.from(credential, "base64").toString().split(/:(.*)/s)[1] : undefined
-  return [credential, password ?? ""].filter((secret) => secret !== "")
+  // What is shorter is a word of any sentence, and nobody's secret.
+  return [credential, password ?? ""].filter((secret) => secret.length >= 8)
 }
 
 /** An HTTP answer outside 2xx, however it was received. */

@@ -108,13 +108,14 @@ const bySdk = (sdk: SdkConfig): Caller["authorization"] => {
 }
 
 // The SDK's own sentences are good; those that quote what a token endpoint answered could quote a token.
-const sdkSentence = (cause: unknown): string =>
-  (cause instanceof SdkConfigError
-    ? cause.baseMessage
-    : cause instanceof Error
-      ? cause.message
-      : "unknown failure"
-  ).replace(/\{.*/s, "…")
+const sdkSentence = (cause: unknown): string => {
+  if (cause instanceof SdkConfigError) return withoutQuotes(cause.baseMessage)
+  // It would quote the credential.
+  if (cause instanceof TypeError) return "its credential holds a character that no header can carry"
+  return cause instanceof Error ? withoutQuotes(cause.message) : "unknown failure"
+}
+
+const withoutQuotes = (sentence: string) => sentence.replace(/\{.*/s, "…")
 
 const defined = <A extends object>(options: A): { [K in keyof A]: NonNullable<A[K]> } =>
   // The loop drops exactly what the type drops.

@@ -10,7 +10,7 @@ export const isPrivate = (url: URL): boolean =>
 export const parse = (host: string, setting = "DATABRICKS_HOST"): Effect.Effect<string, ServiceContextError> => {
   const url = URL.parse(host.includes("://") ? host.trim() : `https://${host.trim()}`)
   if (url === null || url.hostname === "") {
-    return Effect.fail(failed(`${setting} is neither a URL nor a host name: "${host}"`))
+    return Effect.fail(failed(`${setting} is neither a URL nor a host name: "${host.replace(/^.*@/s, "…@")}"`))
   }
   if (!isPrivate(url)) {
     return Effect.fail(

@@ -2,6 +2,7 @@
 import { PgClient } from "@effect/sql-pg"
 import {
   asService,
+  ExecutionContext,
   getWorkspaceClient,
   groupedByCaller,
   Lakebase,
@@ -32,7 +33,7 @@ import {
 import { HttpClientRequest } from "effect/http"
 import type { SqlClient } from "effect/sql"
 import { Caller } from "../fixtures/sqlWarehouse.ts"
-import { both, database, databaseThrough, nameOf, type People, sending, wireThrough } from "./people.ts"
+import { both, database, databaseThrough, nameOf, type People, sending, wireThrough, within } from "./people.ts"
 
 export type Services =
   | LocalWorkspace.LocalWorkspace
@@ -112,6 +113,7 @@ const kept = (f: (kept: Kept["Service"]) => Seen): Seen => Effect.flatMap(Kept, 
 const onSql = (f: (sql: PgClient.PgClient) => Seen) => kept(({ sql }) => f(sql))
 
 let channels = 0
+let builds = 0
 
 const listening = (sql: PgClient.PgClient) =>
   Effect.gen(function* () {
@@ -187,6 +189,18 @@ export const ofCaller: Readonly<Record<string, Seen>> = {
     Effect.map(Stream.runCollect(Stream.take(sql.reactive(["who"], database), 1)), (_) => [..._])
   ),
   "a transaction, a savepoint and what follows the commit": onSql(inTransaction),
+  "in the midst of bob's transaction": onSql((sql) =>
+    Effect.flatMap(ExecutionContext.ExecutionContext, (caller) =>
+      within(
+        ["bob"],
+        sql.withTransaction(
+          Effect.updateContext(both, (context: Context.Context<Services>) =>
+            ExecutionContext.runningAs(context, caller)
+          )
+        )
+      )
+    )
+  ),
   "LISTEN and NOTIFY": onSql((sql) => Effect.scoped(listening(sql))),
   "SqlClient.reserve": onSql((sql) =>
     Effect.scoped(
@@ -217,9 +231,10 @@ export const ofCaller: Readonly<Record<string, Seen>> = {
   ),
   "Effect.runPromiseWith": throughRuntime(false),
   "a layer built in the call": Effect.flatMap(Effect.provide(Late, Late.layer, { local: true }), ({ seen }) => seen),
-  "what somebody was the first to build, asService": kept(({ lazily }) =>
-    Effect.scoped(Effect.flatten(RcMap.get(lazily, "shared")))
-  )
+  "what alice was the first to build, asService": kept(({ lazily }) => {
+    const shared = RcMap.get(lazily, `shared ${++builds}`)
+    return Effect.scoped(Effect.andThen(within(["alice"], shared), Effect.flatten(shared)))
+  })
 }
 
 /** They run as the service principal, as the manual says. */

@@ -141,6 +141,22 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
           )
         })
     )
+
+    it.effect("the opaque id of another proves nothing: who sends it gets their own", () =>
+      Effect.gen(function* () {
+        const ofBob = yield* requestOf(bob)
+        const { "x-forwarded-email": _, ...ofAlice } = yield* requestOf(alice)
+        const paths = ["/report", "/session"]
+        const before = yield* Effect.forEach(paths, (path) => get(ofBob, path))
+        for (const path of paths) {
+          const answer = yield* get({ ...ofAlice, "x-forwarded-user": ofBob["x-forwarded-user"]! }, path)
+          assert.include(answer.text, alice)
+          assert.notInclude(answer.text, bob)
+        }
+        const after = yield* Effect.forEach(paths, (path) => get(ofBob, path))
+        assert.deepStrictEqual([after[0]!.text, after[1]!.json[1]], [before[0]!.text, before[1]!.json[1]])
+      })
+    )
   })
 })
 

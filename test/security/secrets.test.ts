@@ -1,0 +1,191 @@
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, it, layer } from "@effect/vitest"
+import { asUser, getWorkspaceClient, Lakebase, Operation, OperationCache, SqlWarehouse } from "effect-databricks"
+import { LocalWorkspace } from "effect-databricks/testing"
+import { Context, Effect, Exit, Layer, Redacted, Schema, Stream } from "effect"
+import { HttpClientRequest } from "effect/http"
+import { SqlClient } from "effect/sql"
+import { lakebase, schema } from "../fixtures/lakebaseClient.ts"
+import { alice, bob, requestOf, serviceContext } from "../fixtures/workspace.ts"
+import * as Marks from "./marks.ts"
+import { recording } from "./recorder.ts"
+
+describe("the search finds", () => {
+  const secret = "s3cr3t/+m4rk"
+  const marks = Marks.make([secret])
+  const hidden = Object.defineProperty(new Error("no"), "request", { value: { token: secret } })
+  it.for([
+    `a ${secret}`,
+    encodeURIComponent(secret),
+    ...["", "x", "xy", "xyz"].flatMap((before) => [
+      Buffer.from(before + secret).toString("base64"),
+      Buffer.from(`${before}${secret} after`).toString("base64url")
+    ]),
+    { deep: new Map([["x", [{ y: secret }]]]) },
+    hidden,
+    new Error("outer", { cause: hidden }),
+    Buffer.from(`binary \0 ${secret}`),
+    Exit.fail(hidden)
+  ])("%s", (value) => assert.isNotEmpty(marks.in(value)))
+
+  it("nothing where there is nothing", () => {
+    assert.deepStrictEqual(marks.in({ token: Redacted.make(secret), close: () => secret }), [])
+  })
+})
+
+const me = HttpClientRequest.get("/api/2.0/preview/scim/v2/Me")
+
+/** What goes to the workspace for it, and how. */
+const ways = {
+  request: Effect.flatMap(getWorkspaceClient, (client) => client.request(me)),
+  json: Effect.flatMap(getWorkspaceClient, (client) => client.requestJson(me, Schema.Unknown)),
+  sdk: Effect.flatMap(getWorkspaceClient, (client) => client.use((sdk) => sdk.currentUser.me())),
+  query: SqlWarehouse.query(Schema.Struct({ x: Schema.String }))`SELECT 'a' AS x`,
+  // A database of its own, so that its credential is asked for.
+  statement: Effect.provide(
+    SqlClient.SqlClient.use((sql) => sql`SELECT 1 AS x`),
+    Layer.fresh(lakebase({ acquireTimeout: "200 millis" }))
+  )
+}
+
+/** Every way to be let down, by a workspace that repeats what it was sent too. */
+const faults = (token: string): ReadonlyArray<LocalWorkspace.Misbehaviour | undefined> => [
+  undefined,
+  ...[302, 400, 401, 403, 404, 429, 500, 503].map((status) => ({
+    kind: "answer" as const,
+    status,
+    body: `{"error_code":"NO","message":"It was Bearer ${token}"}`
+  })),
+  { kind: "answer", status: 403, body: `Invalid scope, required scopes: sql ${token}` },
+  { kind: "answer", status: 502, body: `Bearer ${token}` },
+  { kind: "answer", status: 200, body: `{"${token}` },
+  { kind: "answer", status: 200, headers: { "content-type": "text/html" }, body: "<html></html>" },
+  { kind: "truncate" },
+  { kind: "drop" },
+  { kind: "drop", when: "after" },
+  { kind: "hang" }
+]
+
+type Run = Effect.Effect<unknown, unknown, Effect.Services<(typeof ways)[keyof typeof ways]>>
+
+const sql = (
+  run: (sql: PgClient.PgClient) => Effect.Effect<unknown, unknown>,
+  options: Partial<Lakebase.Options> = {}
+) =>
+  Effect.provide(
+    Effect.flatMap(PgClient.PgClient, run),
+    Layer.fresh(lakebase({ acquireTimeout: "300 millis", ...options }))
+  )
+
+const pgPassword = "pg-s3cr3t-m4rk"
+
+/** What goes wrong in the database, and on the way to it. */
+const database = {
+  syntax: sql((_) => _`SELECT nonsense`),
+  value: sql((_) => _`SELECT ${"x"}::int`),
+  constraint: sql((_) => _.withTransaction(_`INSERT INTO notes ${_.insert([{ body: "a" }, { body: "a" }])}`)),
+  stream: sql((_) => Stream.runDrain(_`SELECT 1 / (2 - n) FROM generate_series(1, 3) AS n`.stream)),
+  killed: sql((_) => _.withTransaction(_`SELECT pg_terminate_backend(pg_backend_pid())`)),
+  timeout: sql((_) => Effect.timeout(_`SELECT pg_sleep(60)`, "50 millis")),
+  exhausted: sql((_) => _.withTransaction(Effect.scoped(Effect.andThen(_.reserve, _.reserve))), {
+    maxConnections: 2,
+    maxConnectionsPerUser: 1
+  }),
+  listening: sql((_) => Effect.scoped(Effect.andThen(_.listen("news"), _`SELECT nonsense`))),
+  "somebody else's role": sql((_) => _`SELECT 1`, { user: bob }),
+  "no role": sql((_) => _`SELECT 1`, { user: "nobody" }),
+  password: sql((_) => _`SELECT 1`, { endpoint: undefined, password: Redacted.make(pgPassword) }),
+  "no endpoint": sql((_) => _`SELECT 1`, { endpoint: "projects/none" }),
+  "no TLS": sql((_) => _`SELECT 1`, { ssl: true }),
+  "nobody there": sql((_) => _`SELECT 1`, { port: 1 })
+}
+
+const Services = Layer.mergeAll(SqlWarehouse.layer, OperationCache.layer(), lakebase()).pipe(
+  Layer.provideMerge(serviceContext())
+)
+
+/** Everything at hand in a call, but for the workspace, which is no part of an application. */
+const atHand = Effect.map(Effect.context<never>(), Context.omit(LocalWorkspace.LocalWorkspace))
+
+const held = Effect.gen(function* () {
+  const { client, clientOf, pgConfig, stats } = yield* Lakebase.Lakebase
+  const mine = yield* Lakebase.user
+  const inside = yield* mine.withTransaction(Effect.all([atHand, Effect.scoped(mine.reserve), atHand]))
+  return { inside, client, clientOf, pgConfig, stats, mine, workspace: yield* getWorkspaceClient }
+})
+
+layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(LocalWorkspace.layer())), {
+  timeout: "60 seconds",
+  excludeTestServices: true
+})("no secret is in what is handed out, logged, traced, measured or exported", (it) => {
+  // Every token of the local workspace begins with this, those for the database too.
+  const tokens = "eyJhbGciOiJIUzI1NiJ9."
+  const marks = LocalWorkspace.LocalWorkspace.useSync(({ servicePrincipal }) =>
+    Marks.make([tokens, pgPassword, Redacted.value(servicePrincipal.clientSecret)])
+  )
+
+  const showsNothing = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect<A, E, R>) {
+    const { answer, ...recorded } = yield* recording(Effect.provide(Effect.exit(effect), Services))
+    assert.isTrue(Exit.isSuccess(answer), String(answer))
+    assert.isNotEmpty(recorded.spans)
+    assert.deepStrictEqual((yield* marks).in([answer, recorded]), [])
+  })
+
+  for (const [way, run] of Object.entries(ways)) {
+    it.effect(`${way}, whatever the workspace answers`, () =>
+      Effect.gen(function* () {
+        const { misbehave } = yield* LocalWorkspace.LocalWorkspace
+        const request = yield* requestOf(alice)
+        const call = Operation.execute(run as Run, {
+          name: way,
+          timeout: "100 millis",
+          retry: { attempts: 2, delay: 1 }
+        })
+        const under = Effect.fnUntraced(function* (fault: LocalWorkspace.Misbehaviour | undefined) {
+          if (fault !== undefined) yield* misbehave({ ...fault, path: (path) => path.startsWith("/api") })
+          return yield* Effect.exit(Effect.provide(call, asUser(request)))
+        }, Effect.scoped)
+        const proven = Effect.provide(Effect.void, asUser(request))
+        yield* showsNothing(Effect.andThen(proven, Effect.forEach(faults(request["x-forwarded-access-token"]!), under)))
+      })
+    )
+  }
+
+  it.effect("whoever is refused", () =>
+    Effect.gen(function* () {
+      const request = yield* requestOf(alice)
+      const token = request["x-forwarded-access-token"]!
+      const refused = [
+        { ...request, "x-forwarded-access-token": `${token}x` },
+        { ...request, "x-forwarded-access-token": `${token} ` },
+        { ...request, "x-forwarded-access-token": `${token},${token}` },
+        { ...request, "x-forwarded-access-token": `${token}\r\n` },
+        { ...request, "x-forwarded-access-token": token.repeat(200) },
+        { ...request, "x-forwarded-email": bob },
+        { "x-forwarded-access-token": token },
+        yield* LocalWorkspace.LocalWorkspace.use(({ headers }) => headers(alice, { scopes: [] }))
+      ]
+      yield* showsNothing(
+        Effect.forEach(refused, (headers) => Effect.flip(Effect.provide(Effect.void, asUser(headers))))
+      )
+    })
+  )
+
+  for (const [what, run] of Object.entries(database)) {
+    it.effect(`the database: ${what}`, () =>
+      Effect.gen(function* () {
+        const request = yield* requestOf(alice)
+        const both = Effect.all([Effect.exit(Effect.provide(run, asUser(request))), Effect.exit(run)])
+        // Somebody fails, or nothing has been seen of it.
+        yield* showsNothing(Effect.tap(both, (exits) => Effect.sync(() => assert.isTrue(exits.some(Exit.isFailure)))))
+      })
+    )
+  }
+
+  it.effect("what a call has at hand", () =>
+    Effect.gen(function* () {
+      const request = yield* requestOf(alice)
+      yield* showsNothing(Effect.all([Effect.orDie(Effect.provide(held, asUser(request))), atHand]))
+    })
+  )
+})
