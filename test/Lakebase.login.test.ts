@@ -4,8 +4,8 @@ import { Lakebase } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Layer, Predicate, Redacted } from "effect"
 import { lakebase, who } from "./fixtures/lakebaseClient.ts"
-import { answer, as, asked, door, eventually, misbehave, sqlErrorOf } from "./fixtures/lakebaseFaults.ts"
-import { alice, bob, serviceContext } from "./fixtures/workspace.ts"
+import { answer, as, asked, door, eventually, misbehave, silent, sqlErrorOf } from "./fixtures/lakebaseFaults.ts"
+import { alice, bob, serviceContext, Workspace } from "./fixtures/workspace.ts"
 
 const carol = "carol@example.com"
 
@@ -78,3 +78,24 @@ layer(
     }).pipe(Effect.scoped)
   )
 })
+
+layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })(
+  "Lakebase: a login that nobody answers",
+  (it) => {
+    it.effect("is given up after the acquire timeout, says so, and gives its place back", () =>
+      Effect.gen(function* () {
+        const { logins, port } = yield* silent
+        const run = Effect.gen(function* () {
+          const { isRetryable, reason } = yield* sqlErrorOf(as(alice)(who))
+          assert.instanceOf(reason.cause, Lakebase.PoolExhaustedError)
+          assert.match(reason.cause.message, /within 1s: the database does not answer/)
+          assert.isTrue(isRetryable)
+          assert.strictEqual(yield* logins, 1)
+          const { stats } = yield* Lakebase.Lakebase
+          yield* eventually(Effect.map(stats, ({ users }) => users.total === 0))
+        })
+        yield* Effect.provide(run, lakebase({ port, acquireTimeout: "1 second" }))
+      }).pipe(Effect.scoped)
+    )
+  }
+)

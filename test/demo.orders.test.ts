@@ -15,7 +15,7 @@ describe("the orders desk", () => {
       const [alice, bob] = yield* people
       const order = (headers: Record<string, string>, body: unknown) => call("POST", "/api/orders", headers, body)
 
-      const first = yield* order(alice!.headers, { item: "Tea", amount: 2 })
+      const first = yield* order(alice!.headers, { item: " Tea ", amount: 2 })
       assert.strictEqual(first.status, 201, first.text)
       assert.deepInclude(first.json, { owner: "alice@example.com", item: "Tea", amount: 2 })
       assert.isString(first.json.id)
@@ -42,6 +42,7 @@ describe("the orders desk", () => {
         [{ item: "Tea", amount: "2" }, /^body\.amount: /],
         [{ item: "Tea", amount: 2 ** 31 }, /^body\.amount: /],
         [{ item: "", amount: 1 }, /^body\.item: /],
+        [{ item: " \n", amount: 1 }, /^body\.item: /],
         [{ item: "x".repeat(201), amount: 1 }, /^body\.item: /],
         [{ amount: 1 }, /^body\.item: /],
         [{ item: "Tea\0", amount: 1 }, /encoding/]

@@ -27,8 +27,10 @@ describe("the demo", () => {
         assert.isString(whoami.json.warehouseId)
         const mine = yield* call("POST", "/users/me/data", headers, { greeting: "good day" })
         assert.deepStrictEqual(mine.json, { rows: [{ caller: name, greeting: "GOOD DAY" }] })
-        const curl = output.text.split("\n").find((_) => _.includes("/api/whoami") && _.includes(name))
-        for (const value of Object.values(headers).slice(0, 3)) assert.include(curl, value)
+        for (const path of ["/api/whoami", "/users/me/data", "/api/orders"]) {
+          const curl = output.text.split("\n").find((_) => _.includes(path) && _.includes(name))
+          for (const value of Object.values(headers).slice(0, 3)) assert.include(curl, value)
+        }
       }
       const system = yield* call("POST", "/system/data", people[0]!.headers, {})
       assert.match(system.json.rows[0].caller, /^[\da-f]{8}-/)

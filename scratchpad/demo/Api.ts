@@ -44,7 +44,7 @@ export const Order = Schema.Struct({
 }).annotate({ identifier: "Order" })
 
 export const NewOrder = Schema.Struct({
-  item: Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(200)),
+  item: Schema.Trim.check(Schema.isMinLength(1), Schema.isMaxLength(200)),
   amount: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 2 ** 31 - 1 }))
 }).annotate({ identifier: "NewOrder" })
 

@@ -97,10 +97,17 @@ export const announce = Effect.gen(function* () {
       `curl -s${more} ${origin}${path}`,
       ...Object.entries(headers).map(([name, value]) => `-H '${name}: ${value}'`)
     ].join(" ")
-  const json = (path: string, headers: Record<string, string>) =>
-    curl(path, { ...headers, "content-type": "application/json" }, ` -d '{"greeting":"hello"}'`)
-  const blocks = (yield* Identities).map(
-    ({ headers, name }) => `As ${name}:\n  ${curl("/api/whoami", headers)}\n  ${json("/users/me/data", headers)}\n`
+  const json = (path: string, headers: Record<string, string>, body: object) =>
+    curl(path, { ...headers, "content-type": "application/json" }, ` -d '${JSON.stringify(body)}'`)
+  const block = (who: string, lines: ReadonlyArray<string>) => [`As ${who}:`, ...lines.map((_) => `  ${_}`), ""]
+  const greeting = { greeting: "hello" }
+  const blocks = (yield* Identities).flatMap(({ headers, name }) =>
+    block(name, [
+      curl("/api/whoami", headers),
+      json("/users/me/data", headers, greeting),
+      json("/api/orders", headers, { item: "Tea", amount: 2 }),
+      curl("/api/orders", headers)
+    ])
   )
   yield* Console.log(
     [
@@ -108,7 +115,7 @@ export const announce = Effect.gen(function* () {
       "DATABRICKS_HOST is not set: this is a local workspace, with a Postgres of its own, on this machine only.",
       "",
       ...blocks,
-      `As the service principal:\n  ${json("/system/data", {})}\n`,
+      ...block("the service principal", [json("/system/data", {}, greeting), curl("/api/system/orders", {})]),
       `${origin}/      the page`,
       `${origin}/docs  the API`,
       ""

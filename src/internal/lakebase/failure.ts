@@ -55,6 +55,13 @@ export const exhausted = (waited: Duration.Duration) =>
     })
   )
 
+const unanswered = (waited: Duration.Duration) =>
+  unavailable(
+    new PoolExhaustedError({
+      message: `No database connection opened within ${Duration.format(waited)}: the database does not answer, or too much of that time went by before there was a place for it`
+    })
+  )
+
 export const closing = unavailable(
   new PoolExhaustedError({ message: "The application is closing its database connections" })
 )
@@ -97,7 +104,7 @@ const isCutOff = (error: SqlError.SqlError) =>
 
 /** What a caller gets who has waited so long for the database to let them in, which it last refused with this. */
 export const waitedInVain = (last: SqlError.SqlError | undefined, waited: Duration.Duration) =>
-  last === undefined || codeOf(last) === full ? exhausted(waited) : last
+  last === undefined ? unanswered(waited) : codeOf(last) === full ? exhausted(waited) : last
 
 export const explain = (error: SqlError.SqlError, role: string) =>
   lacksRole(error)
