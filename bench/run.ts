@@ -1,7 +1,7 @@
 /** `npm run bench` makes every measurement, `npm run bench -- NAME…` some; each in a process of its own. */
 import { spawnSync } from "node:child_process"
 
-const all = ["chain"]
+const all = ["chain", "warehouse"]
 
 const asked = process.argv.slice(2)
 const unknown = asked.filter((name) => !all.includes(name))
