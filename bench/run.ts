@@ -20,6 +20,7 @@ const all = [
   { name: "in-process", title: "`asUser` + `execute`, in process", module: "rows/inProcess.ts" },
   { name: "crowd", title: "10,000 users once each, budget 50", module: "rows/crowd.ts" },
   { name: "start", title: "From start to first answer", module: "rows/start.ts" },
+  { name: "warehouse", title: "1,000,000 rows streamed", module: "warehouse.ts", plain: true },
   { name: "exporter", title: "Exporter on", module: "rows/exporter.ts" },
   { name: "chain", title: "What an operation costs", module: "chain.ts", plain: true }
 ] as const

@@ -75,7 +75,7 @@ export class SqlWarehouse extends Context.Service<
       options?: O
     ) => Effect.Effect<Table, Failure, Operation.CacheOf<O>>
     /**
-     * The result in parts of about a thousand rows, of any size in bounded memory: a few chunks are fetched ahead, and
+     * The result in parts of a few hundred rows, of any size in bounded memory: a few chunks are fetched ahead, and
      * no more until the rows are taken. None for a result without rows.
      *
      * It runs once for each run of the stream, as who opens it. Whoever stops early leaves no statement running.
@@ -333,11 +333,18 @@ const streamed = (args: Asked<StreamOptions>) => {
       SqlWarehouse.useSync(({ stream }) => {
         let decode: ReturnType<typeof decoder> | undefined
         let count = 0
-        return Stream.flatMap(stream(statement, options), ({ columns, rows }) => {
+        const decoded = ({ columns, rows }: Table) => {
           const before = count
           count += rows.length
-          return Stream.fromArrayEffect((decode ??= decoder(columns))(rows, before))
-        })
+          return (decode ??= decoder(columns))(rows, before)
+        }
+        return stream(statement, options).pipe(
+          Stream.filter(({ rows }) => rows.length > 0),
+          // Not by flatMap: what is kept of the stream of one part would keep the rows of the next ones in the heap.
+          Stream.mapArrayEffect(
+            (parts) => Effect.map(Effect.forEach(parts, decoded), (rows) => rows.flat() as [never, ...Array<never>]) // no part is empty
+          )
+        )
       })
     )
 }

@@ -56,7 +56,11 @@ describe("a result", () => {
 
   it.effect.prop(
     "of which a chunk is missing, comes twice or is cut is a typed failure",
-    { lengths: Lengths, at: Schema.Int, how: Schema.Literals(["missing", "twice", "cut", "longer", "wider", "other"]) },
+    {
+      lengths: Lengths,
+      at: Schema.Int,
+      how: Schema.Literals(["missing", "twice", "cut", "longer", "wider", "other", "moved"])
+    },
     ({ at, how, lengths }) =>
       Effect.gen(function* () {
         const chunks = chunksOf([1, ...lengths, 2])
@@ -67,6 +71,7 @@ describe("a result", () => {
           missing: {},
           twice: chunks[index],
           cut: { ...chunk, data_array: chunk.data_array.slice(1) },
+          moved: { ...chunk, row_offset: chunk.row_offset! + 1 },
           longer: { ...chunk, data_array: [...chunk.data_array, ["x"]] },
           wider: { ...chunk, data_array: [...chunk.data_array.slice(1), ["x", "y"]] },
           other: { ...chunk, data_array: [...chunk.data_array.slice(1), [1]] }

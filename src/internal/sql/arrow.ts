@@ -4,7 +4,7 @@ import { Base64 } from "effect/encoding"
 import { decimalText } from "./values.ts"
 import type { Row } from "./wire.ts"
 
-const rowsPerPart = 1024
+const rowsPerPart = 256
 
 const exact = { useBigInt: true, useBigIntTimestamp: true, useDecimalInt: true }
 

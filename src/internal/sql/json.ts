@@ -1,38 +1,84 @@
 /** The rows of a JSON_ARRAY chunk. */
+import type { Row } from "./wire.ts"
 
-// As JavaScript values rows take many times the memory of their text.
-const partBytes = 64 * 1024
+const rowsPerPart = 256
+const bytesPerPart = 256 * 1024
 
-const [quote, backslash, comma, opening, closing] = Buffer.from(`"\\,[]`)
+const [quote, backslash, comma, opening, closing, n] = Buffer.from(`"\\,[]n`)
+const isSpace = (byte: number | undefined) => byte === 32 || byte === 10 || byte === 13 || byte === 9
 
 /**
- * Parses a chunk part by part, each once it is asked for, so that no more of it is in memory than its text and a part.
+ * Reads a chunk part by part, each once it is asked for: as values its rows take many times the memory of their text.
  *
- * Throws at what is no JSON, or breaks off.
+ * By hand, because JSON.parse keeps short strings for good until a major collection: a large result would fill the heap
+ * with them. Throws at what is no list of lists of text and null, or breaks off.
  */
-export function* partsOf(bytes: Uint8Array): Generator<ReadonlyArray<unknown>> {
-  const utf8 = new TextDecoder("utf-8", { fatal: true })
-  const parse = (from: number, to: number): ReadonlyArray<unknown> =>
-    JSON.parse(`[${utf8.decode(bytes.subarray(from, to))}]`)
+export function* partsOf(chunk: Uint8Array): Generator<ReadonlyArray<Row>> {
+  const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
+  let at = 0
+  let part: Array<Row> = []
   let from = 0
-  let depth = 0
-  let inString = false
-  for (let at = 0; at < bytes.length; at++) {
-    const byte = bytes[at]
-    if (inString) {
-      if (byte === backslash) at++
-      else if (byte === quote) inString = false
-    } else if (byte === quote) {
-      inString = true
-    } else if (byte === opening) {
-      if (++depth === 1) from = at + 1
-    } else if (byte === comma && depth === 1 && at - from >= partBytes) {
-      yield parse(from, at)
-      from = at + 1
-    } else if (byte === closing && --depth === 0) {
-      if (utf8.decode(bytes.subarray(at + 1)).trim() !== "") break
-      return yield parse(from, at)
+
+  const next = () => {
+    while (isSpace(bytes[at])) at++
+    return bytes[at++]
+  }
+  const broken = () => new SyntaxError(`The chunk is no list of rows at byte ${at}`)
+
+  const value = (first: number | undefined): string | null => {
+    if (first === n && bytes.toString("latin1", at, at + 3) === "ull") {
+      at += 3
+      return null
+    }
+    if (first !== quote) throw broken()
+    const start = at
+    let isAscii = true
+    let isPlain = true
+    for (let byte = bytes[at]; byte !== quote; byte = bytes[++at]) {
+      if (byte === undefined || byte < 32) throw broken()
+      if (byte > 127) isAscii = false
+      if (byte === backslash) {
+        isPlain = false
+        at++
+      }
+    }
+    const end = at++
+    if (!isPlain) return JSON.parse(utf8(bytes.subarray(start - 1, end + 1)))
+    return isAscii ? bytes.toString("latin1", start, end) : utf8(bytes.subarray(start, end))
+  }
+
+  const row = (): Row => {
+    const values: Array<string | null> = []
+    let byte = next()
+    if (byte === closing) return values
+    for (;;) {
+      values.push(value(byte))
+      byte = next()
+      if (byte === closing) return values
+      if (byte !== comma) throw broken()
+      byte = next()
     }
   }
-  throw new SyntaxError("The chunk is no JSON array, or breaks off")
+
+  if (next() !== opening) throw broken()
+  let byte = next()
+  while (byte !== closing || part.length > 0) {
+    if (byte !== opening) throw broken()
+    part.push(row())
+    if (part.length >= rowsPerPart || at - from >= bytesPerPart) {
+      yield part
+      part = []
+      from = at
+    }
+    byte = next()
+    if (byte === closing) break
+    if (byte !== comma) throw broken()
+    byte = next()
+    if (byte === closing) throw broken()
+  }
+  if (next() !== undefined) throw broken()
+  if (part.length > 0) yield part
 }
+
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+const utf8 = (bytes: Uint8Array) => decoder.decode(bytes)

@@ -26,7 +26,7 @@ const bytesAhead = 64 * 1024 * 1024
 // 100 GiB, the most that a result has, in chunks of 100 kB.
 const maxChunks = 1_000_000
 
-/** The rows in parts of about a thousand; fails where a chunk or a row is missing, or is there twice. */
+/** The rows in parts of a few hundred; fails where a chunk or a row is missing, or is there twice. */
 export const read = (source: Source, answer: Answer): Stream.Stream<ReadonlyArray<Row>, DatabricksError> =>
   Stream.suspend(() => {
     const { manifest, result, statement_id } = answer

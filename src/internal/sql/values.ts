@@ -225,20 +225,47 @@ const float: Read<string> = (text) =>
   /^(?:NaN|-?Infinity|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)$/.test(text) ? Number(text) : undefined
 
 // At most three digits for the exponent: a decimal is written out, and a warehouse has no longer ones.
-const decimal: Read<string> = (text) =>
-  /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?$/.test(text) ? BigDecimal.fromStringUnsafe(text) : undefined
+const decimal: Read<string> = (text) => {
+  if (!/^-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?$/.test(text)) return undefined
+  if (/[eE]/.test(text)) return BigDecimal.fromStringUnsafe(text)
+  const point = text.indexOf(".")
+  return point === -1
+    ? BigDecimal.make(BigInt(text), 0)
+    : BigDecimal.make(BigInt(text.slice(0, point) + text.slice(point + 1)), text.length - point - 1)
+}
 
 const day = "\\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\\d|3[01])"
 const time = "(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d"
 const date = new RegExp(`^${day}$`)
 const local = new RegExp(`^${day}[T ]${time}(?:\\.\\d+)?$`)
-const moment = new RegExp(`^(${day})[T ](${time})(?:\\.(\\d+))?(Z|[+-]\\d\\d:\\d\\d)$`)
+const moment = new RegExp(`^${day}[T ]${time}(?:\\.\\d+)?(?:Z|[+-]\\d\\d:\\d\\d)$`)
 
+// By the places of its digits: Date.parse takes most of the time of a row.
 const timestamp: Read<string> = (text) => {
-  const [, on, at, fraction = "", zone] = moment.exec(text) ?? []
-  const millis = Date.parse(`${on}T${at}.${fraction.slice(0, 3).padEnd(3, "0")}${zone}`)
-  return Number.isNaN(millis) ? undefined : DateTime.makeUnsafe(millis)
+  if (!moment.test(text)) return undefined
+  const year = two(text, 0) * 100 + two(text, 2)
+  const zone = text.endsWith("Z") ? text.length - 1 : text.length - "+00:00".length
+  let millis = 0
+  for (let at = 20, unit = 100; at < zone && unit >= 1; at++, unit /= 10) millis += unit * (text.charCodeAt(at) - 48)
+  // Date.UTC takes the years before 100 for others; 400 years later the calendar is the same.
+  const shift = year < 100 ? 400 : 0
+  const local = Date.UTC(
+    year + shift,
+    two(text, 5) - 1,
+    two(text, 8),
+    two(text, 11),
+    two(text, 14),
+    two(text, 17),
+    millis
+  )
+  const offset = zone === text.length - 1 ? 0 : (two(text, zone + 1) * 60 + two(text, zone + 4)) * 60_000
+  return DateTime.makeUnsafe(local - shift * yearMillis + (text[zone] === "-" ? offset : -offset))
 }
+
+// On average, over 400 years.
+const yearMillis = 365.2425 * 86_400_000
+
+const two = (text: string, at: number) => text.charCodeAt(at) * 10 + text.charCodeAt(at + 1) - 11 * 48
 
 /**
  * A value as JSON can have it, from which a reader of its type makes it again.

@@ -1,0 +1,179 @@
+import { assert, layer } from "@effect/vitest"
+import { AsUser, ServerSentEvents, ServiceContext, SqlWarehouse } from "effect-databricks"
+import { LocalWorkspace } from "effect-databricks/testing"
+import { Effect, Exit, Fiber, Latch, Layer, Schema, Stream } from "effect"
+import { HttpClientRequest, HttpRouter } from "effect/http"
+import {
+  as,
+  cancel,
+  Caller,
+  eventually,
+  Live,
+  misbehave,
+  One,
+  poll,
+  reasonOf,
+  recording,
+  start
+} from "./fixtures/sqlWarehouse.ts"
+import { spansOf } from "./fixtures/spans.ts"
+import { open } from "./fixtures/sse.ts"
+import { alice, bob, requestOf } from "./fixtures/workspace.ts"
+import { serve, Served } from "./http/harness.ts"
+
+const statements = "/api/2.0/sql/statements"
+const link = /^\/external-links\//
+
+const numbers = (count: number) =>
+  SqlWarehouse.streamText(Schema.Struct({ x: Schema.Int }))(`SELECT i AS x FROM generate_series(1, ${count}) i`)
+
+const pending = (polls: number) => misbehave({ kind: "pending", polls, method: "POST", path: statements, times: 1 })
+
+layer(LocalWorkspace.layer({ rowsPerChunk: 10 }), { timeout: "60 seconds", excludeTestServices: true })(
+  "SqlWarehouse.stream",
+  (it) => {
+    it.layer(Live)("a stream", (it) => {
+      it.effect("has every row in order, as the caller who opened it, in one span", () =>
+        Effect.gen(function* () {
+          const stream = Stream.zip(
+            numbers(95),
+            SqlWarehouse.stream(Caller)`SELECT current_user AS caller FROM generate_series(1, 95)`
+          )
+          const { exit, spans } = yield* spansOf(Stream.runCollect(stream).pipe(Effect.provide(as(alice))))
+          assert.deepStrictEqual(
+            exit,
+            Exit.succeed(Array.from({ length: 95 }, (_, index) => [{ x: index + 1 }, { caller: alice }]))
+          )
+          const operations = spans.filter(({ attributes }) => attributes["operation.name"] === "sql.stream")
+          assert.lengthOf(operations, 2)
+          assert.include(operations[0]!.attributes, {
+            "execution.context": "user",
+            "db.response.returned_rows": 95,
+            "db.response.truncated": false
+          })
+        })
+      )
+
+      it.effect("is fetched a few chunks ahead of a slow reader, from its first row on", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          const read = Latch.makeUnsafe()
+          let rows = 0
+          const reading = yield* Effect.forkChild(
+            Stream.runForEach(numbers(400), () => Effect.suspend(() => (++rows === 1 ? read.await : Effect.void)))
+          )
+          yield* eventually(seen("GET", link), ({ length }) => length === 5)
+          // Round trips in which a sixth could have come.
+          for (let trip = 0; trip < 5; trip++) yield* SqlWarehouse.query()`SELECT 1`
+          assert.lengthOf(yield* seen("GET", link), 5)
+          assert.strictEqual(rows, 1)
+          yield* read.open
+          yield* Fiber.join(reading)
+          assert.lengthOf(yield* seen("GET", link), 40)
+        })
+      )
+
+      it.effect("that is not read to its end leaves nothing running, and fetches no more", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          assert.lengthOf(yield* Stream.runCollect(Stream.take(numbers(400), 12)), 12)
+          for (let trip = 0; trip < 5; trip++) yield* SqlWarehouse.query()`SELECT 1`
+          assert.isAtMost((yield* seen("GET", link)).length, 7)
+          assert.lengthOf(yield* seen("POST", cancel), 0)
+        })
+      )
+
+      it.effect("that is given up before its first row cancels its statement, as its caller", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          yield* pending(1000)
+          const sleep = SqlWarehouse.stream(One)`SELECT pg_sleep(60) AS x`
+          const fiber = yield* Effect.forkChild(Stream.runDrain(sleep).pipe(Effect.provide(as(bob))))
+          yield* eventually(seen("GET", poll), ({ length }) => length > 0)
+          yield* Fiber.interrupt(fiber)
+          const [cancelled, ...others] = yield* seen("POST", cancel)
+          assert.strictEqual(cancelled?.user, bob)
+          assert.lengthOf(others, 0)
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("that has no first row in time cancels its statement, which is not started again", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          yield* pending(1000)
+          const sleep = SqlWarehouse.stream(One, { timeout: "2 seconds" })`SELECT pg_sleep(60) AS x`
+          assert.strictEqual((yield* Effect.flip(Stream.runDrain(sleep)))._tag, "OperationTimeoutError")
+          assert.lengthOf(yield* seen("POST", cancel), 1)
+          assert.lengthOf(yield* seen("POST", start), 1)
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("tells of a warehouse that starts, once", () =>
+        Effect.gen(function* () {
+          const { warehouses } = yield* LocalWorkspace.LocalWorkspace
+          yield* pending(3)
+          const told: Array<SqlWarehouse.Progress> = []
+          const onProgress = (progress: SqlWarehouse.Progress) => Effect.sync(() => void told.push(progress))
+          const options = { warehouseId: warehouses[1]!.id, onProgress }
+          yield* Stream.runDrain(SqlWarehouse.stream(One, options)`SELECT 1 AS x`)
+          assert.deepStrictEqual(
+            told.map(({ state }) => state),
+            ["PENDING"]
+          )
+          assert.notStrictEqual(told[0]!.statementId, "")
+          yield* SqlWarehouse.query(One, options)`SELECT 1 AS x`
+          assert.lengthOf(told, 1)
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect("of a result that was closed, or is no longer kept, says so", () =>
+        Effect.gen(function* () {
+          const { connection, principal } = yield* ServiceContext.ServiceContext
+          for (const state of ["CLOSED", "EXPIRED"] as const) {
+            const seen = yield* recording
+            const lose = Effect.gen(function* () {
+              const [first] = yield* seen("GET", link)
+              const path = `${statements}/${first!.path.split("/")[2]}`
+              if (state === "CLOSED") return yield* connection.send(principal, HttpClientRequest.delete(path))
+              return yield* misbehave({ kind: "answer", status: 404, path, method: "GET" })
+            })
+            const lost = Stream.tap(numbers(400), ({ x }) => (x === 1 ? lose : Effect.void))
+            assert.include(yield* reasonOf(Stream.runDrain(lost)), { _tag: "StatementGoneError", state })
+          }
+        }).pipe(Effect.scoped)
+      )
+    })
+
+    const Routes = Layer.mergeAll(
+      HttpRouter.add(
+        "GET",
+        "/mine",
+        ServerSentEvents.toResponse(
+          SqlWarehouse.stream(Caller)`SELECT current_user AS caller FROM generate_series(1, 25)`
+        )
+      ),
+      HttpRouter.add("GET", "/sleep", ServerSentEvents.toResponse(SqlWarehouse.stream(One)`SELECT pg_sleep(60) AS x`))
+    ).pipe(Layer.provide(AsUser.router.layer))
+
+    it.layer(serve(Routes, { services: SqlWarehouse.layer }))("a stream over HTTP", (it) => {
+      it.effect("runs as who asked for it, and is cancelled when that one leaves", () =>
+        Effect.gen(function* () {
+          const { port } = yield* Served
+          const seen = yield* recording
+          const headers = yield* requestOf(bob)
+          const { events } = yield* (yield* open(port, { path: "/mine", headers })).end
+          assert.deepStrictEqual(
+            events.map(({ data }) => data),
+            Array.from({ length: 25 }, () => ({ caller: bob }))
+          )
+          yield* pending(1000)
+          const client = yield* open(port, { path: "/sleep", headers })
+          yield* eventually(seen("GET", poll), ({ length }) => length > 0)
+          yield* client.leave
+          const [cancelled] = yield* eventually(seen("POST", cancel), ({ length }) => length > 0)
+          assert.strictEqual(cancelled?.user, bob)
+        }).pipe(Effect.scoped)
+      )
+    })
+  }
+)
