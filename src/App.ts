@@ -32,8 +32,9 @@ export interface HttpServerOptions {
 /**
  * A Node HTTP server, with the platform services that serving needs, which lets requests in flight finish when it closes.
  *
- * Closing answers what comes for half a second more, and tells with each answer that the connection ends; then it refuses
- * new connections and ends idle ones. What still runs after the grace period is interrupted and its connection cut. A request's headers may take 15 seconds and its body 120.
+ * Closing answers what comes for half a second more, and tells with each answer that the connection ends; then it
+ * refuses new connections and ends idle ones. What still runs after the grace period is interrupted and its connection
+ * cut. A request's headers may take 15 seconds and its body 120.
  *
  * @since 0.1.0
  * @category layers
