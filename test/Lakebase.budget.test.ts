@@ -131,7 +131,9 @@ describe("Lakebase's budget", () => {
       assert.strictEqual(before.total, 20)
       const queries = yield* Effect.forEach(Array.from({ length: 2_000 }), () => Random.choice(users))
       yield* Effect.forEach(queries, each, { concurrency: 20 })
-      assert.isAtMost((yield* stats).users.evictions - before.evictions, 100)
+      // One for each second that somebody does not come, hence the more the slower the machine; without the rule that
+      // a connection has to be cold, every other query takes one.
+      assert.isBelow((yield* stats).users.evictions - before.evictions, queries.length / 5)
     }).pipe(
       Effect.scoped,
       // Two are kept for nested calls.
