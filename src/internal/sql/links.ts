@@ -43,22 +43,30 @@ export const download = Effect.fnUntraced(function* (
   if (status === 429 || status >= 500) return yield* unavailable(status)
   if (status >= 400) return yield* new LinkRefused({ status })
   if (status >= 300) return yield* invalid(`was answered with ${status}`)
-  return yield* bytesOf(response, Number(headers["content-length"] ?? 0))
+  return yield* bytesOf(response, Number(headers["content-length"]) || 0)
 })
 
+// Into its place at once where the length is told: parts that wait outlive their use in the heap.
 const bytesOf = (response: HttpClientResponse.HttpClientResponse, declared: number) =>
   Effect.suspend(() => {
-    const parts: Array<Uint8Array> = []
-    let length = declared > maxBytes ? declared : 0
+    if (declared > maxBytes) return tooLong
+    let bytes = new Uint8Array(declared)
+    let length = 0
     return response.stream.pipe(
       Stream.mapError(lost),
-      Stream.runForEachArray((arrived) => {
-        for (const part of arrived) length += part.length
-        if (length > maxBytes) return invalid(`leads to more than ${maxBytes} bytes`)
-        parts.push(...arrived)
+      Stream.runForEach((part) => {
+        const end = length + part.length
+        if (end > maxBytes) return tooLong
+        if (end > bytes.length) {
+          const larger = new Uint8Array(Math.min(end * 2, maxBytes))
+          larger.set(bytes.subarray(0, length))
+          bytes = larger
+        }
+        bytes.set(part, length)
+        length = end
         return Effect.void
       }),
-      Effect.map(() => Buffer.concat(parts))
+      Effect.map(() => bytes.subarray(0, length))
     )
   })
 
@@ -67,6 +75,8 @@ const invalid = (what: string) =>
   Effect.fail(
     databricksError(new InvalidResponseError({ message: `A link to a part of the result of a statement ${what}` }))
   )
+
+const tooLong = Effect.suspend(() => invalid(`leads to more than ${maxBytes} bytes`))
 
 const unavailable = (status: number) =>
   Effect.fail(
