@@ -48,11 +48,11 @@ export const fork = (module: string, options: ForkOptions = {}) =>
     ({ stop }) => stop
   )
 
-/** Answers what `ask` asks, for as long as there is somebody to ask; with nothing, what is not for it. */
-export const answer = (reply: (message: never) => unknown) => {
+/** Answers what `ask` asks, for as long as there is somebody to ask. */
+export const answer = (reply: (message: never) => Promise<object> | object) => {
   process.on("message", async (message) => {
-    const answer = await reply(message as never) // both ends are in this folder
-    if (answer !== undefined) process.send!(answer)
+    // Both ends are in this folder.
+    process.send!(await reply(message as never))
   })
   process.once("disconnect", end)
 }
