@@ -93,6 +93,16 @@ export const cpuOfFamily = (pid: number) => {
   return childrenOf(pid).reduce((sum, child) => sum + (missing(() => statOf(child).own) ?? 0), own + children)
 }
 
+/** Seconds of CPU that the whole machine has used. */
+export const cpuOfMachine = () => {
+  const [user, nice, system, , , irq, softirq] = readFileSync("/proc/stat", "utf8")
+    .split("\n")[0]!
+    .split(/ +/)
+    .slice(1)
+    .map(Number)
+  return (user! + nice! + system! + irq! + softirq!) / ticks
+}
+
 const childrenOf = (pid: number): ReadonlyArray<number> =>
   readdirSync(`/proc/${pid}/task`).flatMap((task) =>
     readFileSync(`/proc/${pid}/task/${task}/children`, "utf8").split(" ").filter(Boolean).map(Number)

@@ -1,7 +1,7 @@
 /** One route of every server under the same load, in turns. */
 import { Console, Effect, type Scope } from "effect"
 import * as Bed from "./bed.ts"
-import { cpu, cpuOfFamily, main } from "./child.ts"
+import { cpu, cpuOfFamily, cpuOfMachine, main } from "./child.ts"
 import type { Job, Outcome, Sender } from "./load.ts"
 import { execArgv, profile } from "./profile.ts"
 import { availableParallelism } from "node:os"
@@ -33,6 +33,8 @@ export interface Sample extends Outcome {
   readonly busy: number
   /** New TCP connections to the workspace. */
   readonly dialled: number
+  /** Which part of the machine was busy with something else. */
+  readonly others: number
 }
 
 export type Samples = ReadonlyMap<Bed.Peer, ReadonlyArray<Sample>>
@@ -98,13 +100,16 @@ const sampleOf = Effect.fnUntraced(function* (
     server: cpu(server.pid),
     postgres: cpuOfFamily(bed.postmaster),
     workspace: cpu(bed.workspace.pid),
-    loader: cpu(bed.loader.pid)
+    loader: cpu(bed.loader.pid),
+    machine: cpuOfMachine()
   })
   const { connections } = yield* bed.counts
   const before = used()
   const outcome = yield* apply(bed, work, server, senders, { seconds })
   const after = used()
-  const each = (what: keyof typeof before) => ((after[what] - before[what]) / outcome.answered) * 1e6
+  const spent = (what: keyof typeof before) => after[what] - before[what]
+  const each = (what: keyof typeof before) => (spent(what) / outcome.answered) * 1e6
+  const own = spent("server") + spent("postgres") + spent("workspace") + spent("loader")
   const sample: Sample = {
     ...outcome,
     rate: (outcome.answered - outcome.failed) / outcome.seconds,
@@ -112,7 +117,8 @@ const sampleOf = Effect.fnUntraced(function* (
     postgres: each("postgres"),
     workspace: each("workspace"),
     loader: each("loader"),
-    busy: (after.server - before.server) / outcome.seconds,
+    busy: spent("server") / outcome.seconds,
+    others: (spent("machine") - own) / (outcome.seconds * availableParallelism()),
     dialled: (yield* bed.counts).connections - connections
   }
   return sample
@@ -165,7 +171,8 @@ const show = Effect.fnUntraced(function* (work: Work, samples: Samples) {
     )
   )
   const ours = samples.get("ours")!
-  yield* Console.log(`\n${limit(ours)}\n`)
+  const others = median([...samples.values()].flat().map((_) => _.others))
+  yield* Console.log(`\n${limit(ours)} Something else had ${Math.round(others * 100)} % of this machine.\n`)
   for (const peer of work.peers) {
     if (peer === "ours") continue
     const theirs = samples.get(peer)!
