@@ -48,11 +48,11 @@ export const fork = (module: string, options: ForkOptions = {}) =>
     ({ stop }) => stop
   )
 
-/** Answers what `ask` asks, for as long as there is somebody to ask; with nothing, what is not for it. */
-export const answer = (reply: (message: never) => unknown) => {
+/** Answers what `ask` asks, for as long as there is somebody to ask. */
+export const answer = (reply: (message: never) => Promise<object> | object) => {
   process.on("message", async (message) => {
-    const answer = await reply(message as never) // both ends are in this folder
-    if (answer !== undefined) process.send!(answer)
+    // Both ends are in this folder.
+    process.send!(await reply(message as never))
   })
   process.once("disconnect", end)
 }
@@ -91,6 +91,16 @@ export const cpu = (pid: number) => statOf(pid).own
 export const cpuOfFamily = (pid: number) => {
   const { children, own } = statOf(pid)
   return childrenOf(pid).reduce((sum, child) => sum + (missing(() => statOf(child).own) ?? 0), own + children)
+}
+
+/** Seconds of CPU that the whole machine has used. */
+export const cpuOfMachine = () => {
+  const [user, nice, system, , , irq, softirq] = readFileSync("/proc/stat", "utf8")
+    .split("\n")[0]!
+    .split(/ +/)
+    .slice(1)
+    .map(Number)
+  return (user! + nice! + system! + irq! + softirq!) / ticks
 }
 
 const childrenOf = (pid: number): ReadonlyArray<number> =>

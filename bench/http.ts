@@ -1,8 +1,8 @@
 /** One route of every server under the same load, in turns. */
 import { Console, Effect, type Scope } from "effect"
 import * as Bed from "./bed.ts"
-import { cpu, cpuOfFamily, main } from "./child.ts"
-import type { Job, Outcome, Sender } from "./load.ts"
+import { cpu, cpuOfFamily, cpuOfMachine, main } from "./child.ts"
+import type { Job, Outcome } from "./load.ts"
 import { execArgv, profile } from "./profile.ts"
 import { availableParallelism } from "node:os"
 import { median, short, spread, table, tell } from "./results.ts"
@@ -33,6 +33,8 @@ export interface Sample extends Outcome {
   readonly busy: number
   /** New TCP connections to the workspace. */
   readonly dialled: number
+  /** Which part of the machine was busy with something else. */
+  readonly others: number
 }
 
 export type Samples = ReadonlyMap<Bed.Peer, ReadonlyArray<Sample>>
@@ -45,66 +47,59 @@ const compared = (work: Work) =>
   Effect.gen(function* () {
     const bed = yield* Bed.make(work.users, work.maxConnections ?? 104)
     const senders = yield* bed.senders(0, work.users, work.due)
+    const apply: Apply = ({ port }, until) =>
+      bed.load({ port, path: work.path, connections: work.connections, senders, ...until })
     const servers = yield* Effect.forEach(work.peers, (peer) => Bed.serve(bed, peer, work.server))
-    for (const server of servers) yield* greet(bed, work, server, senders)
+    for (const server of servers) yield* greet(apply, server)
     const samples = new Map(work.peers.map((peer) => [peer, [] as Array<Sample>]))
     for (let round = 0; round < Bed.rounds; round++) {
-      for (const server of servers) samples.get(server.peer)!.push(yield* sampleOf(bed, work, server, senders))
+      for (let turn = 0; turn < servers.length; turn++) {
+        const server = servers[(round + turn) % servers.length]!
+        samples.get(server.peer)!.push(yield* sampleOf(bed, apply, server))
+      }
     }
     yield* show(work, samples)
     for (const server of servers) yield* server.stop
     if (work.more !== undefined) yield* work.more(bed, samples)
     const profiled = yield* Bed.serve(bed, "ours", { ...work.server, execArgv })
-    yield* greet(bed, work, profiled, senders)
+    yield* greet(apply, profiled)
     yield* profile(
       profiled,
-      Effect.map(apply(bed, work, profiled, senders, { seconds }), ({ answered }) => answered)
+      Effect.map(apply(profiled, { seconds }), ({ answered }) => answered)
     )
   })
 
+/** Has everybody ask a server for this work. */
+type Apply = (server: Bed.Server, until: Pick<Job, "once" | "seconds">) => Effect.Effect<Outcome>
+
 /** Everybody once, so that everybody is signed in and logged in; then until the engine knows the code. */
-const greet = Effect.fnUntraced(function* (
-  bed: Bed.Bed,
-  work: Work,
-  server: Bed.Server,
-  senders: ReadonlyArray<Sender>
-) {
-  const { failed, failure } = yield* apply(bed, work, server, senders, { once: true })
+const greet = Effect.fnUntraced(function* (apply: Apply, server: Bed.Server) {
+  const { failed, failure } = yield* apply(server, { once: true })
   if (failed > 0) yield* Effect.die(new Error(`${server.peer}: ${failed} requests failed, such as ${failure}`))
   const late = performance.now() + 15_000
   for (let answered = 0; answered < (Bed.quick ? 2_000 : 10_000) && performance.now() < late;) {
-    answered += (yield* apply(bed, work, server, senders, { seconds: 0.5 })).answered
+    answered += (yield* apply(server, { seconds: 0.5 })).answered
   }
 })
 
-const apply = (
-  bed: Bed.Bed,
-  { connections, path }: Work,
-  { port }: Bed.Server,
-  senders: ReadonlyArray<Sender>,
-  until: Pick<Job, "once" | "seconds">
-) => bed.load({ port, path, connections: Math.min(connections, senders.length), senders, ...until })
-
-const sampleOf = Effect.fnUntraced(function* (
-  bed: Bed.Bed,
-  work: Work,
-  server: Bed.Server,
-  senders: ReadonlyArray<Sender>
-) {
+const sampleOf = Effect.fnUntraced(function* (bed: Bed.Bed, apply: Apply, server: Bed.Server) {
   // Who has not come for a while may have to be logged in again.
-  yield* apply(bed, work, server, senders, { once: true })
-  yield* apply(bed, work, server, senders, { seconds: warmUp })
+  yield* apply(server, { once: true })
+  yield* apply(server, { seconds: warmUp })
   const used = () => ({
     server: cpu(server.pid),
     postgres: cpuOfFamily(bed.postmaster),
     workspace: cpu(bed.workspace.pid),
-    loader: cpu(bed.loader.pid)
+    loader: cpu(bed.loader.pid),
+    machine: cpuOfMachine()
   })
   const { connections } = yield* bed.counts
   const before = used()
-  const outcome = yield* apply(bed, work, server, senders, { seconds })
+  const outcome = yield* apply(server, { seconds })
   const after = used()
-  const each = (what: keyof typeof before) => ((after[what] - before[what]) / outcome.answered) * 1e6
+  const spent = (what: keyof typeof before) => after[what] - before[what]
+  const each = (what: keyof typeof before) => (spent(what) / outcome.answered) * 1e6
+  const own = spent("server") + spent("postgres") + spent("workspace") + spent("loader")
   const sample: Sample = {
     ...outcome,
     rate: (outcome.answered - outcome.failed) / outcome.seconds,
@@ -112,7 +107,8 @@ const sampleOf = Effect.fnUntraced(function* (
     postgres: each("postgres"),
     workspace: each("workspace"),
     loader: each("loader"),
-    busy: (after.server - before.server) / outcome.seconds,
+    busy: spent("server") / outcome.seconds,
+    others: (spent("machine") - own) / (outcome.seconds * availableParallelism()),
     dialled: (yield* bed.counts).connections - connections
   }
   return sample
@@ -165,7 +161,8 @@ const show = Effect.fnUntraced(function* (work: Work, samples: Samples) {
     )
   )
   const ours = samples.get("ours")!
-  yield* Console.log(`\n${limit(ours)}\n`)
+  const others = median([...samples.values()].flat().map((_) => _.others))
+  yield* Console.log(`\n${limit(ours)} Something else had ${Math.round(others * 100)} % of this machine.\n`)
   for (const peer of work.peers) {
     if (peer === "ours") continue
     const theirs = samples.get(peer)!

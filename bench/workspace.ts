@@ -97,7 +97,7 @@ const main = Effect.gen(function* () {
     return own
   })
 
-  const reply = (question: Question): Effect.Effect<unknown, unknown> => {
+  const reply = (question: Question): Effect.Effect<object, unknown> => {
     switch (question.ask) {
       case "env":
         return Effect.map(postgresServer.pid, (postmaster): Env => ({

@@ -2,6 +2,7 @@
 import { Effect, Exit } from "effect"
 import { asUser, Operation, provideUser, ServiceContext } from "../../src/index.ts"
 import { answer } from "../child.ts"
+import * as Profiler from "../profiler.ts"
 
 const work = Operation.execute(
   Effect.promise(() => Promise.resolve(1)),
@@ -27,7 +28,9 @@ const times = Effect.fnUntraced(function* ({ form, headers, times }: Question) {
 
 const main = Effect.gen(function* () {
   const runPromise = Effect.runPromiseWith(yield* Effect.context<ServiceContext.ServiceContext>())
-  answer((question: Question | object) => ("times" in question ? runPromise(times(question)) : undefined))
+  answer((question: Question | Profiler.Question) =>
+    "times" in question ? runPromise(times(question)) : Profiler.reply(question)
+  )
   return yield* Effect.never
 })
 

@@ -2,7 +2,7 @@
 import { Console, Effect } from "effect"
 import * as Bed from "../bed.ts"
 import { fork, main } from "../child.ts"
-import { execArgv, profile } from "../profile.ts"
+import { profile } from "../profile.ts"
 import { spread, table, tell } from "../results.ts"
 
 const times = Bed.quick ? 5_000 : 30_000
@@ -13,7 +13,7 @@ main(
     const bed = yield* Bed.make(1, 20)
     const [sender] = yield* bed.senders(0, 1, () => "")
     const env = { ...bed.env, DISABLE_APPKIT_INTERNAL_TELEMETRY: "true" }
-    const ours = yield* fork("../.bench/bench/inProcess/ours.js", { env, execArgv })
+    const ours = yield* fork("../.bench/bench/inProcess/ours.js", { env })
     const appkit = yield* fork("inProcess/appkit.mjs", { env })
     const rows = [
       { name: "ours, `asUser`", child: ours, form: "asUser", costs: [] as Array<number> },
