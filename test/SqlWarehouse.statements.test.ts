@@ -106,11 +106,14 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
           assert.strictEqual(yield* sqlStateOf(SqlWarehouse.query(One)`SELECT ${"x"}::text::int AS x`), "22018")
           for (const status of [
             { error: { error_code: "BAD_REQUEST", message: "[PARSE] Oh. SQLSTATE: 42601 (line 1)" } },
+            { error: { error_code: "BAD_REQUEST", message: `${"Oh ".repeat(9_000)} SQLSTATE: 42601` } },
             { error: { error_code: "BAD_REQUEST", message: "[PARSE] Oh." }, sql_state: "42601" }
           ]) {
             const body = JSON.stringify({ statement_id: "1", status: { state: "FAILED", ...status } })
             yield* misbehave({ kind: "answer", status: 200, body, method: "POST", path: statements, times: 1 })
-            assert.strictEqual(yield* sqlStateOf(SqlWarehouse.query(One)`SELECT 1`), "42601")
+            const reason = yield* reasonOf(SqlWarehouse.query(One)`SELECT 1`)
+            assert.include(reason, { _tag: "StatementFailedError", sqlState: "42601" })
+            assert.isAtMost(reason.message.length, 4_000)
           }
         }).pipe(Effect.scoped)
       )

@@ -160,8 +160,10 @@ const succeeded = (answer: Answer): Effect.Effect<Answer, DatabricksError> => {
   const { statement_id: statementId, status } = answer
   if (status.state === "CANCELED" || status.state === "CLOSED") return goneAs(status.state, statementId)
   if (status.state === "SUCCEEDED") return Effect.succeed(answer)
-  const message = status.error?.message ?? "The warehouse does not say why the statement failed"
-  const sqlState = status.sql_state ?? /\bSQLSTATE: ([0-9A-Z]{5})\b/.exec(message)?.[1]
+  const said = status.error?.message ?? "The warehouse does not say why the statement failed"
+  const sqlState = status.sql_state ?? /\bSQLSTATE: ([0-9A-Z]{5})\b/.exec(said)?.[1]
+  // It goes into logs and spans, and may be as long as an answer.
+  const message = said.slice(0, 4_000)
   return Effect.fail(
     databricksError(new StatementFailedError({ statementId, message, sqlState, errorCode: status.error?.error_code }))
   )
