@@ -22,7 +22,8 @@ export const make = Effect.fnUntraced(function* <A, E>(options: {
       Effect.contextWith((asker: Context.Context<never>) =>
         within(context, Cache.get({ ...cache, lookup: () => within(asker, lookup) }, key))
       ),
-    find: (key) => Cache.getSuccess(cache, key),
+    // Unlike Cache.getSuccess it counts as use, and what is used is not forgotten.
+    find: (key) => Cache.getOption(cache, key),
     invalidateWhen: (key, predicate) => Cache.invalidateWhen(cache, key, predicate)
   }
 })

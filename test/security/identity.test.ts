@@ -163,15 +163,15 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
 /** A workspace where every token that begins with "good" is one person's, and any other nobody's. */
 const directory = Effect.gen(function* () {
   let asked = 0
-  const person = HttpClientResponse.fromWeb(
-    HttpClientRequest.get("/"),
-    Response.json({ id: "1", userName: "somebody" })
+  // A body can be read once.
+  const person = Effect.sync(() =>
+    HttpClientResponse.fromWeb(HttpClientRequest.get("/"), Response.json({ id: "1", userName: "somebody" }))
   )
   const nobody = databricksError(new InvalidCredentialError({ message: "no" }))
   const { verify } = yield* IdentityVerifier.make(({ authorization }) =>
     Effect.flatMap(authorization, (value) => {
       asked++
-      return Redacted.value(value).startsWith("Bearer good") ? Effect.succeed(person) : Effect.fail(nobody)
+      return Redacted.value(value).startsWith("Bearer good") ? person : Effect.fail(nobody)
     })
   )
   const of = (token: string) =>

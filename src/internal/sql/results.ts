@@ -71,7 +71,8 @@ export const read = (source: Source, answer: Answer): Stream.Stream<ReadonlyArra
       Stream.mapEffect(
         (index) =>
           Effect.map(load(source, manifest, index, index === 0 ? result : undefined), (loaded) => ({ index, loaded })),
-        { concurrency: aheadOf(manifest) }
+        // Most results are one chunk, which needs no fiber of its own.
+        { concurrency: Math.min(aheadOf(manifest), count) }
       ),
       Stream.flatMap(({ index, loaded }) => partsOf(loaded, index)),
       Stream.filter((part) => part.length > 0),
