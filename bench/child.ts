@@ -3,6 +3,7 @@ import { NodeRuntime } from "@effect/platform-node"
 import { Effect, type Scope } from "effect"
 import { fork as forkNode } from "node:child_process"
 import { readdirSync, readFileSync } from "node:fs"
+import { end } from "./answer.ts"
 
 export interface Child {
   readonly pid: number
@@ -47,18 +48,6 @@ export const fork = (module: string, options: ForkOptions = {}) =>
     }),
     ({ stop }) => stop
   )
-
-/** Answers what `ask` asks, for as long as there is somebody to ask. */
-export const answer = (reply: (message: never) => Promise<object> | object) => {
-  process.on("message", async (message) => {
-    // Both ends are in this folder.
-    process.send!(await reply(message as never))
-  })
-  process.once("disconnect", end)
-}
-
-/** As if it had been told to: it may have started something. */
-const end = () => void process.kill(process.pid, "SIGTERM")
 
 /** Runs a measurement as the process, until it is made, told to stop, or nobody is there to be told the results. */
 export const main = <E>(measurement: Effect.Effect<void, E, Scope.Scope>) => {

@@ -1,7 +1,7 @@
 /** A collector of OpenTelemetry over HTTP that counts the spans it gets, by name. */
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
-import { answer } from "./child.ts"
+import { answer } from "./answer.ts"
 
 const bodies: Array<Buffer> = []
 

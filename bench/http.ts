@@ -3,7 +3,7 @@ import { Console, Effect, type Scope } from "effect"
 import * as Bed from "./bed.ts"
 import { cpu, cpuOfFamily, cpuOfMachine, main } from "./child.ts"
 import type { Job, Outcome } from "./load.ts"
-import { execArgv, profile } from "./profile.ts"
+import { execArgv, profile, show as showProfiles } from "./profile.ts"
 import { availableParallelism } from "node:os"
 import { median, short, spread, table, tell } from "./results.ts"
 
@@ -49,7 +49,7 @@ const compared = (work: Work) =>
     const senders = yield* bed.senders(0, work.users, work.due)
     const apply: Apply = ({ port }, until) =>
       bed.load({ port, path: work.path, connections: work.connections, senders, ...until })
-    const servers = yield* Effect.forEach(work.peers, (peer) => Bed.serve(bed, peer, work.server))
+    const servers = yield* Effect.forEach(work.peers, (peer) => Bed.serve(bed, peer, { ...work.server, execArgv }))
     for (const server of servers) yield* greet(apply, server)
     const samples = new Map(work.peers.map((peer) => [peer, [] as Array<Sample>]))
     for (let round = 0; round < Bed.rounds; round++) {
@@ -59,14 +59,16 @@ const compared = (work: Work) =>
       }
     }
     yield* show(work, samples)
+    const profiles = yield* Effect.forEach(servers, (server) =>
+      profile(
+        server.peer,
+        server,
+        Effect.map(apply(server, { seconds }), ({ answered }) => answered)
+      )
+    )
     for (const server of servers) yield* server.stop
     if (work.more !== undefined) yield* work.more(bed, samples)
-    const profiled = yield* Bed.serve(bed, "ours", { ...work.server, execArgv })
-    yield* greet(apply, profiled)
-    yield* profile(
-      profiled,
-      Effect.map(apply(profiled, { seconds }), ({ answered }) => answered)
-    )
+    yield* showProfiles(profiles)
   })
 
 /** Has everybody ask a server for this work. */
@@ -76,7 +78,7 @@ type Apply = (server: Bed.Server, until: Pick<Job, "once" | "seconds">) => Effec
 const greet = Effect.fnUntraced(function* (apply: Apply, server: Bed.Server) {
   const { failed, failure } = yield* apply(server, { once: true })
   if (failed > 0) yield* Effect.die(new Error(`${server.peer}: ${failed} requests failed, such as ${failure}`))
-  const late = performance.now() + 15_000
+  const late = performance.now() + 6_000
   for (let answered = 0; answered < (Bed.quick ? 2_000 : 10_000) && performance.now() < late;) {
     answered += (yield* apply(server, { seconds: 0.5 })).answered
   }

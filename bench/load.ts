@@ -1,7 +1,7 @@
 /** The process that the load comes from: HTTP/1.1 over kept connections, one request at a time on each. */
 import { connect, type Socket } from "node:net"
 import { performance } from "node:perf_hooks"
-import { answer } from "./child.ts"
+import { answer } from "./answer.ts"
 
 export interface Job {
   readonly port: number

@@ -16,48 +16,76 @@ interface CpuProfile {
 /** Flags of a server that is to be profiled. */
 export const execArgv = ["--import", new URL("profiled.ts", import.meta.url).href]
 
-/** Prints where the time of a server with these flags goes while it answers; `load` says how many requests. */
-export const profile = <E, R>(server: Child, load: Effect.Effect<number, E, R>) =>
+export interface Profile {
+  readonly who: string
+  readonly requests: number
+  /** Microseconds by package, and by function. */
+  readonly groups: ReadonlyMap<string, number>
+  readonly places: ReadonlyMap<string, number>
+}
+
+/** Where the time of a process goes while `load` lasts, which says how many requests that were. */
+export const profile = <E, R>(who: string, child: Child, load: Effect.Effect<number, E, R>) =>
   Effect.gen(function* () {
-    yield* server.ask({ profile: "start" })
+    yield* child.ask({ profile: "start" })
     const requests = yield* load
-    const { groups, places, total } = digest(yield* server.ask<CpuProfile>({ profile: "stop" }))
-    const top = (times: ReadonlyMap<string, number>, count: number) =>
-      [...times]
-        .toSorted(([, a], [, b]) => b - a)
-        .slice(0, count)
-        .map(([name, time]) => [name, (time / requests).toFixed(1), `${((time / total) * 100).toFixed(1)} %`])
-    const summary = `Where our server's time goes: a CPU profile of ${requests.toLocaleString("en")} requests`
-    yield* Console.log(`\n<details><summary>${summary}</summary>\n`)
-    yield* Console.log(table(["self time in", "µs each", "part"], top(groups, 12)))
-    yield* Console.log("")
-    yield* Console.log(table(["function", "µs each", "part"], top(places, 20)))
-    yield* Console.log("\n</details>")
+    const profile: Profile = { who, requests, ...digest(yield* child.ask<CpuProfile>({ profile: "stop" })) }
+    return profile
   })
+
+/** The packages of all side by side, and the functions of the first. */
+export const show = Effect.fnUntraced(function* (profiles: ReadonlyArray<Profile>) {
+  const ours = profiles[0]!
+  const names = new Set(profiles.flatMap(({ groups }) => top(groups, 12).map(([name]) => name)))
+  const each = (time: number | undefined, { requests }: Profile) => ((time ?? 0) / requests).toFixed(1)
+  const whole = ({ groups }: Profile) => [...groups.values()].reduce((a, b) => a + b, 0)
+  yield* Console.log(
+    `\n<details><summary>Where the time goes, in µs of the clock for each request: CPU profiles of ` +
+      `${profiles.map(({ requests }) => requests.toLocaleString("en")).join(", ")} requests</summary>\n`
+  )
+  yield* Console.log(
+    table(
+      ["self time in", ...profiles.map(({ who }) => who)],
+      [
+        ...[...names].map((name) => [name, ...profiles.map((profile) => each(profile.groups.get(name), profile))]),
+        ["all", ...profiles.map((profile) => each(whole(profile), profile))]
+      ]
+    )
+  )
+  yield* Console.log("")
+  yield* Console.log(
+    table(
+      [`function, ${ours.who}`, "µs"],
+      top(ours.places, 20).map(([name, time]) => [name, each(time, ours)])
+    )
+  )
+  yield* Console.log("\n</details>")
+})
+
+const top = (times: ReadonlyMap<string, number>, count: number) =>
+  [...times].toSorted(([, a], [, b]) => b - a).slice(0, count)
 
 const digest = ({ nodes, samples, timeDeltas }: CpuProfile) => {
   const frames = new Map(nodes.map(({ callFrame, id }) => [id, callFrame]))
   const groups = new Map<string, number>()
   const places = new Map<string, number>()
-  let total = 0
   samples.forEach((id, index) => {
     const frame = frames.get(id)!
     if (frame.functionName === "(idle)" || frame.url === "node:inspector") return
     const time = timeDeltas[index]!
-    total += time
     const group = groupOf(frame)
     const place = `${frame.functionName || "(anonymous)"} — ${frame.url === "" ? group : `${tail(frame.url)}:${frame.lineNumber + 1}`}`
     groups.set(group, (groups.get(group) ?? 0) + time)
     places.set(place, (places.get(place) ?? 0) + time)
   })
-  return { groups, places, total }
+  return { groups, places }
 }
 
 const groupOf = ({ functionName, url }: CpuProfile["nodes"][number]["callFrame"]) => {
   const [, name] = /\/node_modules\/((?:@[^/]+\/)?[^/]+)\/(?!.*\/node_modules\/)/.exec(url) ?? []
   if (name !== undefined) return name
   if (url.includes("/.bench/src/")) return "effect-databricks"
-  if (url.includes("/.bench/")) return "the application"
+  if (url.includes("/bench/")) return "the application"
   if (functionName === "(garbage collector)") return "garbage collector"
   if (/^(writev|write\w*(String|Buffer)|readStart)$/.test(functionName) && url === "")
     return "the kernel: writes to sockets"

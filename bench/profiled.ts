@@ -1,5 +1,5 @@
 /** Loaded before a server that is to be profiled. */
-import { answer } from "./child.ts"
+import { answer } from "./answer.ts"
 import { reply } from "./profiler.ts"
 
 answer(reply)

@@ -6,7 +6,7 @@ import { Reactivity } from "effect/reactivity"
 import { Agent, createServer, request as forward } from "node:http"
 import type { AddressInfo } from "node:net"
 import { LocalWorkspace } from "../src/testing/index.ts"
-import { answer } from "./child.ts"
+import { answer } from "./answer.ts"
 import { script, statement, userName } from "./data.ts"
 
 export type Question =

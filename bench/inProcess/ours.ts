@@ -1,7 +1,7 @@
 /** `asUser` and `execute` in process, with a timeout and retries that are not needed. */
 import { Effect, Exit } from "effect"
 import { asUser, Operation, provideUser, ServiceContext } from "../../src/index.ts"
-import { answer } from "../child.ts"
+import { answer } from "../answer.ts"
 import * as Profiler from "../profiler.ts"
 
 const work = Operation.execute(

@@ -2,7 +2,7 @@
 import { Console, Effect } from "effect"
 import * as Bed from "../bed.ts"
 import { fork, main } from "../child.ts"
-import { profile } from "../profile.ts"
+import { profile, show } from "../profile.ts"
 import { spread, table, tell } from "../results.ts"
 
 const times = Bed.quick ? 5_000 : 30_000
@@ -43,6 +43,6 @@ main(
         comparison: { work: name, peer: "AppKit", what, ratios, ...(goal !== undefined && { goal }) }
       })
     }
-    yield* profile(ours, Effect.as(costOf(layer), times))
+    yield* show([yield* profile("ours", ours, Effect.as(costOf(layer), times))])
   })
 )
