@@ -11,7 +11,7 @@ import { query, userName } from "./data.ts"
 import type { Samples } from "./http.ts"
 import { median, spread } from "./results.ts"
 
-const seconds = Bed.quick ? 1 : 2
+const seconds = 2
 
 export const pgbench = (clients: number) =>
   Effect.fnUntraced(function* (bed: Bed.Bed, samples: Samples) {
@@ -45,7 +45,8 @@ export const pgbench = (clients: number) =>
         cpu: ((cpuOfFamily(bed.postmaster) - before) / queries) * 1e6
       }
     })
-    const runs = yield* Effect.replicateEffect(run, Bed.rounds)
+    // On a crowded machine it may get no further than to log in.
+    const runs = (yield* Effect.replicateEffect(run, Bed.rounds)).filter(({ rate }) => rate > 0)
     const rate = runs.map(({ rate }) => rate)
     const ours = median(samples.get("ours")!.map(({ rate }) => rate))
     yield* Console.log(
