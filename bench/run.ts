@@ -81,5 +81,7 @@ for (const row of all) {
   else sections.push(section)
 }
 if (stopped) process.exitCode = 130
-if (sections.length === all.length && !options.includes("--quick"))
+if (sections.length === all.length && !options.includes("--quick")) {
   write(sections, (performance.now() - began) / 60_000)
+  run("node_modules/.bin/oxfmt", "README.md")
+}
