@@ -151,6 +151,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
       const done = yield* Deferred.make<string>()
       yield* asAlice(
         one.withTransaction(
+          // What follows a commit cannot fail it.
           two.afterCommit(Effect.orDie(Effect.flatMap(where(two), (_) => Deferred.succeed(done, _)))).pipe(
             // There is no transaction that it would have to wait for.
             Effect.andThen(Deferred.await(done)),

@@ -30,7 +30,7 @@ class Api extends HttpApi.make("test").add(Ways).middleware(Failures) {}
 const WaysLive = HttpApiBuilder.group(Api, "ways", (handlers) =>
   handlers
     .handle("fails", () => Effect.asVoid(refused))
-    .handle("dies", () => Effect.orDie(Effect.asVoid(refused)))
+    .handle("dies", () => Effect.orDie(Effect.asVoid(refused))) // a defect is what it is about
     .handle("wrong", () => Effect.succeed("wrong" as "right")) // what no type would let through
     .handle("events", () => ServerSentEvents.toResponse(Stream.fromEffect(refused)))
     .handle("rows", () => ServerSentEvents.toResponse(rows))

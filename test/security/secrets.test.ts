@@ -185,6 +185,7 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(LocalWorkspace.layer()
   it.effect("what a call has at hand", () =>
     Effect.gen(function* () {
       const request = yield* requestOf(alice)
+      // Whoever is let in does not fail.
       yield* showsNothing(Effect.all([Effect.orDie(Effect.provide(held, asUser(request))), atHand]))
     })
   )
