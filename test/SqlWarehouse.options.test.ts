@@ -4,14 +4,21 @@ import { make as databricksError, UnavailableError } from "effect-databricks/Dat
 import { LocalWorkspace, TestContext } from "effect-databricks/testing"
 import { Effect, Exit, Fiber, Layer, Logger } from "effect"
 import { TestClock } from "effect/testing"
-import { as, Live, misbehave, One, poll, reasonOf, recording, start, whoAmI } from "./fixtures/sqlWarehouse.ts"
+import {
+  as,
+  Live,
+  misbehave,
+  One,
+  poll,
+  reasonOf,
+  recording,
+  refuseStarts,
+  start,
+  statements,
+  whoAmI
+} from "./fixtures/sqlWarehouse.ts"
 import { spansOf } from "./fixtures/spans.ts"
 import { alice, bob, serviceContext } from "./fixtures/workspace.ts"
-
-const statements = "/api/2.0/sql/statements"
-
-const refuseStarts = (times: number) =>
-  misbehave({ kind: "answer", status: 503, method: "POST", path: statements, times })
 
 /** The warnings that an effect logs. */
 const warningsOf = <A, E, R>(effect: Effect.Effect<A, E, R>) => {

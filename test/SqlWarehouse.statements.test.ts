@@ -13,20 +13,16 @@ import {
   Live,
   misbehave,
   One,
+  pending,
   poll,
   reasonOf,
   recording,
+  refuseStarts,
   start,
+  statements,
   whoAmI
 } from "./fixtures/sqlWarehouse.ts"
 import { alice, requestOf } from "./fixtures/workspace.ts"
-
-const statements = "/api/2.0/sql/statements"
-
-const pending = (polls: number) => misbehave({ kind: "pending", polls, method: "POST", path: statements, times: 1 })
-
-const refuseStarts = (times: number) =>
-  misbehave({ kind: "answer", status: 503, method: "POST", path: statements, times })
 
 const stateOf = (cancelPath: string) =>
   Effect.gen(function* () {

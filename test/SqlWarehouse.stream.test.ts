@@ -5,29 +5,28 @@ import { Effect, Exit, Fiber, Latch, Layer, Schema, Stream } from "effect"
 import { HttpClientRequest, HttpRouter } from "effect/http"
 import {
   as,
-  cancel,
   Caller,
+  cancel,
   eventually,
   Live,
   misbehave,
   One,
+  pending,
   poll,
   reasonOf,
   recording,
-  start
+  start,
+  statements
 } from "./fixtures/sqlWarehouse.ts"
 import { spansOf } from "./fixtures/spans.ts"
 import { open } from "./fixtures/sse.ts"
 import { alice, bob, requestOf } from "./fixtures/workspace.ts"
 import { serve, Served } from "./http/harness.ts"
 
-const statements = "/api/2.0/sql/statements"
 const link = /^\/external-links\//
 
 const numbers = (count: number) =>
   SqlWarehouse.streamText(Schema.Struct({ x: Schema.Int }))(`SELECT i AS x FROM generate_series(1, ${count}) i`)
-
-const pending = (polls: number) => misbehave({ kind: "pending", polls, method: "POST", path: statements, times: 1 })
 
 layer(LocalWorkspace.layer({ rowsPerChunk: 10 }), { timeout: "60 seconds", excludeTestServices: true })(
   "SqlWarehouse.stream",

@@ -2,11 +2,21 @@ import { assert, describe, it, layer } from "@effect/vitest"
 import { asUser, SqlParameter, SqlWarehouse } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Layer, Schema } from "effect"
-import { as, Caller, chunk, Live, misbehave, One, reasonOf, recording, start, whoAmI } from "./fixtures/sqlWarehouse.ts"
+import {
+  as,
+  Caller,
+  chunk,
+  Live,
+  misbehave,
+  One,
+  reasonOf,
+  recording,
+  start,
+  statements,
+  whoAmI
+} from "./fixtures/sqlWarehouse.ts"
 import { spansOf } from "./fixtures/spans.ts"
 import { alice, bob, serviceContext } from "./fixtures/workspace.ts"
-
-const statements = "/api/2.0/sql/statements"
 
 /** The mismatch that a query fails with. */
 const mismatchOf = <A, E, R>(query: Effect.Effect<A, E, R>) =>
