@@ -24,7 +24,7 @@ const schema = [
   "CREATE SCHEMA IF NOT EXISTS desk",
   `CREATE TABLE IF NOT EXISTS desk.orders (
      id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-     owner text NOT NULL DEFAULT current_user,
+     owner text COLLATE "C" NOT NULL DEFAULT current_user,
      key text NOT NULL,
      part int NOT NULL DEFAULT 1
    )`,
