@@ -182,8 +182,8 @@ const callerKey = (caller: Caller | undefined) =>
   caller === undefined || caller.context === "service" ? "" : caller.scimId
 
 const identify = (request: ForwardedHeaders.Source): Effect.Effect<Caller, IdentityError, ServiceContext> =>
-  Effect.flatMap(ForwardedHeaders.decode(request), (headers) =>
-    Effect.flatMap(ServiceContext, ({ development, identityVerifier, principal }) => {
+  ServiceContext.use(({ development, identityVerifier, principal }) =>
+    Effect.flatMapEager(ForwardedHeaders.decodeEager(request), (headers) => {
       const { accessToken, user } = headers
       if (accessToken === undefined) {
         return development ? Effect.as(fallbackWarning, { ...principal, oboDevFallback: true }) : noToken(user)

@@ -55,28 +55,35 @@ export class AuthenticationError extends Schema.TaggedError<AuthenticationError>
  * @category decoding
  */
 export const decode = (source: Source): Effect.Effect<ForwardedHeaders, AuthenticationError> =>
-  Effect.suspend(() => {
-    const found = read(isWithHeaders(source) ? source.headers : source)
-    const values: Array<string | undefined> = []
-    for (const [i, name] of names.entries()) {
-      const value = found[i] ?? ""
-      const isValue = isHeaderValue(value)
-      if (!isValue && name !== "x-forwarded-preferred-username") {
-        return refuse(
-          `The header ${name} was sent twice, or holds a comma, a control character or more than ${maxLength} characters`
-        )
-      }
-      values.push(!isValue || value.trim() === "" ? undefined : value)
+  Effect.suspend(() => decodeEager(source))
+
+/**
+ * `decode`, at once.
+ *
+ * @internal
+ */
+export const decodeEager = (source: Source): Effect.Effect<ForwardedHeaders, AuthenticationError> => {
+  const found = read(isWithHeaders(source) ? source.headers : source)
+  const values: Array<string | undefined> = []
+  for (let i = 0; i < names.length; i++) {
+    const value = found[i] ?? ""
+    const isValue = isHeaderValue(value)
+    if (!isValue && names[i] !== "x-forwarded-preferred-username") {
+      return refuse(
+        `The header ${names[i]} was sent twice, or holds a comma, a control character or more than ${maxLength} characters`
+      )
     }
-    const [user, email, preferredUsername, token] = values
-    if (token !== undefined && !isToken(token)) return refuse(`The header ${names[3]} does not hold an access token`)
-    return Effect.succeed({
-      user,
-      email,
-      preferredUsername,
-      accessToken: token === undefined ? undefined : Redacted.make(token, { label: "x-forwarded-access-token" })
-    })
+    values.push(!isValue || value.trim() === "" ? undefined : value)
+  }
+  const [user, email, preferredUsername, token] = values
+  if (token !== undefined && !isToken(token)) return refuse(`The header ${names[3]} does not hold an access token`)
+  return Effect.succeed({
+    user,
+    email,
+    preferredUsername,
+    accessToken: token === undefined ? undefined : Redacted.make(token, { label: "x-forwarded-access-token" })
   })
+}
 
 const refuse = (message: string) => Effect.fail(new AuthenticationError({ message }))
 

@@ -9,6 +9,7 @@ import * as Crypto from "node:crypto"
 import type { Caller } from "./Caller.ts"
 import type { DatabricksError } from "./DatabricksError.ts"
 import { AuthenticationError, type ForwardedHeaders } from "./ForwardedHeaders.ts"
+import * as Lru from "./internal/lru.ts"
 import * as Scim from "./internal/scim.ts"
 import * as TokenCache from "./internal/tokenCache.ts"
 import type { Send } from "./internal/workspaceHttp.ts"
@@ -60,19 +61,19 @@ export interface IdentityVerifier {
  * @category constructors
  */
 export const make = Effect.fnUntraced(function* (send: Send): Effect.fn.Return<IdentityVerifier> {
-  const proven = yield* TokenCache.make<Proof, never>({
-    capacity: 10_000,
-    timeToLive: (exit) => (Exit.isSuccess(exit) ? Duration.millis(exit.value.timeToLive) : Duration.zero)
-  })
+  const proven = Lru.make<Scim.Identity>({ maxEntries: 10_000 })
   // Those that are asked about, and those that were refused.
-  const unproven = yield* TokenCache.make<Proof, IdentityError>({
+  const unproven = yield* TokenCache.make<Scim.Identity, IdentityError>({
     capacity: 1_000,
     timeToLive: (exit) =>
       Option.exists(Exit.findErrorOption(exit), (error) => error._tag === "AuthenticationError")
         ? refusalTimeToLive
         : Duration.zero
   })
-  const prove = Effect.fnUntraced(function* (token: Redacted.Redacted): Effect.fn.Return<Proof, IdentityError> {
+  const prove = Effect.fnUntraced(function* (
+    key: string,
+    token: Redacted.Redacted
+  ): Effect.fn.Return<Scim.Identity, IdentityError> {
     const { identity } = yield* Effect.timeoutOrElse(
       Effect.mapError(Scim.me(send, { authorization: bearer(token), context: "user" }), refusal),
       {
@@ -80,19 +81,20 @@ export const make = Effect.fnUntraced(function* (send: Send): Effect.fn.Return<I
         orElse: () => Effect.fail(unavailable(`no answer within ${Duration.format(timeout)}`))
       }
     )
-    return { identity, timeToLive: yield* untilExpiry(token) }
+    proven.set(key, identity, { expiresAt: expiryOf(token, yield* Clock.currentTimeMillis) })
+    return identity
   })
   return {
     verify: (headers) => {
       const key = Crypto.hash("sha256", Redacted.value(headers.accessToken), "base64url")
-      const ask = () => Effect.flatMap(prove(headers.accessToken), (proof) => proven.get(key, Effect.succeed(proof)))
-      return Effect.flatMap(
-        Effect.flatMap(proven.find(key), (found) =>
-          Option.isSome(found) ? Effect.succeed(found.value) : unproven.get(key, ask())
-        ),
-        ({ identity }) =>
-          agree(headers, identity) ? Effect.succeed(asCaller(headers, identity)) : Effect.fail(mismatch())
-      )
+      const admit = (identity: Scim.Identity) =>
+        agree(headers, identity) ? Effect.succeed(asCaller(headers, identity)) : Effect.fail(mismatch())
+      return Clock.clockWith((clock) => {
+        const identity = proven.get(key, clock.currentTimeMillisUnsafe())
+        return identity === undefined
+          ? Effect.flatMap(unproven.get(key, prove(key, headers.accessToken)), admit)
+          : admit(identity)
+      })
     }
   }
 })
@@ -123,12 +125,6 @@ const longestProof = 3_600_000
 
 /** Whoever goes on with a wrong token is answered without the workspace; who is let in late waits no longer than this. */
 const refusalTimeToLive = Duration.seconds(5)
-
-interface Proof {
-  readonly identity: Scim.Identity
-  /** In milliseconds: many are kept, and a Duration is ten times as big. */
-  readonly timeToLive: number
-}
 
 const bearer = (token: Redacted.Redacted) => Effect.sync(() => Redacted.make(`Bearer ${Redacted.value(token)}`))
 
@@ -170,16 +166,14 @@ const refusal = ({ reason }: DatabricksError): IdentityError => {
 const unavailable = (why: string) =>
   new IdentityUnavailableError({ message: `The workspace cannot be asked who sent this request: ${why}` })
 
-const untilExpiry = (token: Redacted.Redacted) =>
-  Effect.map(Clock.currentTimeMillis, (now) =>
-    Base64Url.decodeString(Redacted.value(token).split(".")[1] ?? "").pipe(
-      Result.getSuccess,
-      Option.flatMap(decodeClaims),
-      Option.match({
-        onNone: () => 5 * 60_000,
-        onSome: ({ exp }) => Math.min(Math.max(0, exp * 1000 - now), longestProof)
-      })
-    )
+const expiryOf = (token: Redacted.Redacted, now: number) =>
+  Base64Url.decodeString(Redacted.value(token).split(".")[1] ?? "").pipe(
+    Result.getSuccess,
+    Option.flatMap(decodeClaims),
+    Option.match({
+      onNone: () => now + 5 * 60_000,
+      onSome: ({ exp }) => Math.min(exp * 1000, now + longestProof)
+    })
   )
 
 const decodeClaims = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Struct({ exp: Schema.Finite })))

@@ -1,11 +1,9 @@
 /** Tokens, and what is known of them, which stay when whoever asked for them has long gone. */
-import { Cache, type Context, type Duration, Effect, type Exit, type Option, type Predicate } from "effect"
+import { Cache, type Context, type Duration, Effect, type Exit, type Predicate } from "effect"
 
 export interface TokenCache<A, E> {
   /** What is known, or what `lookup` finds: in the context of whoever asks first, for all who ask until it has. */
   readonly get: (key: string, lookup: Effect.Effect<A, E>) => Effect.Effect<A, E>
-  /** What is known already. */
-  readonly find: (key: string) => Effect.Effect<Option.Option<A>, E>
   readonly invalidateWhen: (key: string, predicate: Predicate.Predicate<A>) => Effect.Effect<boolean>
 }
 
@@ -22,8 +20,6 @@ export const make = Effect.fnUntraced(function* <A, E>(options: {
       Effect.contextWith((asker: Context.Context<never>) =>
         within(context, Cache.get({ ...cache, lookup: () => within(asker, lookup) }, key))
       ),
-    // Unlike Cache.getSuccess it counts as use, and what is used is not forgotten.
-    find: (key) => Cache.getOption(cache, key),
     invalidateWhen: (key, predicate) => Cache.invalidateWhen(cache, key, predicate)
   }
 })

@@ -1,0 +1,82 @@
+/**
+ * Keeps what has not expired, bounded by entries and by their bytes: the least recently used give way to what is new.
+ * Times are in milliseconds, by the clock of whoever asks.
+ */
+
+interface Entry<A> {
+  readonly key: string
+  readonly value: A
+  readonly bytes: number
+  readonly expiresAt: number
+  // In the order of use. A Map has an order too, but leaves a hole for whatever is moved to its end.
+  older: Entry<A> | undefined
+  newer: Entry<A> | undefined
+}
+
+export const make = <A>({
+  maxBytes = Infinity,
+  maxEntries
+}: {
+  readonly maxBytes?: number
+  readonly maxEntries: number
+}) => {
+  const entries = new Map<string, Entry<A>>()
+  let oldest: Entry<A> | undefined
+  let newest: Entry<A> | undefined
+  let total = 0
+
+  const unlink = (entry: Entry<A>) => {
+    if (entry.older === undefined) oldest = entry.newer
+    else entry.older.newer = entry.newer
+    if (entry.newer === undefined) newest = entry.older
+    else entry.newer.older = entry.older
+  }
+
+  const link = (entry: Entry<A>) => {
+    entry.older = newest
+    entry.newer = undefined
+    if (newest === undefined) oldest = entry
+    else newest.newer = entry
+    newest = entry
+  }
+
+  const remove = (key: string) => {
+    const entry = entries.get(key)
+    if (entry === undefined) return
+    entries.delete(key)
+    unlink(entry)
+    total -= entry.bytes
+  }
+
+  const isOver = () => entries.size > maxEntries || total > maxBytes
+
+  return {
+    /** What is there at this time, which counts as use. */
+    get: (key: string, now: number): A | undefined => {
+      const entry = entries.get(key)
+      if (entry === undefined) return undefined
+      if (entry.expiresAt <= now) {
+        remove(key)
+        return undefined
+      }
+      if (entry !== newest) {
+        unlink(entry)
+        link(entry)
+      }
+      return entry.value
+    },
+    /** Takes the place of what had this key; what is too large alone is not kept. */
+    set: (key: string, value: A, { bytes = 0, expiresAt }: { readonly bytes?: number; readonly expiresAt: number }) => {
+      remove(key)
+      if (bytes > maxBytes || maxEntries < 1) return
+      const entry: Entry<A> = { key, value, bytes, expiresAt, older: undefined, newer: undefined }
+      entries.set(key, entry)
+      link(entry)
+      total += bytes
+      for (let last = oldest; last !== undefined && isOver(); last = oldest) remove(last.key)
+    },
+    removeWhere: (predicate: (value: A) => boolean) => {
+      for (const { key, value } of entries.values()) if (predicate(value)) remove(key)
+    }
+  }
+}
