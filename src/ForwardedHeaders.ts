@@ -63,19 +63,18 @@ export const decode = (source: Source): Effect.Effect<ForwardedHeaders, Authenti
  * @internal
  */
 export const decodeEager = (source: Source): Effect.Effect<ForwardedHeaders, AuthenticationError> => {
-  const found = read(isWithHeaders(source) ? source.headers : source)
-  const values: Array<string | undefined> = []
+  const values = read(isWithHeaders(source) ? source.headers : source)
   for (let i = 0; i < names.length; i++) {
-    const value = found[i] ?? ""
+    const value = values[i] ?? ""
     const isValue = isHeaderValue(value)
     if (!isValue && names[i] !== "x-forwarded-preferred-username") {
       return refuse(
         `The header ${names[i]} was sent twice, or holds a comma, a control character or more than ${maxLength} characters`
       )
     }
-    values.push(!isValue || value.trim() === "" ? undefined : value)
+    values[i] = !isValue || value.trim() === "" ? undefined : value
   }
-  const [user, email, preferredUsername, token] = values
+  const [user, email, preferredUsername, token] = values as Array<string | undefined> // each has been looked at
   if (token !== undefined && !isToken(token)) return refuse(`The header ${names[3]} does not hold an access token`)
   return Effect.succeed({
     user,
@@ -113,7 +112,7 @@ const isGetter = (headers: HeadersInput): headers is { readonly get: (name: stri
   Predicate.hasProperty(headers, "get") && Predicate.isFunction(headers.get)
 
 // What comes from outside TypeScript may hold anything, and is to be refused rather than to throw.
-const read = (headers: HeadersInput): ReadonlyArray<unknown> => {
+const read = (headers: HeadersInput): Array<unknown> => {
   if (isGetter(headers)) return names.map((name) => headers.get(name))
   const found: Array<unknown> = names.map(() => undefined)
   for (const key in headers) {

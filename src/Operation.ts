@@ -127,9 +127,8 @@ export const execute: {
   const attempt = timeout === undefined ? effect : timed(effect, name, timeout)
   const attempts = retry === undefined ? attempt : retried(attempt, retry, isRetryable)
   const work = totalTimeout === undefined ? attempts : timed(attempts, name, totalTimeout)
-  const told = timeout === undefined ? options : { ...options, timeout }
   return Effect.withFiber((fiber: Fiber.Fiber<unknown, unknown>) =>
-    executeAs(work, ExecutionContext.callerOf(fiber), told)
+    executeAs(work, ExecutionContext.callerOf(fiber), options, timeout)
   )
 })
 
@@ -141,9 +140,11 @@ export const execute: {
 export const executeAs = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   caller: Caller,
-  options: Options
+  options: Options,
+  timeout?: Duration.Duration
 ): Effect.Effect<A, E, R> =>
   Effect.useSpan("plugin.execute", (span) => {
+    if (timeout !== undefined) span.attribute("timeout_ms", Duration.toMillis(timeout))
     describe(span, caller, options)
     const work = Effect.updateContext(effect, (context: Context.Context<R>) => {
       if (options.retry !== undefined) span.attribute("retry.attempts", 1)
@@ -304,13 +305,12 @@ const isRetryable = <E>(error: E): boolean => Predicate.hasProperty(error, "isRe
 const describe = (
   span: { readonly attribute: (name: string, value: unknown) => unknown },
   caller: Caller,
-  options: Chain & StreamOptions
+  options: StreamOptions
 ) => {
   for (const name in options.attributes) {
     const value = options.attributes[name]
     if (Predicate.isNotNullish(value) && name !== "execution.obo_dev_fallback") span.attribute(name, value)
   }
-  if (options.timeout !== undefined) span.attribute("timeout_ms", Duration.toMillis(options.timeout))
   span.attribute("operation.name", options.name)
   span.attribute("execution.context", caller.context)
   span.attribute("caller.id", caller.id)

@@ -149,8 +149,10 @@ export const make = (store: Store): OperationCache["Service"] => {
     get: (key) => Effect.suspend(() => answered(() => store.get(key), Option.none(), "read")),
     load: (key, timeToLive, work) =>
       flights.share(key, (flight) =>
-        Effect.tap(work, (value) =>
-          flight.isCurrent && Duration.isPositive(timeToLive) ? keep(key, value, timeToLive, flight) : Effect.void
+        Effect.flatMap(work, (value) =>
+          flight.isCurrent && Duration.isPositive(timeToLive)
+            ? Effect.flatMapEager(keep(key, value, timeToLive, flight), () => Effect.succeed(value))
+            : Effect.succeed(value)
         )
       ),
     remove: (which) =>
@@ -195,7 +197,7 @@ const answered = <A>(ask: () => Effect.Effect<A, unknown>, nothing: A, what: str
   const answer: Effect.Effect<A, unknown> | Exit.Exit<A> = asked(ask)
   // What is there already needs no patience, which would cost more than the answer.
   return Exit.isExit(answer) && Exit.isSuccess(answer)
-    ? Effect.succeed(answer.value as A)
+    ? (answer as Exit.Exit<A>) // what has succeeded cannot fail
     : Effect.catchCause(Effect.timeout(answer, patience), (cause) =>
         Effect.as(
           Effect.logWarning(`The store of the cache cannot be ${what}: this call does without it`, cause),

@@ -30,20 +30,19 @@ export const make = <A>({
     else entry.older.newer = entry.newer
     if (entry.newer === undefined) newest = entry.older
     else entry.newer.older = entry.older
+    // What is dead and old keeps what it points to until the whole heap is swept: here that would be all that followed.
+    entry.older = entry.newer = undefined
   }
 
   const link = (entry: Entry<A>) => {
     entry.older = newest
-    entry.newer = undefined
     if (newest === undefined) oldest = entry
     else newest.newer = entry
     newest = entry
   }
 
-  const remove = (key: string) => {
-    const entry = entries.get(key)
-    if (entry === undefined) return
-    entries.delete(key)
+  const remove = (entry: Entry<A>) => {
+    entries.delete(entry.key)
     unlink(entry)
     total -= entry.bytes
   }
@@ -56,7 +55,7 @@ export const make = <A>({
       const entry = entries.get(key)
       if (entry === undefined) return undefined
       if (entry.expiresAt <= now) {
-        remove(key)
+        remove(entry)
         return undefined
       }
       if (entry !== newest) {
@@ -67,16 +66,17 @@ export const make = <A>({
     },
     /** Takes the place of what had this key; what is too large alone is not kept. */
     set: (key: string, value: A, { bytes = 0, expiresAt }: { readonly bytes?: number; readonly expiresAt: number }) => {
-      remove(key)
+      const before = entries.get(key)
+      if (before !== undefined) remove(before)
       if (bytes > maxBytes || maxEntries < 1) return
       const entry: Entry<A> = { key, value, bytes, expiresAt, older: undefined, newer: undefined }
       entries.set(key, entry)
       link(entry)
       total += bytes
-      for (let last = oldest; last !== undefined && isOver(); last = oldest) remove(last.key)
+      for (let last = oldest; last !== undefined && isOver(); last = oldest) remove(last)
     },
     removeWhere: (predicate: (value: A) => boolean) => {
-      for (const { key, value } of entries.values()) if (predicate(value)) remove(key)
+      for (const entry of entries.values()) if (predicate(entry.value)) remove(entry)
     }
   }
 }

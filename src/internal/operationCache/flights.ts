@@ -16,8 +16,8 @@ export const make = () => {
   const flights = new Map<string, Flight>()
 
   const detach = (flight: Flight) => {
+    if (flight.isCurrent) flights.delete(flight.key.id)
     flight.isCurrent = false
-    if (flights.get(flight.key.id) === flight) flights.delete(flight.key.id)
   }
 
   /** Joins the flight of this key, or begins it with `work`, in the context of the first. */
@@ -41,9 +41,14 @@ export const make = () => {
       flights.set(key.id, flight)
       return Effect.contextWith((context: Context.Context<R>) => {
         const fiber = Effect.runForkWith(context)(work(flight))
+        const exit = fiber.pollUnsafe()
+        if (exit !== undefined) {
+          detach(flight)
+          return exit
+        }
         flight.fiber = fiber
         fiber.addObserver(() => detach(flight))
-        return fiber.pollUnsafe() ?? join(flight, fiber)
+        return join(flight, fiber)
       }) as Effect.Effect<A, E, R>
     })
 

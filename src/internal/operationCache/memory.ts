@@ -1,5 +1,5 @@
 /** A store in memory, bounded by entries and by an estimate of their bytes. */
-import { Clock, Duration, Effect, type Option } from "effect"
+import { Clock, Duration, Effect } from "effect"
 import type { Key, Store } from "../../OperationCache.ts"
 import * as Lru from "../lru.ts"
 import { matches } from "./key.ts"
@@ -17,18 +17,21 @@ export const entryBytes = 600
 
 interface Kept {
   readonly key: Key
-  readonly found: Effect.Effect<Option.Option<unknown>>
+  readonly value: unknown
 }
 
 export const make = ({ maxBytes = 64 * 2 ** 20, maxEntries = 1_000 }: Options): Effect.Effect<Store> =>
   Effect.map(Clock.Clock, (clock) => {
     const entries = Lru.make<Kept>({ maxBytes, maxEntries })
     return {
-      get: ({ id }) => entries.get(id, clock.currentTimeMillisUnsafe())?.found ?? Effect.succeedNone,
+      get: ({ id }) => {
+        const kept = entries.get(id, clock.currentTimeMillisUnsafe())
+        return kept === undefined ? Effect.succeedNone : Effect.succeedSome(kept.value)
+      },
       set: (key, value, timeToLive) => {
         entries.set(
           key.id,
-          { key, found: Effect.succeedSome(value) },
+          { key, value },
           {
             bytes: weigh(value, maxBytes) + 2 * key.id.length + entryBytes,
             expiresAt: clock.currentTimeMillisUnsafe() + Duration.toMillis(timeToLive)
