@@ -144,8 +144,8 @@ export const executeAs = <A, E, R>(
   timeout?: Duration.Duration
 ): Effect.Effect<A, E, R> =>
   Effect.useSpan("plugin.execute", (span) => {
-    if (timeout !== undefined) span.attribute("timeout_ms", Duration.toMillis(timeout))
     describe(span, caller, options)
+    if (timeout !== undefined) span.attribute("timeout_ms", Duration.toMillis(timeout))
     const work = Effect.updateContext(effect, (context: Context.Context<R>) => {
       if (options.retry !== undefined) span.attribute("retry.attempts", 1)
       return Context.add(

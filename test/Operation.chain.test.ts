@@ -110,7 +110,7 @@ describe("the order", () => {
     "shows in the span: one attempt of a retry, no number without one, and nothing that was not asked for",
     () =>
       Effect.gen(function* () {
-        const attributesOf = (options: Operation.Chain) =>
+        const attributesOf = (options: Operation.Chain & Pick<Operation.StreamOptions, "attributes">) =>
           Effect.map(spansOf(Operation.execute(Effect.void, { name: "greet", ...options })), ({ spans }) => {
             const { "caller.id": _, "execution.context": __, "operation.name": ___, ...others } = spans[0]!.attributes
             return others
@@ -118,6 +118,8 @@ describe("the order", () => {
         assert.deepStrictEqual(yield* attributesOf({}), {})
         assert.deepStrictEqual(yield* attributesOf({ retry: {} }), { "retry.attempts": 1 })
         assert.deepStrictEqual(yield* attributesOf({ timeout: "3 seconds" }), { timeout_ms: 3000 })
+        const told = yield* attributesOf({ timeout: "3 seconds", attributes: { timeout_ms: 1 } })
+        assert.deepStrictEqual(told, { timeout_ms: 3000 })
       }).pipe(Effect.provide(test))
   )
 })
