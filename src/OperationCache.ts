@@ -149,10 +149,8 @@ export const make = (store: Store): OperationCache["Service"] => {
     get: (key) => Effect.suspend(() => answered(() => store.get(key), Option.none(), "read")),
     load: (key, timeToLive, work) =>
       flights.share(key, (flight) =>
-        Effect.flatMap(work, (value) =>
-          flight.isCurrent && Duration.isPositive(timeToLive)
-            ? Effect.flatMapEager(keep(key, value, timeToLive, flight), () => Effect.succeed(value))
-            : Effect.succeed(value)
+        Effect.tap(work, (value) =>
+          flight.isCurrent && Duration.isPositive(timeToLive) ? keep(key, value, timeToLive, flight) : Effect.void
         )
       ),
     remove: (which) =>

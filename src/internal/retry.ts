@@ -11,26 +11,27 @@ export const retried = <A, E, R>(
   { attempts = 3, budget = defaultBudget, delay = firstDelay, maxDelay = longestDelay }: Retry,
   again: (error: E) => boolean,
   tell: (attempts: number) => Effect.Effect<void> = inSpan
-): Effect.Effect<A, E, R> =>
-  attempts <= 1
+): Effect.Effect<A, E, R> => {
+  const longest = Duration.toMillis(maxDelay)
+  /** What follows the failure of so many attempts. */
+  const after = (error: E, failed: number, backoff: number, end: number): Effect.Effect<A, E, R> =>
+    Effect.flatMap(Effect.all([Clock.currentTimeMillis, Random.next]), ([now, random]) => {
+      const wait = askedFor(error) + random * Math.min(backoff, longest)
+      if (failed >= attempts || now + wait >= end) return Effect.fail(error)
+      return tell(failed + 1).pipe(
+        Effect.andThen(effect),
+        Effect.catchIf(again, (error) => after(error, failed + 1, backoff * 2, end)),
+        Effect.delay(wait)
+      )
+    })
+  return attempts <= 1
     ? effect
-    : Effect.catchIf(effect, again, (error) => {
-        const longest = Duration.toMillis(maxDelay)
-        /** What follows the failure of so many attempts. */
-        const after = (error: E, failed: number, backoff: number, end: number): Effect.Effect<A, E, R> =>
-          Effect.flatMap(Effect.all([Clock.currentTimeMillis, Random.next]), ([now, random]) => {
-            const wait = askedFor(error) + random * Math.min(backoff, longest)
-            if (failed >= attempts || now + wait >= end) return Effect.fail(error)
-            return tell(failed + 1).pipe(
-              Effect.andThen(effect),
-              Effect.catchIf(again, (error) => after(error, failed + 1, backoff * 2, end)),
-              Effect.delay(wait)
-            )
-          })
-        return Effect.flatMap(Clock.currentTimeMillis, (now) =>
+    : Effect.catchIf(effect, again, (error) =>
+        Effect.flatMap(Clock.currentTimeMillis, (now) =>
           after(error, 1, Duration.toMillis(delay), now + Duration.toMillis(budget))
         )
-      })
+      )
+}
 
 /** For what is under way and may be asked about again: for five minutes, and no span tells of it. */
 export const patiently = <A, E extends { readonly isRetryable: boolean }, R>(

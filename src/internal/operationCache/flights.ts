@@ -41,14 +41,9 @@ export const make = () => {
       flights.set(key.id, flight)
       return Effect.contextWith((context: Context.Context<R>) => {
         const fiber = Effect.runForkWith(context)(work(flight))
-        const exit = fiber.pollUnsafe()
-        if (exit !== undefined) {
-          detach(flight)
-          return exit
-        }
         flight.fiber = fiber
         fiber.addObserver(() => detach(flight))
-        return join(flight, fiber)
+        return fiber.pollUnsafe() ?? join(flight, fiber)
       }) as Effect.Effect<A, E, R>
     })
 
