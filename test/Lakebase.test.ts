@@ -114,8 +114,10 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
       const ways = waysThrough(taken)
       const done: Array<string> = []
       const after = taken.afterCommit(
-        // What follows a commit cannot fail it.
-        Effect.orDie(Effect.map(Effect.all([whoThrough(taken), who]), (seen) => done.push(seen.join(" "))))
+        Effect.all([whoThrough(taken), who]).pipe(
+          Effect.map((seen) => done.push(seen.join(" "))),
+          Effect.orDie // what follows a commit cannot fail it
+        )
       )
       for (const [as, name] of [
         [asBob, bob],

@@ -89,11 +89,9 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
       const done: Array<string> = []
       const note = (what: string) =>
         sql.afterCommit(
-          // What follows a commit cannot fail it.
-          Effect.orDie(
-            Effect.map(Effect.all([whoThrough(sql), asService(bodies)]), ([by, seen]) =>
-              done.push(`${what} ${by} ${seen}`)
-            )
+          Effect.all([whoThrough(sql), asService(bodies)]).pipe(
+            Effect.map(([by, seen]) => done.push(`${what} ${by} ${seen}`)),
+            Effect.orDie // what follows a commit cannot fail it
           )
         )
       yield* asAlice(
@@ -149,10 +147,13 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
       const others = `other ${alice}`
       assert.deepStrictEqual(yield* asAlice(one.withTransaction(both)), [own, others, [own, others]])
       const done = yield* Deferred.make<string>()
+      const tell = where(two).pipe(
+        Effect.flatMap((_) => Deferred.succeed(done, _)),
+        Effect.orDie // what follows a commit cannot fail it
+      )
       yield* asAlice(
         one.withTransaction(
-          // What follows a commit cannot fail it.
-          two.afterCommit(Effect.orDie(Effect.flatMap(where(two), (_) => Deferred.succeed(done, _)))).pipe(
+          two.afterCommit(tell).pipe(
             // There is no transaction that it would have to wait for.
             Effect.andThen(Deferred.await(done)),
             Effect.map((_) => assert.strictEqual(_, others))
