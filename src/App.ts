@@ -89,35 +89,36 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
 
 // Node ends idle connections when it closes, but neither those that have sent nothing yet nor those that fall idle later.
 const closer = (node: Http.Server): Effect.Effect<void> => {
-  const sockets = new Set<Socket>()
-  const answers = new Set<Http.ServerResponse>()
+  // With the last answer on each: a set of those under way outgrows its table again and again, and a listener on each
+  // goes where V8 keeps what is old; either keeps all of a request from dying young.
+  const connections = new Map<Socket, Http.ServerResponse | undefined>()
   let closing = false
   node.on("connection", (socket) => {
-    sockets.add(socket)
-    socket.once("close", () => sockets.delete(socket))
+    connections.set(socket, undefined)
+    socket.once("close", () => connections.delete(socket))
   })
-  const track = (_: Http.IncomingMessage, answer: Http.ServerResponse) => {
-    answer.shouldKeepAlive &&= !closing
-    answers.add(answer)
-    answer.once("close", () => {
-      answers.delete(answer)
-      // Those whose head had left before closing began promised to stay.
-      if (closing) setImmediate(() => node.closeIdleConnections())
-    })
+  const makeLast = (answer: Http.ServerResponse) => {
+    answer.shouldKeepAlive = false
+    // Those whose head had left before closing began promised to stay.
+    answer.once("close", () => setImmediate(() => node.closeIdleConnections()))
+  }
+  const track = ({ socket }: Http.IncomingMessage, answer: Http.ServerResponse) => {
+    if (connections.has(socket)) connections.set(socket, answer)
+    if (closing) makeLast(answer)
   }
   node.on("request", track).on("checkContinue", track)
   return Effect.callback<void>((resume) => {
     closing = true
-    for (const answer of answers) answer.shouldKeepAlive = false
+    for (const answer of connections.values()) if (answer !== undefined) makeLast(answer)
     const shut = () => {
       node.close(() => resume(Effect.void))
       // A request may be on its way on a connection that is new.
       setTimeout(() => {
-        for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy()
+        for (const socket of connections.keys()) if (socket.bytesRead === 0) socket.destroy()
       }, onItsWay).unref()
     }
     // Nor can a request on an idle connection be told from none until it is read: whoever sends one now is answered.
-    const hearing = setTimeout(shut, sockets.size === 0 ? 0 : onItsWay)
+    const hearing = setTimeout(shut, connections.size === 0 ? 0 : onItsWay)
     return Effect.sync(() => {
       clearTimeout(hearing)
       shut()

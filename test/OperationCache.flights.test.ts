@@ -1,5 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
-import { asService, asUser, ExecutionContext, getCurrentUserId, Operation, OperationCache } from "effect-databricks"
+import {
+  asService,
+  asUser,
+  ExecutionContext,
+  getCurrentUserId,
+  Operation,
+  OperationCache,
+  type ServiceContext
+} from "effect-databricks"
 import { TestContext } from "effect-databricks/testing"
 import { Deferred, Effect, Exit, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
@@ -44,6 +52,30 @@ describe("a flight", () => {
       assert.deepStrictEqual(yield* Fiber.joinAll(waiting), ["done", "done", "done", "done", "done"])
       assert.strictEqual(yield* asAlice(sales), "done")
       assert.lengthOf(runs, 1)
+    }).pipe(Effect.provide(test))
+  )
+
+  it.effect("whose work asks for itself as it begins is waited for by nobody else, and ends no other", () =>
+    Effect.gen(function* () {
+      const ends = yield* Effect.replicateEffect(Deferred.make<number>(), 4)
+      let runs = 0
+      const run: Effect.Effect<number, never, ServiceContext.ServiceContext | OperationCache.OperationCache> =
+        Effect.suspend(() => {
+          const end = Deferred.await(ends[runs++]!)
+          return runs === 1 ? Effect.andThen(recurring, end) : end
+        })
+      const recurring = Operation.execute(run, { name: "recurring", cache: { key: [], timeToLive: 0 } })
+      const outer = yield* crowd(1, recurring)
+      assert.strictEqual(runs, 2)
+      yield* Deferred.succeed(ends[1]!, 1)
+      yield* settle
+      const third = yield* crowd(1, recurring)
+      yield* Deferred.succeed(ends[0]!, 0)
+      assert.deepStrictEqual(yield* Fiber.joinAll(outer), [0])
+      const joined = yield* crowd(1, recurring)
+      assert.strictEqual(runs, 3)
+      yield* Deferred.succeed(ends[2]!, 2)
+      assert.deepStrictEqual(yield* Fiber.joinAll([...third, ...joined]), [2, 2])
     }).pipe(Effect.provide(test))
   )
 

@@ -48,8 +48,8 @@ const send = Effect.fnUntraced(function* (
 const problemOf = (url: string): string | undefined => {
   if (!/^\/(?![/\\])/.test(url)) return `A request to the workspace is a path that begins with one "/"`
   const path = url.split(/[?#]/, 1)[0]!
-  // oxlint-disable-next-line no-control-regex -- a URL drops some of them, and what is left may be two dots
-  return /[\\\u0000-\u001f]|(?:\/|%2f|%5c)(?:\.|%2e){1,2}(?=\/|%2f|%5c|$)/i.test(path)
+  // oxlint-disable-next-line no-control-regex -- a URL drops some, and spaces at its end: what is left may be two dots
+  return /[\\\u0000-\u001f]|(?:\/|%2f|%5c)(?:\.|%2e){1,2}(?=\/|%2f|%5c| *$)/i.test(path)
     ? `The path of a request to the workspace has a segment "." or "..", a backslash or a control character`
     : undefined
 }
@@ -68,7 +68,8 @@ export const exchange = Effect.fnUntraced(function* (
 })
 
 // Spans keep requests, errors and answers, and an application may show what it has of them: what these hold is the
-// request before it gets its credential.
+// request before it gets its credential. What shows an object shows its own properties: the answer to the request
+// that has one, which keeps that request among them, is therefore only a prototype.
 const withAuthorization = (http: HttpClient.HttpClient, authorization: Redacted.Redacted): HttpClient.HttpClient =>
   HttpClient.make((request) =>
     http.execute(HttpClientRequest.setHeader(request, "authorization", Redacted.value(authorization))).pipe(

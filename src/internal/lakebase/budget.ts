@@ -189,7 +189,7 @@ export const make = <R extends object, E>(
     return undefined
   }
 
-  const take = ({ lane, depth, since }: Waiter<R, E>): Place<R, E> | Connection<R, E> | undefined => {
+  const take = ({ lane, depth }: Waiter<R, E>): Place<R, E> | Connection<R, E> | undefined => {
     const own = takeOwn(lane, depth)
     if (own !== undefined || !isAllowed(depth) || lane.size >= limits.perCaller) return own
     if (total < limits.total) {
@@ -198,7 +198,9 @@ export const make = <R extends object, E>(
     }
     const [victim] = idle
     if (victim === undefined) return undefined
-    if (now() - Math.min(victim.idleSince, since) < (lane.size === 0 ? grace : cold)) {
+    // A caller has waited since the earliest of theirs came: who is first, for holding a connection, may have come last.
+    const since = lane.waiters.reduce((least, { since }) => Math.min(least, since), victim.idleSince)
+    if (now() - since < (lane.size === 0 ? grace : cold)) {
       refused.openUnsafe()
       return undefined
     }

@@ -13,39 +13,53 @@ export interface Flight {
 }
 
 export const make = () => {
-  const flights = new Map<string, Flight>()
+  let flights = new Map<string, Flight>()
 
   const detach = (flight: Flight) => {
-    if (flight.isCurrent) flights.delete(flight.key.id)
+    if (!flight.isCurrent) return
     flight.isCurrent = false
+    // Not its last deletion: a Map chains the tables it outgrows, and the chain keeps what is in them from dying young.
+    if (flights.size === 1) flights = new Map()
+    else flights.delete(flight.key.id)
+  }
+
+  const joinable = (key: Key) => {
+    const flight = flights.get(key.id)
+    if (flight?.fiber !== undefined) return flight
+    // Work that asks for itself as it begins would wait for itself.
+    if (flight !== undefined) detach(flight)
+    return undefined
+  }
+
+  const begin = (key: Key, fork: (flight: Flight) => Fiber.Fiber<unknown, unknown>) => {
+    const flight: Flight = { key, isCurrent: true, fiber: undefined, waiting: 0 }
+    // Before it begins, since what it does first may be an invalidation.
+    flights.set(key.id, flight)
+    flight.fiber = fork(flight)
+    flight.fiber.addObserver(() => detach(flight))
+    return flight
   }
 
   /** Joins the flight of this key, or begins it with `work`, in the context of the first. */
   const share = <A, E, R>(key: Key, work: (flight: Flight) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.uninterruptibleMask((restore) => {
-      const join = (flight: Flight, fiber: Fiber.Fiber<unknown, unknown>) => {
+    Effect.contextWith((context: Context.Context<R>) =>
+      // Begun and waited for in one step, so that no interruption comes in between.
+      Effect.callback<A, E>((resume) => {
+        const flight = joinable(key) ?? begin(key, (flight) => Effect.runForkWith(context)(work(flight)))
+        const fiber = flight.fiber as Fiber.Fiber<A, E> // who has the key has the operation
+        const exit = fiber.pollUnsafe()
+        if (exit !== undefined) return resume(exit)
         flight.waiting++
-        return Effect.onExit(restore(Fiber.join(fiber)), () => {
-          if (--flight.waiting > 0 || fiber.pollUnsafe() !== undefined) return Effect.void
+        const leave = fiber.addObserver(resume)
+        return Effect.suspend(() => {
+          leave()
+          if (--flight.waiting > 0) return Effect.void
           // Who comes while it stops begins anew.
           detach(flight)
           return Fiber.interrupt(fiber)
-        }) as Effect.Effect<A, E> // who has the key has the operation
-      }
-      const under = flights.get(key.id)
-      if (under?.fiber !== undefined) return join(under, under.fiber)
-      // Work that asks for itself as it begins would wait for itself.
-      if (under !== undefined) detach(under)
-      const flight: Flight = { key, isCurrent: true, fiber: undefined, waiting: 0 }
-      // Before it begins, since what it does first may be an invalidation.
-      flights.set(key.id, flight)
-      return Effect.contextWith((context: Context.Context<R>) => {
-        const fiber = Effect.runForkWith(context)(work(flight))
-        flight.fiber = fiber
-        fiber.addObserver(() => detach(flight))
-        return fiber.pollUnsafe() ?? join(flight, fiber)
-      }) as Effect.Effect<A, E, R>
-    })
+        })
+      })
+    )
 
   return {
     share,

@@ -3,6 +3,7 @@
  * to its end.
  */
 export const weigh = (value: unknown, limit: number): number => {
+  if (typeof value !== "object" || value === null) return leaf(value)
   const seen = new Set<object>()
   const names = new Set<string>()
   const left: Array<object> = []
