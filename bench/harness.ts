@@ -2,6 +2,7 @@
 import { Console, Effect } from "effect"
 import { createRequire } from "node:module"
 import * as Os from "node:os"
+import { median, spread } from "./results.ts"
 
 export interface Row<R> {
   readonly name: string
@@ -22,7 +23,7 @@ export interface Row<R> {
 export const measure = <R>(
   title: string,
   rows: ReadonlyArray<Row<R>>,
-  { rounds = 9, times = 50_000 }: { readonly rounds?: number; readonly times?: number } = {}
+  { rounds = 5, times = 50_000 }: { readonly rounds?: number; readonly times?: number } = {}
 ) =>
   Effect.gen(function* () {
     const costs = new Map(rows.map(({ name }) => [name, [] as Array<number>]))
@@ -51,11 +52,6 @@ const costOf = Effect.fnUntraced(function* <R>(effect: Effect.Effect<unknown, un
   const { system, user } = process.cpuUsage(before)
   return (user + system) / times
 })
-
-const median = (values: ReadonlyArray<number>) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!
-
-const spread = (values: ReadonlyArray<number>) =>
-  `${median(values).toFixed(2)} [${Math.min(...values).toFixed(2)}, ${Math.max(...values).toFixed(2)}]`
 
 const require = createRequire(import.meta.url)
 

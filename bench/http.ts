@@ -2,8 +2,8 @@
 import { Console, Effect, type Scope } from "effect"
 import * as Bed from "./bed.ts"
 import { cpu, cpuOfFamily, cpuOfMachine, main } from "./child.ts"
-import type { Job, Outcome } from "./load.ts"
-import { execArgv, profile, show as showProfiles } from "./profile.ts"
+import type { Job, Outcome, Sender } from "./load.ts"
+import { execArgv, profile, reach, show as showProfiles } from "./profile.ts"
 import { availableParallelism } from "node:os"
 import { median, short, spread, table, tell } from "./results.ts"
 
@@ -39,7 +39,7 @@ export interface Sample extends Outcome {
 
 export type Samples = ReadonlyMap<Bed.Peer, ReadonlyArray<Sample>>
 
-const [warmUp, seconds] = Bed.quick ? [0.5, 1] : [0.5, 2.5]
+const [warmUp, seconds] = Bed.quick ? [0.5, 1] : [0.25, 1.5]
 
 export const compare = (work: Work) => main(compared(work))
 
@@ -47,12 +47,14 @@ const compared = (work: Work) =>
   Effect.gen(function* () {
     const bed = yield* Bed.make(work.users, work.maxConnections ?? 104)
     const senders = yield* bed.senders(0, work.users, work.due)
-    const apply: Apply = ({ port }, until) =>
-      bed.load({ port, path: work.path, connections: work.connections, senders, ...until })
+    const apply: Apply = ({ port }, job) =>
+      bed.load({ port, path: work.path, connections: work.connections, senders, ...job })
     const servers = yield* Effect.forEach(work.peers, (peer) => Bed.serve(bed, peer, { ...work.server, execArgv }))
-    for (const server of servers) yield* greet(apply, server)
+    yield* signIn(apply, servers, senders)
+    for (const server of servers) yield* Bed.warm((seconds) => apply(server, { seconds }))
     const samples = new Map(work.peers.map((peer) => [peer, [] as Array<Sample>]))
     for (let round = 0; round < Bed.rounds; round++) {
+      for (const server of servers) yield* greet(apply, server, senders)
       for (let turn = 0; turn < servers.length; turn++) {
         const server = servers[(round + turn) % servers.length]!
         samples.get(server.peer)!.push(yield* sampleOf(bed, apply, server))
@@ -68,25 +70,42 @@ const compared = (work: Work) =>
     )
     for (const server of servers) yield* server.stop
     if (work.more !== undefined) yield* work.more(bed, samples)
+    yield* Console.log("")
+    for (const peer of work.peers) {
+      const goal = work.goals[peer]
+      if (goal === undefined) continue
+      const left = 1e6 / (goal * median(samples.get(peer)!.map(({ rate }) => rate)))
+      const cost = median(samples.get("ours")!.map(({ server }) => server))
+      yield* Console.log(reach(profiles[0]!, `${goal}× ${peer}`, left, cost))
+    }
     yield* showProfiles(profiles)
   })
 
-/** Has everybody ask a server for this work. */
-type Apply = (server: Bed.Server, until: Pick<Job, "once" | "seconds">) => Effect.Effect<Outcome>
+/** Has everybody ask a server for this work, unless the job has other senders. */
+type Apply = (server: Bed.Server, job: Partial<Pick<Job, "once" | "seconds" | "senders">>) => Effect.Effect<Outcome>
 
-/** Everybody once, so that everybody is signed in and logged in; then until the engine knows the code. */
-const greet = Effect.fnUntraced(function* (apply: Apply, server: Bed.Server) {
-  const { failed, failure } = yield* apply(server, { once: true })
-  if (failed > 0) yield* Effect.die(new Error(`${server.peer}: ${failed} requests failed, such as ${failure}`))
-  const late = performance.now() + 6_000
-  for (let answered = 0; answered < (Bed.quick ? 2_000 : 10_000) && performance.now() < late;) {
-    answered += (yield* apply(server, { seconds: 0.5 })).answered
+/**
+ * Everybody at every server, and on a slow machine all again before a pool has closed what was idle for 30 s: else some
+ * would log in, and those of another server log off, while one is measured.
+ */
+const signIn = Effect.fnUntraced(function* (
+  apply: Apply,
+  servers: ReadonlyArray<Bed.Server>,
+  senders: ReadonlyArray<Sender>
+) {
+  for (let came = 0; came < senders.length;) {
+    came += 100
+    for (const server of servers) yield* greet(apply, server, senders.slice(0, came))
   }
 })
 
+/** Each of these once. */
+const greet = Effect.fnUntraced(function* (apply: Apply, server: Bed.Server, senders: ReadonlyArray<Sender>) {
+  const { failed, failure } = yield* apply(server, { once: true, senders })
+  if (failed > 0) yield* Effect.die(new Error(`${server.peer}: ${failed} requests failed, such as ${failure}`))
+})
+
 const sampleOf = Effect.fnUntraced(function* (bed: Bed.Bed, apply: Apply, server: Bed.Server) {
-  // Who has not come for a while may have to be logged in again.
-  yield* apply(server, { once: true })
   yield* apply(server, { seconds: warmUp })
   const used = () => ({
     server: cpu(server.pid),

@@ -1,7 +1,8 @@
 /** Where the time of our server goes: its CPU profile, by package. */
 import { Console, Effect } from "effect"
+import { execFileSync } from "node:child_process"
 import type { Child } from "./child.ts"
-import { table } from "./results.ts"
+import { median, short, table } from "./results.ts"
 
 interface CpuProfile {
   readonly nodes: ReadonlyArray<{
@@ -11,6 +12,8 @@ interface CpuProfile {
   readonly samples: ReadonlyArray<number>
   /** Microseconds from sample to sample. */
   readonly timeDeltas: ReadonlyArray<number>
+  /** Of the garbage collector, in milliseconds. */
+  readonly pauses: ReadonlyArray<number>
 }
 
 /** Flags of a server that is to be profiled. */
@@ -22,23 +25,57 @@ export interface Profile {
   /** Microseconds by package, and by function. */
   readonly groups: ReadonlyMap<string, number>
   readonly places: ReadonlyMap<string, number>
+  readonly pauses: ReadonlyArray<number>
 }
 
-/** Where the time of a process goes while `load` lasts, which says how many requests that were. */
+/**
+ * Where the time of a process goes while `load` lasts, which says how many requests that were.
+ *
+ * All its threads on one core: from another one the sampler's signal may only be noticed at the next system call, and
+ * these then seem to be what takes the time.
+ */
 export const profile = <E, R>(who: string, child: Child, load: Effect.Effect<number, E, R>) =>
   Effect.gen(function* () {
+    execFileSync("taskset", ["--all-tasks", "--cpu-list", "--pid", "0", String(child.pid)])
     yield* child.ask({ profile: "start" })
     const requests = yield* load
-    const profile: Profile = { who, requests, ...digest(yield* child.ask<CpuProfile>({ profile: "stop" })) }
+    const found = yield* child.ask<CpuProfile>({ profile: "stop" })
+    const profile: Profile = { who, requests, ...digest(found), pauses: found.pauses }
     return profile
   })
+
+/**
+ * What a goal leaves our one thread for a request, and who has which part of the CPU that one costs now: where that is
+ * more than is left without any line of Effect's or ours, the goal is out of reach here.
+ */
+export const reach = (profile: Profile, goal: string, left: number, cost: number) => {
+  const of = (name: string) => ((profile.groups.get(name) ?? 0) / whole(profile)) * cost
+  const libraries = [...profile.groups.keys()].filter((name) => name === "effect" || name.startsWith("@effect/"))
+  const effect = libraries.reduce((sum, name) => sum + of(name), 0)
+  const own = of("effect-databricks") + of("the application")
+  const collector = of("garbage collector")
+  const rest = effect + own + collector
+  const others = cost - rest
+  return (
+    `- ${goal} leaves a request ${short(left)} µs of one thread. It costs ${short(cost)}, of which by the profile the kernel, ` +
+    `Node and its libraries have ${short(others)}, Effect ${short(effect)}, this project and the application ${short(own)}, ` +
+    `the garbage collector ${short(collector)}: ` +
+    (others > left
+      ? "out of reach here, whatever Effect and we would do."
+      : cost > left
+        ? `within reach only if Effect, this project and the collector took ${short(left - others)} instead of ${short(rest)}.`
+        : "enough, if the thread had a core for itself.")
+  )
+}
 
 /** The packages of all side by side, and the functions of the first. */
 export const show = Effect.fnUntraced(function* (profiles: ReadonlyArray<Profile>) {
   const ours = profiles[0]!
   const names = new Set(profiles.flatMap(({ groups }) => top(groups, 12).map(([name]) => name)))
   const each = (time: number | undefined, { requests }: Profile) => ((time ?? 0) / requests).toFixed(1)
-  const whole = ({ groups }: Profile) => [...groups.values()].reduce((a, b) => a + b, 0)
+  // Everybody whose request is under way waits for as long: what p99 is made of.
+  const pause = ({ pauses }: Profile) =>
+    `${pauses.length} × ${short(median(pauses))} ms, longest ${short(Math.max(0, ...pauses))}`
   yield* Console.log(
     `\n<details><summary>Where the time goes, in µs of the clock for each request: CPU profiles of ` +
       `${profiles.map(({ requests }) => requests.toLocaleString("en")).join(", ")} requests</summary>\n`
@@ -48,7 +85,8 @@ export const show = Effect.fnUntraced(function* (profiles: ReadonlyArray<Profile
       ["self time in", ...profiles.map(({ who }) => who)],
       [
         ...[...names].map((name) => [name, ...profiles.map((profile) => each(profile.groups.get(name), profile))]),
-        ["all", ...profiles.map((profile) => each(whole(profile), profile))]
+        ["all", ...profiles.map((profile) => each(whole(profile), profile))],
+        ["pauses of the garbage collector", ...profiles.map(pause)]
       ]
     )
   )
@@ -61,6 +99,8 @@ export const show = Effect.fnUntraced(function* (profiles: ReadonlyArray<Profile
   )
   yield* Console.log("\n</details>")
 })
+
+const whole = ({ groups }: Profile) => [...groups.values()].reduce((a, b) => a + b, 0)
 
 const top = (times: ReadonlyMap<string, number>, count: number) =>
   [...times].toSorted(([, a], [, b]) => b - a).slice(0, count)

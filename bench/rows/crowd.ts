@@ -29,7 +29,7 @@ main(
     const bed = yield* Bed.make(users, 104)
     const ours = yield* crowd(bed, "ours")
     // Most of its users fail, and that takes it longer than serving them would.
-    const appkit = yield* crowd(bed, "AppKit", { seconds: 45 })
+    const appkit = yield* crowd(bed, "AppKit", { seconds: 20 })
     yield* Console.log(
       table(
         [

@@ -2,11 +2,12 @@
 import { Console, Effect } from "effect"
 import * as Bed from "../bed.ts"
 import { fork, main } from "../child.ts"
-import { profile, show } from "../profile.ts"
-import { spread, table, tell } from "../results.ts"
+import { profile, reach, show } from "../profile.ts"
+import { median, spread, table, tell } from "../results.ts"
 
 const times = Bed.quick ? 5_000 : 30_000
 const name = "asUser + execute, in process"
+const goal = 5
 
 main(
   Effect.gen(function* () {
@@ -34,15 +35,17 @@ main(
     )
     yield* Console.log("")
     const [layer, direct, theirs] = rows
-    for (const [what, { costs }, goal] of [
-      ["CPU of `asUser` + `execute`", layer, 5],
+    for (const [what, { costs }, least] of [
+      ["CPU of `asUser` + `execute`", layer, goal],
       ["CPU of `provideUser` + `execute`", direct, undefined]
     ] as const) {
       const ratios = costs.map((cost, round) => theirs.costs[round]! / cost)
       yield* tell({
-        comparison: { work: name, peer: "AppKit", what, ratios, ...(goal !== undefined && { goal }) }
+        comparison: { work: name, peer: "AppKit", what, ratios, ...(least !== undefined && { goal: least }) }
       })
     }
-    yield* show([yield* profile("ours", ours, Effect.as(costOf(layer), times))])
+    const profiled = yield* profile("ours", ours, Effect.as(costOf(layer), times))
+    yield* Console.log(`\n${reach(profiled, `${goal}× AppKit`, median(theirs.costs) / goal, median(layer.costs))}`)
+    yield* show([profiled])
   })
 )
