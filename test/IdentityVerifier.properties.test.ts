@@ -10,7 +10,7 @@ class Asked extends Context.Service<Asked, { count: number }>()("test/Asked") {
   static readonly layer = Layer.unwrap(
     Effect.gen(function* () {
       const asked = { count: 0 }
-      const server = Http.createServer((_, response) => {
+      const server = Http.createServer({ keepAliveTimeout: 60_000 }, (_, response) => {
         asked.count++
         response.writeHead(200, { "x-databricks-org-id": "1" }).end(`{"id":"7","userName":"alice@example.com"}`)
       })

@@ -174,7 +174,7 @@ layer(Layer.provideMerge(Service, LocalWorkspace.layer()))("IdentityVerifier", (
     it.effect("after 5 minutes where the token does not say when it expires", () =>
       Effect.gen(function* () {
         let asked = 0
-        const server = Http.createServer((_, response) => {
+        const server = Http.createServer({ keepAliveTimeout: 60_000 }, (_, response) => {
           asked++
           response
             .writeHead(200, { "x-databricks-org-id": "1" })

@@ -2,30 +2,20 @@ import { PgConnection } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Lakebase } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Deferred, Effect, Exit, Fiber, Layer, Random, Scope } from "effect"
+import { Duration, Effect, Exit, Fiber, Layer, Random, Scope } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
-import { as, database, eventually, settled, sqlErrorOf, stays } from "./fixtures/lakebaseFaults.ts"
+import { as, database, eventually, hold, settled, sqlErrorOf, stays } from "./fixtures/lakebaseFaults.ts"
 import { lakebase, who } from "./fixtures/lakebaseClient.ts"
 import { alice, bob, serviceContext } from "./fixtures/workspace.ts"
 
 const people = (count: number) => Array.from({ length: count }, (_, i) => `u${i}@example.com`)
 
-/** Keeps a connection of the caller's in a transaction until told otherwise. */
-const hold = Effect.fnUntraced(function* (user: string) {
-  const sql = yield* SqlClient.SqlClient
-  const has = Deferred.makeUnsafe<void>()
-  const end = Deferred.makeUnsafe<void>()
-  const fiber = yield* Effect.forkScoped(
-    sql.withTransaction(Effect.andThen(Deferred.succeed(has, undefined), Deferred.await(end))).pipe(as(user))
-  )
-  yield* Effect.raceFirst(Deferred.await(has), Fiber.join(fiber))
-  return Effect.andThen(Deferred.succeed(end, undefined), Fiber.join(fiber))
-})
+const holdAs = (user: string) => as(user)(hold(Effect.void))
 
 describe("Lakebase's budget", () => {
   it.live("past the acquire timeout there is a PoolExhaustedError, and who comes in time is served", () =>
     Effect.gen(function* () {
-      const release = yield* hold(alice)
+      const release = yield* holdAs(alice)
       const error = yield* sqlErrorOf(as(bob)(who))
       assert.instanceOf(error.reason.cause, Lakebase.PoolExhaustedError)
       yield* release
@@ -33,14 +23,14 @@ describe("Lakebase's budget", () => {
       yield* settled
     }).pipe(
       Effect.scoped,
-      Effect.provide(database({ maxConnections: 2, maxConnectionsService: 1, acquireTimeout: "1 second" }))
+      Effect.provide(database({ maxConnections: 2, maxConnectionsService: 1, acquireTimeout: "4 seconds" }))
     )
   )
 
   it.live("a caller at their own limit holds up nobody else", () =>
     Effect.gen(function* () {
       const { stats } = yield* Lakebase.Lakebase
-      const releases = yield* Effect.all([hold(alice), hold(alice)])
+      const releases = yield* Effect.all([holdAs(alice), holdAs(alice)])
       const waiting = yield* Effect.forEach(Array.from({ length: 20 }), () => Effect.forkScoped(as(alice)(who)))
       yield* eventually(Effect.map(stats, ({ users }) => users.waiting === 20))
       assert.strictEqual(yield* as(bob)(who), bob)
@@ -59,20 +49,20 @@ describe("Lakebase's budget", () => {
     Effect.gen(function* () {
       const { stats } = yield* Lakebase.Lakebase
       // Of the eight for users two are kept for nested calls.
-      const releases = yield* Effect.forEach(people(6), hold)
+      const releases = yield* Effect.forEach(people(6), holdAs)
       assert.instanceOf((yield* sqlErrorOf(as("u6@example.com")(who))).reason.cause, Lakebase.PoolExhaustedError)
       assert.strictEqual(yield* who, "service")
       assert.strictEqual((yield* stats).users.total, 6)
       yield* Effect.all(releases)
       yield* settled
-    }).pipe(Effect.scoped, Effect.provide(database({ maxConnections: 10, acquireTimeout: "1 second" }, people(7))))
+    }).pipe(Effect.scoped, Effect.provide(database({ maxConnections: 10, acquireTimeout: "4 seconds" }, people(7))))
   )
 
   it.live("who comes first is served first, whatever others did before", () =>
     Effect.gen(function* () {
       const { stats } = yield* Lakebase.Lakebase
       const sql = yield* SqlClient.SqlClient
-      const release = yield* hold("u0@example.com")
+      const release = yield* holdAs("u0@example.com")
       const order: Array<string> = []
       const fibers: Array<Fiber.Fiber<void, unknown>> = []
       // One connection for all of them; the first has been here and has it.
@@ -89,7 +79,10 @@ describe("Lakebase's budget", () => {
         order.filter((name) => name !== "u0@example.com"),
         ["u1@example.com", "u2@example.com", "u3@example.com"]
       )
-    }).pipe(Effect.scoped, Effect.provide(database({ maxConnections: 2, maxConnectionsService: 1 }, people(4))))
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(database({ maxConnections: 2, maxConnectionsService: 1, acquireTimeout: "30 seconds" }, people(4)))
+    )
   )
 
   it.live("a server that others have filled is waited for", () =>
@@ -121,47 +114,55 @@ describe("Lakebase's budget", () => {
     )
   )
 
-  it.live("callers who are as many as the connections do not take them from each other", () =>
-    Effect.gen(function* () {
-      const { stats } = yield* Lakebase.Lakebase
-      const users = people(20)
-      const each = (user: string) => Effect.map(as(user)(who), (name) => assert.strictEqual(name, user))
-      yield* Effect.forEach(users, each, { concurrency: 20 })
-      const before = (yield* stats).users
-      assert.strictEqual(before.total, 20)
-      const queries = yield* Effect.forEach(Array.from({ length: 2_000 }), () => Random.choice(users))
-      yield* Effect.forEach(queries, each, { concurrency: 20 })
-      // One for each second that somebody does not come, hence the more the slower the machine; without the rule that
-      // a connection has to be cold, every other query takes one.
-      assert.isBelow((yield* stats).users.evictions - before.evictions, queries.length / 5)
-    }).pipe(
-      Effect.scoped,
-      // Two are kept for nested calls.
-      Effect.provide(database({ maxConnections: 23, maxConnectionsService: 1 }, people(20)))
-    )
+  it.live(
+    "callers who are as many as the connections do not take them from each other",
+    () =>
+      Effect.gen(function* () {
+        const { stats } = yield* Lakebase.Lakebase
+        const users = people(20)
+        const each = (user: string) => Effect.map(as(user)(who), (name) => assert.strictEqual(name, user))
+        yield* Effect.forEach(users, each, { concurrency: 20 })
+        const before = (yield* stats).users
+        assert.strictEqual(before.total, 20)
+        const queries = yield* Effect.forEach(Array.from({ length: 2_000 }), () => Random.choice(users))
+        const [took] = yield* Effect.timed(Effect.forEach(queries, each, { concurrency: 20 }))
+        // Some for each second that somebody does not come, hence the more the slower the machine; without the rule that
+        // a connection has to be cold, every other query takes one.
+        const cold = users.length * Duration.toSeconds(took)
+        assert.isBelow((yield* stats).users.evictions - before.evictions, queries.length / 10 + cold)
+      }).pipe(
+        Effect.scoped,
+        // Two are kept for nested calls.
+        Effect.provide(database({ maxConnections: 23, maxConnectionsService: 1 }, people(20)))
+      ),
+    // They take as long as the machine needs for them.
+    { timeout: 300_000 }
   )
 
-  it.live("transactions that call each other's database at a full budget end", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const users = people(8)
-      const nested = (user: string, other: string) =>
-        Effect.all([
-          // The service principal's, with a user's in it, and the other way round.
-          sql.withTransaction(Effect.andThen(who, as(user)(sql.withTransaction(who)))),
-          as(user)(sql.withTransaction(Effect.andThen(who, as(other)(who))))
-        ])
-      const names = yield* Effect.forEach(
-        Array.from({ length: 200 }, (_, i) => [users[i % 8]!, users[(i + 1 + (i >> 3)) % 8]!] as const),
-        ([user, other]) => Effect.map(nested(user, other), (names) => assert.deepStrictEqual(names, [user, other])),
-        { concurrency: 30 }
-      )
-      assert.strictEqual(names.length, 200)
-      yield* settled
-      yield* stays(6)
-    }).pipe(
-      Effect.scoped,
-      Effect.provide(database({ maxConnections: 6, maxConnectionsService: 2, acquireTimeout: "20 seconds" }, people(8)))
-    )
+  it.live(
+    "transactions that call each other's database at a full budget end",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const users = people(8)
+        const nested = (user: string, other: string) =>
+          Effect.all([
+            // The service principal's, with a user's in it, and the other way round.
+            sql.withTransaction(Effect.andThen(who, as(user)(sql.withTransaction(who)))),
+            as(user)(sql.withTransaction(Effect.andThen(who, as(other)(who))))
+          ])
+        const names = yield* Effect.forEach(
+          Array.from({ length: 200 }, (_, i) => [users[i % 8]!, users[(i + 1 + (i >> 3)) % 8]!] as const),
+          ([user, other]) => Effect.map(nested(user, other), (names) => assert.deepStrictEqual(names, [user, other])),
+          { concurrency: 30 }
+        )
+        assert.strictEqual(names.length, 200)
+        yield* settled
+        yield* stays(6)
+      }).pipe(
+        Effect.scoped,
+        Effect.provide(database({ maxConnections: 6, maxConnectionsService: 2, acquireTimeout: "1 minute" }, people(8)))
+      ),
+    { timeout: 300_000 }
   )
 })

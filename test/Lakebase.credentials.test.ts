@@ -23,7 +23,7 @@ const isDatabricksError = (error: unknown): error is DatabricksError.DatabricksE
 
 layer(
   database(
-    { acquireTimeout: "2 seconds" },
+    { acquireTimeout: "4 seconds" },
     Array.from({ length: 20 }, (_, i) => `u${i}@example.com`)
   ),
   {

@@ -90,7 +90,7 @@ const Open = Schema.Struct({ connections: Schema.Int, sockets: Schema.Int })
 /** All connections have gone but the one on which this was asked. */
 const isQuiet = ({ connections, sockets }: typeof Open.Type) => connections === 0 && sockets === 1
 
-const Held = Schema.Struct({ heapUsed: Schema.Int, counts: Schema.Record(Schema.String, Schema.Int) })
+const Held = Schema.Record(Schema.String, Schema.Int)
 
 /** What the application holds when nobody is connected. A look at it takes as long as seconds, on a busy machine more. */
 const held = Effect.fnUntraced(function* (origin: string) {
@@ -102,9 +102,11 @@ const held = Effect.fnUntraced(function* (origin: string) {
   return yield* ask(`${origin}/held`, Held)
 })
 
-/** What there is more of than there was. */
+/** What there is more of than there was, of the heap 10 MiB. */
 const grown = (before: typeof Held.Type, after: typeof Held.Type) =>
-  Object.entries(after.counts).filter(([kind, count]) => count > (before.counts[kind] ?? 0))
+  Object.entries(after).filter(
+    ([kind, count]) => count > (before[kind] ?? 0) + (kind === "heapUsed" ? 10 * 2 ** 20 : 0)
+  )
 
 it.live(
   "a crowd of users comes and goes within the budget, and leaves nothing behind",
@@ -116,11 +118,14 @@ it.live(
       assert.deepStrictEqual(yield* crowd(origin, 0, early), [])
       const before = yield* held(origin)
       assert.deepStrictEqual(yield* crowd(origin, early, early + users), [])
-      const after = yield* held(origin)
+      // A busy machine may take a while to let go: what leaks stays.
+      const more = yield* Effect.repeat(
+        Effect.map(held(origin), (after) => grown(before, after)),
+        { until: (_) => _.length === 0, times: 2 }
+      )
       assert.isAtMost(yield* peak, budget)
       assert.strictEqual(yield* backends, 0)
-      assert.isAtMost((after.heapUsed - before.heapUsed) / 2 ** 20, 10)
-      assert.deepStrictEqual(grown(before, after), [])
+      assert.deepStrictEqual(more, [])
     }).pipe(Effect.scoped, Effect.provide([Workspace, NodeServices.layer])),
   // For 10,000.
   { timeout: 600_000 }

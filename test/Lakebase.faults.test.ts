@@ -13,6 +13,7 @@ import {
   database,
   eventually,
   failureOf,
+  hold,
   pidOf,
   refused,
   settled,
@@ -40,7 +41,7 @@ const App = Layer.effectDiscard(table).pipe(Layer.provideMerge(database(options,
 const run = (what: string) =>
   Effect.flatMap(SqlClient.SqlClient, (sql) => sql`INSERT INTO runs (what) VALUES (${what})`)
 layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faults", (it) => {
-  it.effect("a restart under 32 callers costs each the statement it hit, at the most", () =>
+  it.effect("a restart under 32 callers costs each connection the statement it hit, at the most", () =>
     Effect.gen(function* () {
       const { postgresServer } = yield* LocalWorkspace.LocalWorkspace
       const { stats } = yield* Lakebase.Lakebase
@@ -72,7 +73,9 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faul
       // Whoever comes now finds nobody. In the time of these probes each who waits has been refused as well.
       yield* Effect.repeat(refused, { times: 30 })
       const failed = callers.map((_) => _.failed)
-      assert.isAtMost(Math.max(...failed), 1, String(failed))
+      const lost = failed.reduce((sum, n) => sum + n)
+      // A caller may meet two of them, for a server that stops ends one after the other.
+      assert.isAtMost(lost, options.maxConnections - options.maxConnectionsService, String(failed))
       yield* eventually(Effect.map(stats, ({ users }) => users.total + users.waiting === callers.length))
       yield* Effect.repeat(refused, { times: 30 })
       yield* postgresServer.start
@@ -95,7 +98,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faul
       const ran = callers.flatMap((_) => _.ran)
       assert.isTrue(ran.every((name) => rows.has(name)))
       // Of those that failed some may have been committed.
-      assert.isAtMost(rows.size - ran.length, failed.filter((_) => _ === 1).length)
+      assert.isAtMost(rows.size - ran.length, lost)
       yield* settled
     })
   )
@@ -109,11 +112,15 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faul
       const frozen = yield* Deferred.make<void>()
       const timeout = { name: "hung", timeout: "500 millis" } as const
       const never = Operation.execute(Effect.never, timeout)
+      const begun = yield* Effect.all([Deferred.make<void>(), Deferred.make<void>()])
+      const begin = (which: Deferred.Deferred<void>) => Effect.andThen(who, Deferred.succeed(which, undefined))
       const inside = yield* Effect.forkChild(
-        failureOf(as(alice)(sql.withTransaction(Effect.all([who, Deferred.await(frozen), never]))))
+        failureOf(as(alice)(sql.withTransaction(Effect.all([begin(begun[0]), Deferred.await(frozen), never]))))
       )
-      const left = yield* Effect.forkChild(as(alice)(sql.withTransaction(Effect.andThen(who, Effect.never))))
-      yield* busy(2)
+      const left = yield* Effect.forkChild(
+        as(alice)(sql.withTransaction(Effect.andThen(begin(begun[1]), Effect.never)))
+      )
+      yield* Effect.forEach(begun, Deferred.await)
       // The driver itself waits for a server that hangs, for 5 seconds: by then everybody has to be gone.
       const driver = yield* PgConnection.make({ ...postgres, username: alice, password: yield* token(alice) })
       const waits = yield* Effect.forkChild(driver.query("SELECT pg_sleep(60)"), { startImmediately: true })
@@ -144,49 +151,53 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faul
     }).pipe(Effect.scoped)
   )
 
-  it.effect("5,000 operations that are interrupted anywhere leave nothing behind", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      for (const user of users) yield* as(user)(Effect.andThen(sql`DELETE FROM runs`, run(user)))
-      const own = (user: string) =>
-        Effect.map(sql<{ what: string }>`SELECT what FROM runs`, (rows) => {
-          if (rows.length !== 1 || rows[0]!.what !== user) throw new Error(`${user} saw ${JSON.stringify(rows)}`)
-        })
-      const operations = [
-        own,
-        (user: string) => Effect.andThen(sql`SELECT pg_sleep(0.01)`, own(user)),
-        (user: string) =>
-          sql.withTransaction(Effect.all([own(user), run("rolled back"), Effect.fail("undo" as const)])),
-        (user: string) => sql.withTransaction(Effect.andThen(own(user), sql.withTransaction(own(user)))),
-        (user: string) =>
-          Stream.runForEach(
-            sql<{ who: string }>`SELECT current_user AS who FROM generate_series(1, 2000)`.stream,
-            (row) => (row.who === user ? Effect.void : Effect.die(new Error(`${user} was ${row.who}`)))
-          )
-      ]
-      const wrong: Array<string> = []
-      let interrupted = 0
-      yield* Effect.forEach(
-        Array.from({ length: 5_000 }),
-        (_, i) =>
-          Effect.gen(function* () {
-            const user = users[i % users.length]!
-            const fiber = yield* Effect.forkChild(as(user)(operations[i % operations.length]!(user)))
-            yield* Effect.sleep(yield* Random.nextBetween(0, 20))
-            yield* Fiber.interrupt(fiber)
-            const exit = yield* Fiber.await(fiber)
-            if (Exit.isSuccess(exit)) return
-            if (Exit.hasInterrupts(exit)) return void interrupted++
-            const [reason] = exit.cause.reasons
-            if (reason?._tag !== "Fail" || reason.error !== "undo") wrong.push(String(exit.cause))
-          }),
-        { concurrency: 32 }
-      )
-      assert.deepStrictEqual(wrong, [])
-      assert.isAbove(interrupted, 500)
-      yield* settled
-      for (const user of users) yield* as(user)(own(user))
-    })
+  it.effect(
+    "5,000 operations that are interrupted anywhere leave nothing behind",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        for (const user of users) yield* as(user)(Effect.andThen(sql`DELETE FROM runs`, run(user)))
+        const own = (user: string) =>
+          Effect.map(sql<{ what: string }>`SELECT what FROM runs`, (rows) => {
+            if (rows.length !== 1 || rows[0]!.what !== user) throw new Error(`${user} saw ${JSON.stringify(rows)}`)
+          })
+        const operations = [
+          own,
+          (user: string) => Effect.andThen(sql`SELECT pg_sleep(0.01)`, own(user)),
+          (user: string) =>
+            sql.withTransaction(Effect.all([own(user), run("rolled back"), Effect.fail("undo" as const)])),
+          (user: string) => sql.withTransaction(Effect.andThen(own(user), sql.withTransaction(own(user)))),
+          (user: string) =>
+            Stream.runForEach(
+              sql<{ who: string }>`SELECT current_user AS who FROM generate_series(1, 2000)`.stream,
+              (row) => (row.who === user ? Effect.void : Effect.die(new Error(`${user} was ${row.who}`)))
+            )
+        ]
+        const wrong: Array<string> = []
+        let interrupted = 0
+        yield* Effect.forEach(
+          Array.from({ length: 5_000 }),
+          (_, i) =>
+            Effect.gen(function* () {
+              const user = users[i % users.length]!
+              const fiber = yield* Effect.forkChild(as(user)(operations[i % operations.length]!(user)))
+              yield* Effect.sleep(yield* Random.nextBetween(0, 20))
+              yield* Fiber.interrupt(fiber)
+              const exit = yield* Fiber.await(fiber)
+              if (Exit.isSuccess(exit)) return
+              if (Exit.hasInterrupts(exit)) return void interrupted++
+              const [reason] = exit.cause.reasons
+              if (reason?._tag !== "Fail" || reason.error !== "undo") wrong.push(String(exit.cause))
+            }),
+          { concurrency: 32 }
+        )
+        assert.deepStrictEqual(wrong, [])
+        assert.isAbove(interrupted, 500)
+        yield* settled
+        for (const user of users) yield* as(user)(own(user))
+      }),
+    // They take as long as the machine needs for them.
+    { timeout: 300_000 }
   )
 
   it.effect("through all of that the backends stayed within the budget", () => stays(budget))
@@ -194,18 +205,9 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faul
   it.effect("at the end 50 queries that run finish, then the connections close", () =>
     Effect.gen(function* () {
       const { backends } = yield* Watcher
+      const { stats } = yield* Lakebase.Lakebase
       const sql = yield* SqlClient.SqlClient
-      const held = yield* Deferred.make<void>()
-      const end = yield* Deferred.make<void>()
-      const holder = yield* Effect.forkChild(
-        as(alice)(
-          sql.withTransaction(
-            Effect.all([sql`SELECT pg_advisory_xact_lock(50)`, Deferred.succeed(held, undefined), Deferred.await(end)])
-          )
-        )
-      )
-      yield* Deferred.await(held)
-      const before = yield* backends
+      const release = yield* as(alice)(hold(sql`SELECT pg_advisory_xact_lock(50)`))
       const scope = yield* Scope.make()
       const context = yield* Layer.buildWithScope(
         Layer.fresh(lakebase({ maxConnections: 70, maxConnectionsService: 60 })),
@@ -219,12 +221,13 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faul
       yield* eventually(Effect.map(Effect.exit(another`SELECT 1`), Exit.isFailure))
       assert.instanceOf((yield* sqlErrorOf(another`SELECT 1`)).reason.cause, Lakebase.PoolExhaustedError)
       assert.isUndefined(closing.pollUnsafe())
-      yield* Deferred.succeed(end, undefined)
+      yield* release
       for (const query of queries) assert.strictEqual((yield* Fiber.join(query)).length, 1)
       yield* Fiber.join(closing)
-      yield* Fiber.join(holder)
-      assert.strictEqual(yield* backends, before)
-    })
+      // Those of the other tests, of which each may close when it has been idle for long enough.
+      const { service, users } = yield* stats
+      assert.isAtMost(yield* backends, service.total + users.total)
+    }).pipe(Effect.scoped)
   )
 })
 
@@ -253,7 +256,7 @@ layer(database(options, users), { timeout: "60 seconds" })("Lakebase: a database
 
 const strangers = Array.from({ length: 4 }, (_, i) => `f${i}@example.com`)
 
-layer(database({ acquireTimeout: "1 second" }, [alice, ...strangers]), {
+layer(database({ acquireTimeout: "4 seconds" }, [alice, ...strangers]), {
   timeout: "60 seconds",
   excludeTestServices: true
 })("Lakebase: faults of the endpoint", (it) => {

@@ -6,7 +6,6 @@ import { SqlClient } from "effect/sql"
 import { who } from "./fixtures/lakebaseClient.ts"
 import {
   as,
-  busy,
   database,
   eventually,
   failureOf,
@@ -73,11 +72,12 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: a ba
   it.effect("in a statement fails it, typed, and it is not run again", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
+      const { asleep } = yield* Watcher
       const pid = yield* as(alice)(pidOf(sql))
       const starts = yield* startsOf(
         Effect.gen(function* () {
           const query = yield* Effect.forkChild(sqlErrorOf(as(alice)(sql`SELECT nextval('starts'), pg_sleep(30)`)))
-          yield* busy(1)
+          yield* eventually(Effect.map(asleep, (_) => _ === 1))
           yield* kill(pid)
           assert.isTrue((yield* Fiber.join(query)).isRetryable)
         })

@@ -88,13 +88,13 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })(
         const run = Effect.gen(function* () {
           const { isRetryable, reason } = yield* sqlErrorOf(as(alice)(who))
           assert.instanceOf(reason.cause, Lakebase.PoolExhaustedError)
-          assert.match(reason.cause.message, /within 1s: the database does not answer/)
+          assert.match(reason.cause.message, /within 4s: the database does not answer/)
           assert.isTrue(isRetryable)
           assert.strictEqual(yield* logins, 1)
           const { stats } = yield* Lakebase.Lakebase
           yield* eventually(Effect.map(stats, ({ users }) => users.total === 0))
         })
-        yield* Effect.provide(run, lakebase({ port, acquireTimeout: "1 second" }))
+        yield* Effect.provide(run, lakebase({ port, acquireTimeout: "4 seconds" }))
       }).pipe(Effect.scoped)
     )
   }

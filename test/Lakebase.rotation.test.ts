@@ -1,9 +1,9 @@
 import { assert, layer } from "@effect/vitest"
 import { Lakebase, provideUser } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Effect, Fiber } from "effect"
+import { Effect, Exit, Fiber } from "effect"
 import { SqlClient } from "effect/sql"
-import { asked, database, eventually, pidOf, settled, Watcher } from "./fixtures/lakebaseFaults.ts"
+import { asked, database, eventually, hold, pidOf, settled, Watcher } from "./fixtures/lakebaseFaults.ts"
 
 const alice = "alice@example.com"
 const bob = "bob@example.com"
@@ -36,8 +36,9 @@ layer(database({ maxConnectionsPerUser: 3 }), { timeout: "60 seconds", excludeTe
         const { headers } = yield* LocalWorkspace.LocalWorkspace
         const { stats } = yield* Lakebase.Lakebase
         const sql = yield* SqlClient.SqlClient
-        const old = yield* headers(bob, { ttl: "2 seconds" })
-        const slow = sql<{ pid: number }>`SELECT pg_backend_pid() AS pid FROM pg_sleep(1.2)`
+        const release = yield* hold(sql`SELECT pg_advisory_xact_lock(34)`)
+        const old = yield* headers(bob, { ttl: "4 seconds" })
+        const slow = sql<{ pid: number }>`SELECT pg_backend_pid() AS pid FROM pg_advisory_xact_lock_shared(34)`
         // Three run, and six wait until the old token has expired.
         const running = yield* Effect.forkChild(
           Effect.all(
@@ -46,16 +47,20 @@ layer(database({ maxConnectionsPerUser: 3 }), { timeout: "60 seconds", excludeTe
           )
         )
         yield* eventually(Effect.map(stats, ({ users }) => users.waiting === 6))
-        const rotated = yield* Effect.forEach(
-          Array.from({ length: 20 }),
-          () => Effect.flatMap(headers(bob), (next) => provideUser(pidOf(sql), next)),
-          { concurrency: "unbounded" }
+        const rotated = yield* Effect.forkChild(
+          Effect.forEach(
+            Array.from({ length: 20 }),
+            () => Effect.flatMap(headers(bob), (next) => provideUser(pidOf(sql), next)),
+            { concurrency: "unbounded" }
+          )
         )
+        yield* eventually(Effect.map(Effect.exit(provideUser(Effect.void, old)), Exit.isFailure))
+        yield* release
         const pids = (yield* Fiber.join(running)).map(([row]) => row!.pid)
         assert.strictEqual(pids.length, 9)
-        assert.strictEqual(new Set([...pids, ...rotated]).size, 3)
+        assert.strictEqual(new Set([...pids, ...(yield* Fiber.join(rotated))]).size, 3)
         yield* settled
-      })
+      }).pipe(Effect.scoped)
     )
   }
 )

@@ -6,7 +6,7 @@ import { HttpClientRequest } from "effect/http"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { lakebase } from "./fixtures/lakebaseClient.ts"
-import { cancel, eventually, One, poll, recording, start } from "./fixtures/sqlWarehouse.ts"
+import { cancel, eventually, held, One, poll, recording, start } from "./fixtures/sqlWarehouse.ts"
 import { Workspace } from "./fixtures/workspace.ts"
 
 const Live = Layer.mergeAll(SqlWarehouse.layer, lakebase()).pipe(Layer.provideMerge(Workspace))
@@ -25,7 +25,7 @@ layer(Live, { timeout: "60 seconds", excludeTestServices: true })("when a timeou
       const seen = yield* recording
       yield* misbehave({ kind: "pending", polls: 1000, method: "POST", path: "/api/2.0/sql/statements" })
       const query = SqlWarehouse.query(One, { timeout: "2 seconds" })`SELECT pg_sleep(60), ${"warehouse"} AS x`
-      assert.strictEqual((yield* Effect.flip(query))._tag, "OperationTimeoutError")
+      assert.strictEqual((yield* Effect.flip(held(query)))._tag, "OperationTimeoutError")
       const [request] = yield* seen("POST", cancel)
       const client = yield* getWorkspaceClient
       const path = request!.path.replace(/\/cancel$/, "")
@@ -43,7 +43,7 @@ layer(Live, { timeout: "60 seconds", excludeTestServices: true })("when a timeou
       const query = SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`.pipe(
         Operation.execute({ name: "report", totalTimeout: "2 seconds" })
       )
-      assert.strictEqual((yield* Effect.flip(query))._tag, "OperationTimeoutError")
+      assert.strictEqual((yield* Effect.flip(held(query)))._tag, "OperationTimeoutError")
       assert.lengthOf(yield* seen("POST", cancel), 2)
       assert.isAbove((yield* seen("GET", poll)).length, 0)
     }).pipe(Effect.scoped)

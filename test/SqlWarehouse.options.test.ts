@@ -14,8 +14,7 @@ import {
   recording,
   refuseStarts,
   start,
-  statements,
-  whoAmI
+  statements
 } from "./fixtures/sqlWarehouse.ts"
 import { spansOf } from "./fixtures/spans.ts"
 import { alice, bob, serviceContext } from "./fixtures/workspace.ts"
@@ -112,12 +111,14 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       Effect.gen(function* () {
         const seen = yield* recording
         yield* refuseStarts(2)
-        const { spans } = yield* spansOf(Effect.provide(whoAmI, as(alice)))
+        const patient = SqlWarehouse.query(One, { timeout: "30 seconds" })`SELECT 1 AS x`
+        const { spans } = yield* spansOf(Effect.provide(patient, as(alice)))
         const { attributes } = spans.find((_) => _.attributes["operation.name"] === "sql.query")!
-        assert.include(attributes, { "retry.attempts": 3, timeout_ms: 2000 })
+        assert.include(attributes, { "retry.attempts": 3, timeout_ms: 30_000 })
         assert.lengthOf(yield* seen("POST", start), 3)
         const slow = SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`
-        assert.strictEqual((yield* Effect.flip(slow))._tag, "OperationTimeoutError")
+        const { _tag, message } = yield* Effect.flip(slow)
+        assert.deepStrictEqual([_tag, message], ["OperationTimeoutError", "sql.query took longer than 2s"])
         assert.lengthOf(yield* seen("POST", start), 4)
       }).pipe(Effect.scoped)
     )
@@ -138,7 +139,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       Effect.gen(function* () {
         const seen = yield* recording
         yield* refuseStarts(2)
-        const once = SqlWarehouse.query(One, { retry: { attempts: 1 } })`SELECT 1 AS x`
+        const once = SqlWarehouse.query(One, { timeout: "30 seconds", retry: { attempts: 1 } })`SELECT 1 AS x`
         assert.include(yield* reasonOf(once), { _tag: "UnavailableError" })
         assert.lengthOf(yield* seen("POST", start), 1)
         yield* refuseStarts(1)

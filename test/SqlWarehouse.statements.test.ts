@@ -9,7 +9,9 @@ import {
   as,
   cancel,
   chunk,
+  endless,
   eventually,
+  held,
   Live,
   misbehave,
   One,
@@ -79,7 +81,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
           yield* misbehave({ kind: "drop", method: "GET", path: isPoll, times: 1 })
           assert.strictEqual(yield* whoAmI.pipe(Effect.provide(as(alice))), alice)
           assert.lengthOf(yield* seen("POST", start), 1)
-          assert.lengthOf(yield* seen("GET", poll), 7)
+          assert.isAtLeast((yield* seen("GET", poll)).length, 7)
           assert.lengthOf(yield* seen("POST", cancel), 0)
         }).pipe(Effect.scoped)
       )
@@ -174,7 +176,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
           yield* pending(1000)
           const headers = yield* requestOf(alice)
           const query = SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`
-          const fiber = yield* Effect.forkChild(query.pipe(Effect.provide(asUser(headers))))
+          const fiber = yield* Effect.forkChild(query.pipe(Effect.provide(asUser(headers)), held))
           yield* eventually(seen("GET", poll), (_) => _.length > 0)
           yield* Fiber.interrupt(fiber)
           const [request] = yield* seen("POST", cancel)
@@ -204,7 +206,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
           const seen = yield* recording
           yield* pending(1000)
           const query = SqlWarehouse.query(One, { timeout: "2 seconds" })`SELECT pg_sleep(60) AS x`
-          assert.strictEqual((yield* Effect.flip(query))._tag, "OperationTimeoutError")
+          assert.strictEqual((yield* Effect.flip(held(query)))._tag, "OperationTimeoutError")
           const [request] = yield* seen("POST", cancel)
           assert.strictEqual(yield* stateOf(request!.path), "CANCELED")
         }).pipe(Effect.scoped)
@@ -216,7 +218,9 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
           yield* pending(1000)
           yield* misbehave({ kind: "answer", status: 503, method: "POST", path: (path) => cancel.test(path), times: 1 })
           const query = SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`
-          const fiber = yield* Effect.forkChild(Effect.provide(query, Layer.fresh(SqlWarehouse.layer)))
+          // Closing may take 3 seconds.
+          const closing = endless(Duration.seconds(3))
+          const fiber = yield* Effect.forkChild(closing(Effect.provide(query, Layer.fresh(SqlWarehouse.layer))))
           yield* eventually(seen("GET", poll), (_) => _.length > 0)
           yield* Fiber.interrupt(fiber)
           const requests = yield* seen("POST", cancel)

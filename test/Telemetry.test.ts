@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Exit, Fiber, Layer, Logger, Metric, Schedule, Scope } from "effect"
+import { ConfigProvider, Effect, Exit, Fiber, Layer, Logger, Metric, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Telemetry from "../src/Telemetry.ts"
+import { eventually } from "./fixtures/child.ts"
 import { type Behaviour, otlpReceiver } from "./fixtures/otlpReceiver.ts"
 
 const protocols = [
@@ -74,7 +75,9 @@ describe("Telemetry", () => {
 
     it.live.each(["refuse", "down"] as const)("is harmed by no collector that is %s", (behaviour) =>
       Effect.gen(function* () {
-        const { collector, layer, printed } = yield* broken(protocol, transport, behaviour)
+        // Who refuses is to be asked first, which may take a busy machine longer than the 3 seconds of the default.
+        const options: Partial<Telemetry.Options> = behaviour === "refuse" ? { flushTimeout: "15 seconds" } : {}
+        const { collector, layer, printed } = yield* broken(protocol, transport, behaviour, options)
         assert.strictEqual(yield* run(layer).pipe(Effect.timeout("20 seconds")), 42)
         assert.deepStrictEqual(printed.flat(), ["an order was made"])
         assert.strictEqual(collector.received.requests > 0, behaviour === "refuse")
@@ -155,9 +158,9 @@ describe("Telemetry", () => {
       yield* burst
       yield* TestClock.adjust("5 seconds")
       // Whatever was sent in vain would have arrived before this: the collector sees requests in their order.
-      yield* live(
-        Effect.promise(() => fetch(collector.endpoint, { method: "POST" })).pipe(Effect.timeoutOption("1 second"))
-      )
+      const headers = { "x-collector-key": "last" }
+      yield* Effect.forkChild(Effect.promise(() => fetch(collector.endpoint, { method: "POST", headers })))
+      yield* live(eventually(() => collector.received.keys.includes("last")))
       assert.strictEqual(collector.received.requests, the.requests + 1)
       yield* Effect.forkChild(Scope.close(scope, Exit.void))
       yield* TestClock.adjust("3 seconds")
@@ -182,9 +185,3 @@ const broken = Effect.fnUntraced(function* (
 })
 
 const live = TestClock.withLive
-
-const eventually = (condition: () => boolean) =>
-  Effect.suspend(() => (condition() ? Effect.void : Effect.fail("not yet"))).pipe(
-    Effect.retry(Schedule.spaced("10 millis")),
-    Effect.timeout("10 seconds")
-  )

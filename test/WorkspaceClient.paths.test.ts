@@ -88,6 +88,7 @@ layer(Wires.layer)("an id that comes from outside, in a path", (it) => {
         for (const id of [
           "..",
           ".",
+          "..  ",
           "../x",
           "a/..",
           "a/./b",

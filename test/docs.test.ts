@@ -19,11 +19,14 @@ const tsc = (project: string): string => {
   return status === 0 ? "" : inDocuments(`${stdout}${stderr}`) || `tsc ended with ${status}`
 }
 
+// The compiler takes 15 seconds on a busy machine, and a multiple of that on a very busy one.
+const limit = { timeout: 180_000 }
+
 const fences = allFences()
 const modules = writeModules(fences)
 afterAll(() => rmSync(modules.folder, { recursive: true }))
 
-describe("the examples", () => {
+describe("the examples", limit, () => {
   it("are there, and one of the manual's runs", () =>
     assert.isTrue(fences.some((fence) => fence.file === "README.md" && fence.runs)))
 
@@ -35,7 +38,7 @@ describe("the examples", () => {
   )
 })
 
-describe("an example that has rotted", () => {
+describe("an example that has rotted", limit, () => {
   const wrong = [
     ...fencesOf("README.md", ["Text", "```sh", "npm start", "```", "```ts", 'const n: number = "1"', "```"].join("\n")),
     ...fencesOf("src/a/B.ts", ["/**", " * ```ts", " * 1 + 1 // => 3", " * ```", " */"].join("\n"))

@@ -144,7 +144,7 @@ describe("the package", () => {
       encoding: "utf8"
     })
     assert.deepStrictEqual({ status, stdout }, { status: 0, stdout: "" })
-  })
+  }, 180_000)
 })
 
 interface Locked {

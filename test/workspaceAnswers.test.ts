@@ -48,7 +48,7 @@ type Answer = (socket: Socket, good: string) => void
 const workspace = (path: string, token: string, answer: Answer) =>
   Effect.gen(function* () {
     let origin = ""
-    const server = Http.createServer((request, response) => {
+    const server = Http.createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
       const asked = request.url?.split("?")[0] ?? ""
       const body = JSON.stringify(good[asked]?.(origin) ?? {})
       request.resume()

@@ -34,7 +34,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
         return failing("POST", "/sql", bad, { text: "", parameters: { [`${" ".repeat(150_000)}x`]: [] } })
       },
       // Trying every blank as the last one takes half a minute, in which nobody else is served.
-      5_000
+      15_000
     )
 
     it.effect("a content type that is not read", () =>

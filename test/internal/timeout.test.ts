@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Clock, Context, Duration, Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import { timeoutOrElse } from "../../src/internal/timeout.ts"
+import { counting } from "../fixtures/clock.ts"
 
 class Who extends Context.Service<Who, string>()("test/Who") {}
 
@@ -81,26 +82,11 @@ describe("timeoutOrElse does what Effect's does", () => {
 
   it.effect("leaves no clock behind", () =>
     Effect.gen(function* () {
-      let asleep = 0
-      const clock = yield* Clock.Clock
-      const counting: Clock.Clock = {
-        ...clock,
-        sleep: (duration) =>
-          Effect.suspend(() => {
-            asleep++
-            return Effect.ensuring(
-              clock.sleep(duration),
-              Effect.sync(() => asleep--)
-            )
-          })
-      }
+      const waits = { asleep: 0 }
       const exits = [Effect.succeed(1), Effect.as(Effect.yieldNow, 1)]
       for (const effect of exits) {
-        assert.deepStrictEqual(
-          yield* Effect.exit(Effect.provideService(timeoutOrElse(effect, late), Clock.Clock, counting)),
-          Exit.succeed(1)
-        )
-        assert.strictEqual(asleep, 0)
+        assert.deepStrictEqual(yield* Effect.exit(counting(waits)(timeoutOrElse(effect, late))), Exit.succeed(1))
+        assert.strictEqual(waits.asleep, 0)
       }
     })
   )

@@ -118,6 +118,7 @@ describe("whatever happens", () => {
           yield* close
         })
       ),
-    { arbitrary: { runs: 100 } }
+    // They take as long as the machine needs for them.
+    { arbitrary: { runs: 100 }, timeout: 300_000 }
   )
 })

@@ -168,6 +168,18 @@ describe("fibers that hold connections and need another", () => {
     )
   }
 
+  it.effect("have waited for as long as their caller has, whom they come before", () =>
+    Effect.gen(function* () {
+      const { hold } = yield* Fixture.make({ total: 3, closeTakes: 0 })
+      const holders = [yield* hold("alice"), yield* hold("bob"), yield* hold("dave", 1)]
+      yield* hold("carol")
+      yield* pass("1 second")
+      const nested = yield* hold("carol", 1)
+      for (const holder of holders.slice(0, 2)) yield* holder.end
+      assert.isTrue(nested.has())
+    })
+  )
+
   it.effect("come before those who hold none", () =>
     Effect.gen(function* () {
       const { hold } = yield* Fixture.make({ total: 2 })

@@ -21,7 +21,7 @@ class Fake extends Context.Service<
     Fake,
     Effect.gen(function* () {
       let answers: { readonly token?: Answer; readonly me?: Answer } = {}
-      const server = createServer((request, response) => {
+      const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
         const [status, body] =
           request.url === "/token"
             ? (answers.token ?? [200, `{"access_token":"${secret}","expires_in":3600}`])

@@ -11,7 +11,7 @@ import {
   SqlWarehouse,
   Telemetry
 } from "effect-databricks"
-import { Effect, Layer } from "effect"
+import { Config, Effect, Layer } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { SqlClient } from "effect/sql"
@@ -60,6 +60,12 @@ const Service = Layer.effect(
   Effect.flatMap(ServiceContext.config, ServiceContext.make)
 ).pipe(Layer.provide(NodeHttpClient.layerUndiciOptions({ keepAliveTimeout: 500, keepAliveMaxTimeout: 500 })))
 
+const Server = Layer.unwrap(
+  Effect.map(Config.withDefault(Config.Duration("GRACE_PERIOD"), undefined), (gracePeriod) =>
+    App.layerHttpServer({ host: "127.0.0.1", gracePeriod })
+  )
+)
+
 const Routes = Layer.merge(
   HttpApiBuilder.layer(Api).pipe(Layer.provide([...handlers]), Layer.provide([AsUser.layer, Failures.layer])),
   Held.layer
@@ -68,7 +74,7 @@ const Routes = Layer.merge(
 App.runMain(
   HttpRouter.serve(Routes, { disableLogger: true }).pipe(
     Layer.provide(Layer.effectDiscard(prepare)),
-    Layer.provide(App.layerHttpServer({ host: "127.0.0.1" })),
+    Layer.provide(Server),
     Layer.provide([Database, OperationCache.layer(), SqlWarehouse.layerWith(defaults)]),
     Layer.provide(Service),
     Layer.provide(Telemetry.layerConfig)

@@ -150,6 +150,8 @@ layer(Local.layer({ rowsPerChunk: 100 }))("statements of the LocalWorkspace", (i
       assert.strictEqual((yield* poll(ended.statement_id)).status, 404)
       assert.strictEqual((yield* poll(running.statement_id)).json.status.state, "RUNNING")
       yield* call(`/api/2.0/sql/statements/${running.statement_id}/cancel`, { method: "POST" })
+      // The next test looks for a statement of its own with the same text.
+      yield* until(running.statement_id, terminal)
     })
   )
 

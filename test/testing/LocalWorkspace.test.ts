@@ -109,7 +109,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
 
     it.effect("truncates, drops and hangs", () =>
       Effect.gen(function* () {
-        const { misbehave } = yield* Local.LocalWorkspace
+        const { host, misbehave, requests } = yield* Local.LocalWorkspace
         const path = "/api/2.0/preview/scim/v2/Me"
         const whole = (yield* call(path)).text
         yield* misbehave({ path, times: 1, kind: "truncate" })
@@ -118,12 +118,16 @@ layer(Local.layer())("LocalWorkspace", (it) => {
         yield* misbehave({ path, times: 1, kind: "drop" })
         assert.isTrue(Exit.isFailure(yield* Effect.exit(call(path))))
         yield* misbehave({ path, times: 1, kind: "hang" })
-        const { host } = yield* Local.LocalWorkspace
-        const hung = yield* Effect.promise(() =>
-          fetch(host + path, { signal: AbortSignal.timeout(50) }).catch(() => "aborted")
-        )
-        assert.strictEqual(hung, "aborted")
+        const before = (yield* requests).length
+        const given = new AbortController()
+        const hung = fetch(host + path, { signal: given.signal }).catch(() => "aborted")
+        yield* Effect.repeat(Effect.promise(nextTurn), {
+          until: () => Effect.runSync(requests).length > before
+        })
+        // Whoever comes later is answered earlier.
         assert.strictEqual((yield* call(path)).text, whole)
+        given.abort()
+        assert.strictEqual(yield* Effect.promise(() => hung), "aborted")
       })
     )
 
