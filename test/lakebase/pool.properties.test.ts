@@ -44,9 +44,12 @@ describe("whatever happens", () => {
             readonly since: number
           }
           let holders: Array<Holder> = []
+          const left = new Map<string, number>()
 
           const check = Effect.fnUntraced(function* () {
             yield* settle
+            const time = yield* Clock.currentTimeMillis
+            for (const { caller, ended } of holders) if (ended()) left.set(caller, time)
             holders = holders.filter((_) => !_.ended())
             const { idle, total: counted, waiting } = pool.stats()
             const using = holders.filter((_) => _.has())
@@ -63,9 +66,10 @@ describe("whatever happens", () => {
             assert.isAtMost(using.filter((_) => _.depth === 0).length, allowed)
             // Whoever waits has a reason to: all is in use, or they are at their limit, or it is not their time yet.
             if (opening > 0 || using.length >= allowed) return
-            const time = yield* Clock.currentTimeMillis
             for (const { caller, since } of waiters) {
-              if (alive(caller) >= perCaller) continue
+              // A place that they left before it was free is theirs until it is.
+              const mayHaveLeft = time - (left.get(caller) ?? -Infinity) < closeTakes
+              if (alive(caller) >= perCaller || mayHaveLeft) continue
               assert.strictEqual(counted, total, `${caller} waits though there is room`)
               if (idle > 0 && alive(caller) === 0)
                 assert.isAtMost(time - since, 60, `${caller} has waited and somebody's is idle`)
