@@ -89,12 +89,12 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
 
 // Node ends idle connections when it closes, but neither those that have sent nothing yet nor those that fall idle later.
 const closer = (node: Http.Server): Effect.Effect<void> => {
-  // With the last answer on each: a set of those under way outgrows its table again and again, and a listener on each
-  // goes where V8 keeps what is old; either keeps all of a request from dying young.
-  const connections = new Map<Socket, Http.ServerResponse | undefined>()
+  const connections = new Set<Socket>()
+  // On each the last answer whose request came while another was answered; of one at a time Node knows.
+  const pipelined = new WeakMap<Socket, Http.ServerResponse>()
   let closing = false
   node.on("connection", (socket) => {
-    connections.set(socket, undefined)
+    connections.add(socket)
     socket.once("close", () => connections.delete(socket))
   })
   const makeLast = (answer: Http.ServerResponse) => {
@@ -103,18 +103,22 @@ const closer = (node: Http.Server): Effect.Effect<void> => {
     answer.once("close", () => setImmediate(() => node.closeIdleConnections()))
   }
   const track = ({ socket }: Http.IncomingMessage, answer: Http.ServerResponse) => {
-    if (connections.has(socket)) connections.set(socket, answer)
     if (closing) makeLast(answer)
+    else if (answerOn(socket) !== answer) pipelined.set(socket, answer)
   }
   node.on("request", track).on("checkContinue", track)
   return Effect.callback<void>((resume) => {
     closing = true
-    for (const answer of connections.values()) if (answer !== undefined) makeLast(answer)
+    for (const socket of connections) {
+      const later = pipelined.get(socket)
+      const answer = later === undefined || later.writableFinished ? answerOn(socket) : later
+      if (answer) makeLast(answer)
+    }
     const shut = () => {
       node.close(() => resume(Effect.void))
       // A request may be on its way on a connection that is new.
       setTimeout(() => {
-        for (const socket of connections.keys()) if (socket.bytesRead === 0) socket.destroy()
+        for (const socket of connections) if (socket.bytesRead === 0) socket.destroy()
       }, onItsWay).unref()
     }
     // Nor can a request on an idle connection be told from none until it is read: whoever sends one now is answered.
@@ -125,6 +129,9 @@ const closer = (node: Http.Server): Effect.Effect<void> => {
     })
   })
 }
+
+// Node has it under no public name, and whoever keeps an answer for longer keeps its request from dying young.
+const answerOn = (socket: Socket & { readonly _httpMessage?: Http.ServerResponse | null }) => socket._httpMessage
 
 /** How long a request may be on its way, in milliseconds. */
 const onItsWay = 500

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { type Config, Context, Duration, Effect, Layer, type Redacted, Schedule, type Scope } from "effect"
+import { type Config, Context, Duration, Effect, Layer, type Redacted, Schedule, Scope } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { SqlClient, type SqlError } from "effect/sql"
 import type { ConnectionOptions } from "node:tls"
@@ -134,7 +134,7 @@ export const make = Effect.fnUntraced(function* (
   options: Options
 ): Effect.fn.Return<Lakebase["Service"], never, ServiceContext | Scope.Scope | Reactivity.Reactivity> {
   const service = yield* ServiceContext
-  const reactivity = yield* Reactivity.Reactivity
+  const own = yield* Effect.context<Reactivity.Reactivity>()
   const port = options.port ?? 5432
   const database = options.database ?? "databricks_postgres"
   const target: Session.Target = {
@@ -161,9 +161,15 @@ export const make = Effect.fnUntraced(function* (
       : Effect.fail(Failure.nothingToLogInWith)
   }
 
+  // A connection keeps the context that it was opened in, where the asker's has their request, with their token.
+  const inOwnContext = <A, E>(effect: Effect.Effect<A, E, Scope.Scope | Reactivity.Reactivity>) =>
+    Effect.updateContext(effect, (asker: Context.Context<Scope.Scope>) =>
+      Context.add(own, Scope.Scope, Context.get(asker, Scope.Scope))
+    )
+
   const logIn = (caller: Caller) =>
     Effect.flatMap(passwordOf(caller), (password) =>
-      Session.open(target, { username: roleOf(caller), password }, Client.compiler).pipe(
+      inOwnContext(Session.open(target, { username: roleOf(caller), password }, Client.compiler)).pipe(
         Effect.tapError((error) =>
           credentials !== undefined && Failure.isRefusedLogin(error) ? credentials.drop(caller, password) : Effect.void
         )
@@ -188,8 +194,7 @@ export const make = Effect.fnUntraced(function* (
       )
     }).pipe(
       Effect.mapError((error) => Failure.explain(error, roleOf(caller))),
-      Effect.withSpan("lakebase.connect", {}, { captureStackTrace: false }),
-      Effect.provideService(Reactivity.Reactivity, reactivity)
+      Effect.withSpan("lakebase.connect", {}, { captureStackTrace: false })
     )
 
   const limits = {
@@ -240,12 +245,7 @@ export const make = Effect.fnUntraced(function* (
     client: clientOf(),
     clientOf,
     stats: Effect.sync(() => ({ service: forService.stats(), users: forUsers.stats() })),
-    pgConfig: PgConfig.make(
-      target,
-      roleOf(service.principal),
-      passwordOf(service.principal),
-      yield* Effect.context<never>()
-    )
+    pgConfig: PgConfig.make(target, roleOf(service.principal), passwordOf(service.principal), own)
   }
 })
 
