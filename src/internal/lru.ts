@@ -3,14 +3,21 @@
  * Times are in milliseconds, by the clock of whoever asks.
  */
 
-interface Entry<A> {
+// No literal: where most of a literal's objects live long, V8 makes all of them old, and what they point to dies late.
+class Entry<A> {
   readonly key: string
   readonly value: A
   readonly bytes: number
   readonly expiresAt: number
   // In the order of use. A Map has an order too, but leaves a hole for whatever is moved to its end.
-  older: Entry<A> | undefined
-  newer: Entry<A> | undefined
+  older: Entry<A> | undefined = undefined
+  newer: Entry<A> | undefined = undefined
+  constructor(key: string, value: A, bytes: number, expiresAt: number) {
+    this.key = key
+    this.value = value
+    this.bytes = bytes
+    this.expiresAt = expiresAt
+  }
 }
 
 export const make = <A>({
@@ -20,7 +27,8 @@ export const make = <A>({
   readonly maxBytes?: number
   readonly maxEntries: number
 }) => {
-  const entries = new Map<string, Entry<A>>()
+  let entries = new Map<string, Entry<A>>()
+  let added = 0
   let oldest: Entry<A> | undefined
   let newest: Entry<A> | undefined
   let total = 0
@@ -69,7 +77,9 @@ export const make = <A>({
       const before = entries.get(key)
       if (before !== undefined) remove(before)
       if (bytes > maxBytes || maxEntries < 1) return
-      const entry: Entry<A> = { key, value, bytes, expiresAt, older: undefined, newer: undefined }
+      const entry = new Entry(key, value, bytes, expiresAt)
+      // A Map chains the tables that it outgrows, which keeps what is in them from dying young.
+      if (++added % maxEntries === 0) entries = new Map(entries)
       entries.set(key, entry)
       link(entry)
       total += bytes
