@@ -68,8 +68,7 @@ export const exchange = Effect.fnUntraced(function* (
 })
 
 // Spans keep requests, errors and answers, and an application may show what it has of them: what these hold is the
-// request before it gets its credential. What shows an object shows its own properties: the answer to the request
-// that has one, which keeps that request among them, is therefore only a prototype.
+// request before it gets its credential.
 const withAuthorization = (http: HttpClient.HttpClient, authorization: Redacted.Redacted): HttpClient.HttpClient =>
   HttpClient.make((request) =>
     http.execute(HttpClientRequest.setHeader(request, "authorization", Redacted.value(authorization))).pipe(
@@ -77,11 +76,22 @@ const withAuthorization = (http: HttpClient.HttpClient, authorization: Redacted.
       Effect.mapBoth({
         onFailure: ({ reason: { cause } }) =>
           new HttpClientError.HttpClientError({ reason: new HttpClientError.TransportError({ request, cause }) }),
-        onSuccess: (response): HttpClientResponse.HttpClientResponse =>
-          Object.create(response, { request: { value: request } })
+        onSuccess: (response) => answerTo(request, response)
       })
     )
   )
+
+/** The answer as one to this request. What shows an object shows its own properties, and of these it has none. */
+const answerTo = (
+  request: HttpClientRequest.HttpClientRequest,
+  response: HttpClientResponse.HttpClientResponse
+): HttpClientResponse.HttpClientResponse =>
+  // Not Object.create: each prototype has a hidden class of its own, which keeps it from dying young.
+  new Proxy({} as HttpClientResponse.HttpClientResponse, {
+    // all that it seems to have is the answer's
+    get: (_, name) => (name === "request" ? request : Reflect.get(response, name)),
+    has: (_, name) => name in response
+  })
 
 /** The most that is read of an answer, in bytes: the rows of a statement come as up to 25 MiB of JSON. */
 export const maxAnswer = 64 * 1024 * 1024
