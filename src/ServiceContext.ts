@@ -136,8 +136,9 @@ export const layerConfig: Layer.Layer<ServiceContext, ServiceContextError> = Lay
 
 const startTimeout = Duration.seconds(10)
 
-// Databricks keeps idle connections for a minute and more; undici would give them up after 4 s.
-const layerHttpClient = NodeHttpClient.layerUndiciNoDispatcher.pipe(
+// Databricks keeps idle connections for a minute and more; undici would give them up after 4 s. Not NodeHttpClient's own
+// layer, which adds the context of the start to that of each request.
+const layerHttpClient = Layer.effect(HttpClient.HttpClient, NodeHttpClient.makeUndici).pipe(
   Layer.provide(NodeHttpClient.layerDispatcherOptions({ keepAliveTimeout: 30_000 }))
 )
 
