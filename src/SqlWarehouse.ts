@@ -16,7 +16,7 @@
  *
  * @since 0.1.0
  */
-import { Context, Duration, Effect, Layer, Option, Result, Schema, type Scope, Stream } from "effect"
+import { Context, Duration, Effect, Layer, Option, Result, type Schema, type Scope, Stream } from "effect"
 import * as ExecutionContext from "./ExecutionContext.ts"
 import { isReadOnly } from "./internal/readOnly.ts"
 import * as Disposition from "./internal/sql/disposition.ts"
@@ -24,7 +24,7 @@ import type { Failure, Options, Result as Table, Statement, StreamOptions } from
 import * as Results from "./internal/sql/results.ts"
 import type { RowDecodeError } from "./internal/sql/rowDecodeError.ts"
 import * as Rows from "./internal/sql/rows.ts"
-import { fromTemplate } from "./internal/sql/template.ts"
+import { ofTemplate, ofText, type Template, type Text } from "./internal/sql/template.ts"
 import * as Values from "./internal/sql/values.ts"
 import * as Statements from "./internal/statements.ts"
 import { ranAs } from "./internal/workspaceHttp.ts"
@@ -214,9 +214,6 @@ export const layerWith = (defaults: Operation.Chain): Layer.Layer<SqlWarehouse, 
  */
 export const layer: Layer.Layer<SqlWarehouse, never, ServiceContext> = layerWith({})
 
-type Template<A> = (template: TemplateStringsArray, ...values: ReadonlyArray<SqlParameter.Input>) => A
-type Text<A> = (text: string, parameters?: Readonly<Record<string, SqlParameter.Input>>) => A
-
 type RowsOf<A, O extends Options, R = never> = Effect.Effect<
   ReadonlyArray<A>,
   Failure | RowDecodeError,
@@ -246,7 +243,7 @@ export const query: {
     options?: O
   ): Template<RowsOf<S["Type"], O, S["DecodingServices"]>>
   <const O extends Options = {}>(options?: O): Template<RowsOf<Rows.TypedRow, O>>
-} = (...args: Asked<Options>) => ofTemplate(collected(args))
+} = (...args: Rows.Asked<Options>) => ofTemplate(collected(args))
 
 /**
  * `query` for a statement that is at hand as text, with `:name` markers for its parameters.
@@ -268,7 +265,7 @@ export const queryText: {
     options?: O
   ): Text<RowsOf<S["Type"], O, S["DecodingServices"]>>
   <const O extends Options = {}>(options?: O): Text<RowsOf<Rows.TypedRow, O>>
-} = (...args: Asked<Options>) => ofText(collected(args))
+} = (...args: Rows.Asked<Options>) => ofText(collected(args))
 
 /**
  * `query` for a result of any size: a stream of its rows, in order, in bounded memory.
@@ -282,7 +279,7 @@ export const stream: {
     options?: StreamOptions
   ): Template<StreamOf<S["Type"], S["DecodingServices"]>>
   (options?: StreamOptions): Template<StreamOf<Rows.TypedRow>>
-} = (...args: Asked<StreamOptions>) => ofTemplate(streamed(args))
+} = (...args: Rows.Asked<StreamOptions>) => ofTemplate(streamed(args))
 
 /**
  * `stream` for a statement that is at hand as text.
@@ -293,7 +290,7 @@ export const stream: {
 export const streamText: {
   <S extends Schema.Constraint>(schema: S, options?: StreamOptions): Text<StreamOf<S["Type"], S["DecodingServices"]>>
   (options?: StreamOptions): Text<StreamOf<Rows.TypedRow>>
-} = (...args: Asked<StreamOptions>) => ofText(streamed(args))
+} = (...args: Rows.Asked<StreamOptions>) => ofText(streamed(args))
 
 /**
  * The values of a result by the types of its columns and in their order, since names of columns may repeat.
@@ -307,17 +304,8 @@ export const valuesOf = ({
 }: Pick<Table, "columns" | "rows">): Effect.Effect<ReadonlyArray<ReadonlyArray<Values.Value>>, RowDecodeError> =>
   Effect.suspend(() => Effect.fromResult(Values.valuesOf(columns)(rows, 0)))
 
-type Asked<O> = readonly [schema: Schema.Constraint, options?: O | undefined] | readonly [options?: O | undefined]
-
-const asked = <O>(args: Asked<O>): readonly [decoder: Rows.Decoder<never, never>, options: O | undefined] => {
-  const [first, second] = args
-  const decoder: Rows.Decoder<unknown, unknown> = Schema.isSchema(first) ? Rows.bySchema(first) : Rows.byType()
-  // The overloads say what it decodes to, and which of the arguments are options.
-  return [decoder as Rows.Decoder<never, never>, (Schema.isSchema(first) ? second : first) as O | undefined]
-}
-
-const collected = (args: Asked<Options>) => {
-  const [decoder, options] = asked(args)
+const collected = (args: Rows.Asked<Options>) => {
+  const [decoder, options] = Rows.asked(args)
   return Effect.fnUntraced(function* (statement: Statement) {
     const { execute } = yield* SqlWarehouse
     // What it needs of a cache the overloads say, too.
@@ -326,8 +314,8 @@ const collected = (args: Asked<Options>) => {
   })
 }
 
-const streamed = (args: Asked<StreamOptions>) => {
-  const [decoder, options] = asked(args)
+const streamed = (args: Rows.Asked<StreamOptions>) => {
+  const [decoder, options] = Rows.asked(args)
   return (statement: Statement) =>
     Stream.unwrap(
       SqlWarehouse.useSync(({ stream }) => {
@@ -348,13 +336,3 @@ const streamed = (args: Asked<StreamOptions>) => {
       })
     )
 }
-
-const ofTemplate =
-  <A>(run: (statement: Statement) => A): Template<A> =>
-  (template, ...values) =>
-    run(fromTemplate(template, values))
-
-const ofText =
-  <A>(run: (statement: Statement) => A): Text<A> =>
-  (text, parameters) =>
-    run({ text, parameters })

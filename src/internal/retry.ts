@@ -1,5 +1,5 @@
 import { Clock, Duration, Effect, Predicate, Random } from "effect"
-import type { Retry } from "../Operation.ts"
+import type { Retry } from "./operationModels.ts"
 
 /**
  * Tries again what fails with an error that `again` takes: after the error's `retryAfter`, and a random part of a delay

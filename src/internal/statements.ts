@@ -8,7 +8,7 @@ import {
   StatementFailedError,
   StatementGoneError
 } from "../DatabricksError.ts"
-import type { Retry } from "../Operation.ts"
+import type { Retry } from "./operationModels.ts"
 import { patiently, retried } from "./retry.ts"
 import { Answer, Chunk, type Disposition, type Format, type Order } from "./sql/wire.ts"
 import * as WorkspaceHttp from "./workspaceHttp.ts"

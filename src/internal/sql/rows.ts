@@ -29,6 +29,18 @@ export const bySchema = <S extends Schema.Constraint>(row: S): Decoder<S["Type"]
   })
 }
 
+/** A Schema or none, and options or none. */
+export type Asked<O> =
+  | readonly [schema: Schema.Constraint, options?: O | undefined]
+  | readonly [options?: O | undefined]
+
+export const asked = <O>(args: Asked<O>): readonly [decoder: Decoder<never, never>, options: O | undefined] => {
+  const [first, second] = args
+  const decoder: Decoder<unknown, unknown> = Schema.isSchema(first) ? bySchema(first) : byType()
+  // The overloads say what it decodes to, and which of the arguments are options.
+  return [decoder as Decoder<never, never>, (Schema.isSchema(first) ? second : first) as O | undefined]
+}
+
 /** A row without a Schema: each value by the name of its column. */
 export type TypedRow = { readonly [column: string]: Value }
 
