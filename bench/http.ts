@@ -3,7 +3,7 @@ import { Console, Effect, type Scope } from "effect"
 import * as Bed from "./bed.ts"
 import { cpu, cpuOfFamily, cpuOfMachine, main } from "./child.ts"
 import type { Job, Outcome, Sender } from "./load.ts"
-import { execArgv, profile, reach, show as showProfiles } from "./profile.ts"
+import { execArgv, held, profile, reach, show as showProfiles } from "./profile.ts"
 import { availableParallelism } from "node:os"
 import { median, short, spread, table, tell } from "./results.ts"
 
@@ -71,13 +71,18 @@ const compared = (work: Work) =>
     for (const server of servers) yield* server.stop
     if (work.more !== undefined) yield* work.more(bed, samples)
     yield* Console.log("")
+    const of = (peer: Bed.Peer, what: (sample: Sample) => number) => median(samples.get(peer)!.map(what))
+    const cost = of("ours", ({ server }) => server)
+    const rest = of("ours", (_) => _.postgres + _.workspace + _.loader)
     for (const peer of work.peers) {
       const goal = work.goals[peer]
       if (goal === undefined) continue
-      const left = 1e6 / (goal * median(samples.get(peer)!.map(({ rate }) => rate)))
-      const cost = median(samples.get("ours")!.map(({ server }) => server))
+      const each = 1e6 / (goal * of(peer, ({ rate }) => rate))
+      // It has one thread, and the machine so many cores, on which the others are at work too.
+      const left = Math.min(each, availableParallelism() * each - rest)
       yield* Console.log(reach(profiles[0]!, `${goal}× ${peer}`, left, cost))
     }
+    if (work.goals["by hand"] !== undefined) yield* Console.log(held(profiles, work.connections))
     yield* showProfiles(profiles)
   })
 

@@ -45,8 +45,8 @@ export const profile = <E, R>(who: string, child: Child, load: Effect.Effect<num
   })
 
 /**
- * What a goal leaves our one thread for a request, and who has which part of the CPU that one costs now: where that is
- * more than is left without any line of Effect's or ours, the goal is out of reach here.
+ * What a goal leaves the server for a request, and who has which part of the CPU that one costs now: where that is more
+ * than is left without any line of ours, or of Effect's either, the goal is out of reach.
  */
 export const reach = (profile: Profile, goal: string, left: number, cost: number) => {
   const of = (name: string) => ((profile.groups.get(name) ?? 0) / whole(profile)) * cost
@@ -54,18 +54,26 @@ export const reach = (profile: Profile, goal: string, left: number, cost: number
   const effect = libraries.reduce((sum, name) => sum + of(name), 0)
   const own = of("effect-databricks") + of("the application")
   const collector = of("garbage collector")
-  const rest = effect + own + collector
-  const others = cost - rest
+  const others = cost - effect - own - collector
   return (
-    `- ${goal} leaves a request ${short(left)} µs of one thread. It costs ${short(cost)}, of which by the profile the kernel, ` +
+    `- ${goal} leaves the server ${short(left)} µs for a request. It costs ${short(cost)}, of which by the profile the kernel, ` +
     `Node and its libraries have ${short(others)}, Effect ${short(effect)}, this project and the application ${short(own)}, ` +
     `the garbage collector ${short(collector)}: ` +
     (others > left
       ? "out of reach here, whatever Effect and we would do."
-      : cost > left
-        ? `within reach only if Effect, this project and the collector took ${short(left - others)} instead of ${short(rest)}.`
-        : "enough, if the thread had a core for itself.")
+      : others + effect > left
+        ? "out of reach here on Effect as it is, whatever we would do."
+        : cost > left
+          ? `within reach only if this project and the collector took ${short(left - others - effect)} instead of ${short(own + collector)}.`
+          : "enough, if the thread had a core for itself.")
   )
+}
+
+/** All that is under way waits for a pause: where that is more than one request in a hundred, it makes p99. */
+export const held = (profiles: ReadonlyArray<Profile>, connections: number) => {
+  const each = ({ pauses, requests, who }: Profile) =>
+    `${who} ${short(((pauses.length * connections) / requests) * 100)} % for ${short(median(pauses))} ms`
+  return `- p99: of the requests, pauses of the garbage collector hold up ${profiles.map(each).join(", ")}.`
 }
 
 /** The packages of all side by side, and the functions of the first. */
