@@ -79,7 +79,7 @@ const compared = (work: Work) =>
       if (goal === undefined) continue
       const each = 1e6 / (goal * of(peer, ({ rate }) => rate))
       // It has one thread, and the machine so many cores, on which the others are at work too.
-      const left = Math.min(each, availableParallelism() * each - rest)
+      const left = Math.max(0, Math.min(each, availableParallelism() * each - rest))
       yield* Console.log(reach(profiles[0]!, `${goal}× ${peer}`, left, cost))
     }
     if (work.goals["by hand"] !== undefined) yield* Console.log(held(profiles, work.connections))
