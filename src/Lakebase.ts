@@ -162,14 +162,14 @@ export const make = Effect.fnUntraced(function* (
   }
 
   // A connection keeps the context that it was opened in, where the asker's has their request, with their token.
-  const inOwnContext = <A, E>(effect: Effect.Effect<A, E, Scope.Scope | Reactivity.Reactivity>) =>
-    Effect.updateContext(effect, (asker: Context.Context<Scope.Scope>) =>
-      Context.add(own, Scope.Scope, Context.get(asker, Scope.Scope))
+  const openSession = (login: Session.Login) =>
+    Effect.flatMap(Effect.scope, (scope) =>
+      Effect.setContext(Session.open(target, login, Client.compiler), Context.add(own, Scope.Scope, scope))
     )
 
   const logIn = (caller: Caller) =>
     Effect.flatMap(passwordOf(caller), (password) =>
-      inOwnContext(Session.open(target, { username: roleOf(caller), password }, Client.compiler)).pipe(
+      openSession({ username: roleOf(caller), password }).pipe(
         Effect.tapError((error) =>
           credentials !== undefined && Failure.isRefusedLogin(error) ? credentials.drop(caller, password) : Effect.void
         )

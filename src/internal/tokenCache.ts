@@ -18,11 +18,8 @@ export const make = Effect.fnUntraced(function* <A, E>(options: {
     // So it is forked in the cache's own context, and only what it runs, which is not kept, has the asker's.
     get: (key, lookup) =>
       Effect.contextWith((asker: Context.Context<never>) =>
-        within(context, Cache.get({ ...cache, lookup: () => within(asker, lookup) }, key))
+        Effect.setContext(Cache.get({ ...cache, lookup: () => Effect.setContext(lookup, asker) }, key), context)
       ),
     invalidateWhen: (key, predicate) => Cache.invalidateWhen(cache, key, predicate)
   }
 })
-
-const within = <A, E>(context: Context.Context<never>, effect: Effect.Effect<A, E>) =>
-  Effect.updateContext<A, E, never, never>(effect, () => context)
