@@ -16,7 +16,7 @@ let passed = 0
 let failed = 0
 let skipped = 0
 // Said again at the end, for of a long output the beginning gets lost.
-const tell = (what, why) => console.log(`\nFailed: ${what}\n${why.slice(0, 2_000)}`)
+const tell = (what, why) => console.log(`\nFailed: ${what}\n${why.slice(0, 4_000)}`)
 for (const step of steps) tell(step, step === "soak" ? soak : "")
 for (const report of reports) {
   passed += report.numPassedTests

@@ -7,6 +7,8 @@ import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiSchema } from "effect/ht
 export const timeout = Duration.seconds(5)
 /** How often a stream shows that it lives. */
 export const heartbeat = Duration.seconds(1)
+/** How long requests may run on when the application stops. */
+export const gracePeriod = Duration.seconds(8)
 /** Of a stream that has all that it should. */
 export const rowsOfExport = 60
 export const ticksOfWatch = 8

@@ -15,7 +15,7 @@ import { Config, Effect, Layer } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { SqlClient } from "effect/sql"
-import { Api } from "./Api.ts"
+import { Api, gracePeriod as grace } from "./Api.ts"
 import { defaults, handlers } from "./handlers.ts"
 import * as Held from "./held.ts"
 
@@ -61,7 +61,7 @@ const Service = Layer.effect(
 ).pipe(Layer.provide(NodeHttpClient.layerUndiciOptions({ keepAliveTimeout: 500, keepAliveMaxTimeout: 500 })))
 
 const Server = Layer.unwrap(
-  Effect.map(Config.withDefault(Config.Duration("GRACE_PERIOD"), undefined), (gracePeriod) =>
+  Effect.map(Config.withDefault(Config.Duration("GRACE_PERIOD"), grace), (gracePeriod) =>
     App.layerHttpServer({ host: "127.0.0.1", gracePeriod })
   )
 )

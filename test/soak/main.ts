@@ -9,7 +9,7 @@ import { parseArgs } from "node:util"
 import { freePort, run } from "../fixtures/child.ts"
 import * as Faults from "./faults.ts"
 import { Held } from "./held.ts"
-import { Journal, type Promised, promises, Soak } from "./journal.ts"
+import { Journal, Soak } from "./journal.ts"
 import { Ledger } from "./ledger.ts"
 import * as Report from "./report.ts"
 import type { User } from "./tokens.ts"
@@ -137,15 +137,11 @@ const soak = Effect.gen(function* () {
     const page = Report.render(journal, { ...seen, fates, carriedOut, rows: rows.length, stopping })
     yield* Effect.promise(() => writeFile(report, page))
     yield* Console.log(page)
-    for (const [promise, hows] of journal.broken) yield* tell(promise, hows)
     if (journal.broken.size > 0) {
       return yield* new PromiseBroken({ message: `The soak with seed ${seed} broke ${journal.broken.size} promises` })
     }
   }).pipe(Effect.provideService(Soak, { origin: `http://127.0.0.1:${port}`, journal, ledger }))
 })
-
-const tell = (promise: Promised, hows: ReadonlyArray<string>) =>
-  Console.error([`BROKEN ${hows.length} times: ${promises[promise]}`, ...hows.slice(0, 10)].join("\n  "))
 
 App.runMain(
   Effect.scoped(soak).pipe(

@@ -53,6 +53,13 @@ export const render = (journal: Journal, run: Run) => {
     const broken = journal.broken.get(name as Promised)?.length ?? 0 // they are its keys
     return [promises[name as Promised], broken === 0 ? "kept" : `BROKEN ${broken} times`]
   })
+  const broken = [...journal.broken].map(
+    ([promise, hows]) =>
+      `\n${promises[promise]}:\n\n${hows
+        .slice(0, 10)
+        .map((how) => `- ${how}\n`)
+        .join("")}`
+  )
   const { after, before } = run
   const kinds = [...new Set([...Object.keys(before.resources), ...Object.keys(after.resources)])].toSorted()
   return `# Reliability
@@ -62,7 +69,7 @@ read, wrote and streamed for ${run.minutes} min, then went on while the applicat
 meanwhile, and what was promised all the same:
 
 ${table(["Promise", "In this run"], kept)}
-
+${broken.join("")}
 ${Os.cpus()[0]?.model.trim()} × ${Os.availableParallelism()}, ${mebibytes(Os.totalmem() / 1024)} GiB, ${Os.platform()} ${Os.arch()}, shared by
 the application, Postgres, the workspace and the users. Node ${process.versions.node}, Postgres ${run.postgres}, effect ${versionOf("effect")},
 @effect/sql-pg ${versionOf("@effect/sql-pg")}, effect-databricks ${manifest.version}; ${new Date().toISOString().slice(0, 10)}.

@@ -2,8 +2,8 @@
 import { Duration, Effect, Option, Schema, Stream } from "effect"
 import { Sse } from "effect/encoding"
 import { HttpClient, type HttpClientError, HttpClientRequest, type HttpClientResponse } from "effect/http"
-import { heartbeat, Seen, timeout } from "./Api.ts"
-import { type Outcome, Soak } from "./journal.ts"
+import { gracePeriod, heartbeat, Seen, timeout } from "./Api.ts"
+import { type Journal, type Outcome, Soak } from "./journal.ts"
 import type { Token, User } from "./tokens.ts"
 
 /** As long as the workspace may take to prove a token. */
@@ -93,7 +93,7 @@ export const ask = Effect.fnUntraced(function* (visit: Visit, request: HttpClien
         unexpectedly(journal.stoppedAt, startedAt, (promise) => journal.breaks(promise, `${what}: ${answer.why}`))
         return "unanswered"
       case "Answered":
-        return judge(visit, answer, (promise, how) => journal.breaks(promise, `${what}: ${how}`))
+        return judge(visit, answer, journal)
     }
   })()
   if (answer._tag === "Answered")
@@ -119,21 +119,24 @@ export const tagOf = (text: string) =>
   Option.match(Schema.decodeUnknownOption(Failed)(text), { onNone: () => "", onSome: ({ _tag }) => _tag })
 
 const judge = (
-  { token }: Visit,
+  { kind, token, user }: Visit,
   { status, text }: { readonly status: number; readonly text: string },
-  breaks: (promise: "answered" | "identity", how: string) => void
+  journal: Journal
 ): Outcome => {
   if (status === 200 || status === 201) return "succeeded"
-  const how = `${status} ${text}`
+  const how = () => `${kind} of ${user.name}: ${status} ${text}`
   if (status === 401) {
-    if (Date.now() < token.expiresAt) breaks("identity", how)
+    journal.holds("identity", Date.now() >= token.expiresAt, how)
     return "refused"
   }
   if (status === 403) return "refused"
   if ([429, 502, 503, 504].includes(status) && tagOf(text) !== "") return "unavailable"
   // The warehouse of the local workspace stands on the same Postgres, and says so when that ends under a statement.
   if (status === 500 && tagOf(text) === "StatementFailedError") return "unavailable"
-  breaks("answered", how)
+  // The workspace may take longer to prove a token than an application that stops has time: whoever waits is interrupted.
+  if (status === 503 && performance.now() >= (journal.stoppedAt ?? Infinity) + Duration.toMillis(gracePeriod))
+    return "unavailable"
+  journal.breaks("answered", how())
   return "wrong"
 }
 
@@ -179,9 +182,7 @@ export const follow = Effect.fnUntraced(function* (visit: Visit, path: string, d
       if (response.status !== 200) {
         return Effect.map(response.text, (text) => {
           journal.said(`${response.status} ${tagOf(text)}`)
-          return judge(visit, { status: response.status, text }, (promise, how) =>
-            journal.breaks(promise, `${what}: ${how}`)
-          )
+          return judge(visit, { status: response.status, text }, journal)
         })
       }
       return response.stream.pipe(
