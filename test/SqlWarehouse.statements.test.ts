@@ -218,8 +218,8 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
           yield* pending(1000)
           yield* misbehave({ kind: "answer", status: 503, method: "POST", path: (path) => cancel.test(path), times: 1 })
           const query = SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`
-          // Closing may take 3 seconds.
-          const closing = endless(Duration.seconds(3))
+          // Closing may take a second and a half.
+          const closing = endless(Duration.millis(1_500))
           const fiber = yield* Effect.forkChild(closing(Effect.provide(query, Layer.fresh(SqlWarehouse.layer))))
           yield* eventually(seen("GET", poll), (_) => _.length > 0)
           yield* Fiber.interrupt(fiber)

@@ -43,8 +43,8 @@ const maxDelay = Duration.seconds(5)
 const abandonTimeout = Duration.seconds(30)
 // Who gives up learns that the statement has stopped, and is not held by a warehouse that does not say so.
 const stopTimeout = Duration.seconds(1)
-// Databricks Apps kills 15 s after SIGTERM, of which requests in flight may take 8.
-const closeTimeout = Duration.seconds(3)
+// An application that is told to stop has 10 s, of which requests in flight may take 8.
+const closeTimeout = Duration.millis(1_500)
 
 const decodeAnswer = WorkspaceHttp.json(Answer)
 const decodeChunk = WorkspaceHttp.json(Chunk)
