@@ -1,4 +1,5 @@
-/** A collector of OpenTelemetry over HTTP that counts the spans it gets, by name. */
+/** A collector of OpenTelemetry, over HTTP and gRPC, that counts the spans it gets, by name. */
+import { Server, ServerCredentials } from "@grpc/grpc-js"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { answer } from "./answer.ts"
@@ -12,6 +13,23 @@ const server = createServer(async (request, response) => {
   if (request.url === "/v1/traces") bodies.push(Buffer.concat(chunks))
   response.writeHead(200, { "content-type": "application/x-protobuf" }).end()
 })
+
+const raw = (bytes: Buffer) => bytes
+
+const grpcServer = new Server()
+for (const signal of ["trace.v1.Trace", "metrics.v1.Metrics", "logs.v1.Logs"]) {
+  const bytes = { requestSerialize: raw, requestDeserialize: raw, responseSerialize: raw, responseDeserialize: raw }
+  const path = `/opentelemetry.proto.collector.${signal}Service/Export`
+  grpcServer.addService(
+    { Export: { path, requestStream: false, responseStream: false, ...bytes } },
+    {
+      Export: ({ request }: { readonly request: Buffer }, respond: (error: null, answer: Buffer) => void) => {
+        if (signal === "trace.v1.Trace") bodies.push(request)
+        respond(null, Buffer.alloc(0))
+      }
+    }
+  )
+}
 
 /** The fields of a protobuf message that are of a length, which is all that is looked at here. */
 function* fields(message: Buffer) {
@@ -68,5 +86,9 @@ const count = () => {
 
 server.listen(0, "127.0.0.1", () => {
   const { port } = server.address() as AddressInfo // it listens on TCP
-  answer((question: { readonly ask: "port" | "spans" }) => (question.ask === "port" ? { port } : count()))
+  grpcServer.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (_, grpcPort) => {
+    answer((question: { readonly ask: "ports" | "spans" }) =>
+      question.ask === "ports" ? { http: port, grpc: grpcPort } : count()
+    )
+  })
 })

@@ -3,10 +3,12 @@
  *
  * @since 0.1.0
  */
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { Config, ConfigProvider, Duration, Effect, Layer, Option, Schema, Semaphore } from "effect"
-import * as FetchHttpClient from "effect/http/FetchHttpClient"
+
 import * as HttpClient from "effect/http/HttpClient"
 import * as Otlp from "effect/observability/Otlp"
+import * as OtlpSerialization from "effect/observability/OtlpSerialization"
 
 /**
  * How telemetry travels: `"grpc"` is what Databricks Apps sets, `"http/protobuf"` the default of OpenTelemetry.
@@ -23,7 +25,10 @@ export type Protocol = "grpc" | "http/protobuf" | "http/json"
  * @category models
  */
 export interface Options {
-  /** The collector's base URL; over HTTP the paths `/v1/traces`, `/v1/metrics` and `/v1/logs` are added. */
+  /**
+   * The collector's base URL, `https` unless it says; over HTTP the paths `/v1/traces`, `/v1/metrics` and `/v1/logs` are
+   * added, for gRPC its own is left out.
+   */
   readonly endpoint: string
   /** `"http/protobuf"` unless given. */
   readonly protocol?: Protocol | undefined
@@ -56,15 +61,21 @@ export interface Options {
  */
 export const layer = (options: Options): Layer.Layer<never> => {
   const settings = resolve(options)
-  return settings.protocol === "grpc"
-    ? // Only those who use gRPC pay for loading it.
-      Layer.unwrap(
-        Effect.map(
-          Effect.promise(() => import("./internal/telemetryGrpc.ts")),
-          (grpc) => grpc.layer(settings)
-        )
-      )
-    : layerHttp(settings)
+  return Otlp.layer({
+    baseUrl: settings.endpoint,
+    resource: settings.resource,
+    headers: settings.headers,
+    maxBatchSize: settings.maxBatchSize,
+    loggerExportInterval: settings.exportInterval,
+    tracerExportInterval: settings.exportInterval,
+    metricsExportInterval: settings.metricInterval,
+    shutdownTimeout: settings.flushTimeout
+  }).pipe(
+    Layer.provide(layerBounded(settings.requestTimeout)),
+    Layer.provide([layerSerialization(settings), layerTransport(settings)]),
+    // Otlp reads OTEL_* again by itself and dies of what it dislikes; the settings are whole already.
+    Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({})))
+  )
 }
 
 /**
@@ -80,12 +91,12 @@ export const layer = (options: Options): Layer.Layer<never> => {
  */
 export const layerConfig: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
   Effect.gen(function* () {
-    const endpoint = yield* Config.option(Config.String("OTEL_EXPORTER_OTLP_ENDPOINT"))
+    const endpoint = yield* optional(Config.schema(Endpoint, "OTEL_EXPORTER_OTLP_ENDPOINT"))
     const disabled = yield* Config.withDefault(Config.Boolean("OTEL_SDK_DISABLED"), false)
-    if (disabled || Option.isNone(endpoint)) return Layer.empty
+    if (disabled || endpoint === undefined) return Layer.empty
     const attributes = yield* pairs("OTEL_RESOURCE_ATTRIBUTES")
     return layer({
-      endpoint: endpoint.value,
+      endpoint,
       protocol: yield* optional(Config.Literals(["grpc", "http/protobuf", "http/json"], "OTEL_EXPORTER_OTLP_PROTOCOL")),
       serviceName:
         (yield* optional(Config.String("OTEL_SERVICE_NAME"))) ??
@@ -105,7 +116,7 @@ export const layerConfig: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
 export type Settings = ReturnType<typeof resolve>
 
 const resolve = (options: Options) => ({
-  endpoint: options.endpoint,
+  endpoint: urlOf(options.endpoint),
   protocol: options.protocol ?? "http/protobuf",
   resource: { serviceName: options.serviceName ?? "databricks-app", attributes: { ...options.attributes } },
   headers: { ...options.headers },
@@ -116,27 +127,30 @@ const resolve = (options: Options) => ({
   flushTimeout: Duration.fromInputUnsafe(options.flushTimeout ?? "3 seconds")
 })
 
-const layerHttp = (settings: Settings): Layer.Layer<never> => {
-  const otlp = settings.protocol === "http/json" ? Otlp.layerJson : Otlp.layerProtobuf
-  return otlp({
-    baseUrl: settings.endpoint,
-    resource: settings.resource,
-    headers: settings.headers,
-    maxBatchSize: settings.maxBatchSize,
-    loggerExportInterval: settings.exportInterval,
-    tracerExportInterval: settings.exportInterval,
-    metricsExportInterval: settings.metricInterval,
-    shutdownTimeout: settings.flushTimeout
-  }).pipe(
-    Layer.provide(layerBoundedClient(settings.requestTimeout)),
-    // Otlp reads OTEL_* again by itself and dies of what it dislikes; the settings are whole already.
-    Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({})))
-  )
-}
+// Only those who use protobuf, or gRPC, pay for loading it.
+const layerSerialization = ({ protocol }: Settings) =>
+  protocol === "http/json"
+    ? OtlpSerialization.layerJson
+    : Layer.unwrap(
+        Effect.map(
+          Effect.promise(() => import("./internal/otlpProtobuf.ts")),
+          (protobuf) => protobuf.layer
+        )
+      )
+
+const layerTransport = (settings: Settings) =>
+  settings.protocol === "grpc"
+    ? Layer.unwrap(
+        Effect.map(
+          Effect.promise(() => import("./internal/otlpGrpc.ts")),
+          (grpc) => grpc.layerClient(settings)
+        )
+      )
+    : NodeHttpClient.layerUndici
 
 // Otlp waits for an answer for ever and sends full batches side by side: a collector that hangs would fill the memory.
 // A defect is not retried; Otlp then drops what it holds and leaves the collector alone for a minute.
-const layerBoundedClient = (requestTimeout: Duration.Duration) =>
+const layerBounded = (requestTimeout: Duration.Duration) =>
   Layer.effect(
     HttpClient.HttpClient,
     Effect.gen(function* () {
@@ -153,9 +167,17 @@ const layerBoundedClient = (requestTimeout: Duration.Duration) =>
         )
       )
     })
-  ).pipe(Layer.provide(FetchHttpClient.layer))
+  )
 
 const optional = <A>(config: Config.Config<A>) => Config.map(Config.option(config), Option.getOrUndefined)
+
+const urlOf = (endpoint: string) => (endpoint.includes("://") ? endpoint : `https://${endpoint}`)
+
+const Endpoint = Schema.String.check(
+  Schema.makeFilter(
+    (endpoint) => URL.canParse(urlOf(endpoint)) || "A collector has a URL, such as http://localhost:4317"
+  )
+)
 
 // The exporters throw at a zero.
 const positive = (name: string) => optional(Config.schema(Schema.Int.check(Schema.isGreaterThan(0)), name))

@@ -84,6 +84,23 @@ describe("Telemetry", () => {
       })
     )
 
+    it.effect("sends again what a collector refuses for the moment", () =>
+      Effect.gen(function* () {
+        const long = { requestTimeout: "1 hour", flushTimeout: "1 hour" } as const
+        const { collector, layer } = yield* broken(protocol, transport, "refuse first", long)
+        const running = yield* Effect.forkChild(run(layer))
+        yield* live(eventually(() => collector.received.requests === 3))
+        // Each waits a second from when it has been told.
+        yield* TestClock.adjust("1 second").pipe(
+          Effect.andThen(live(Effect.yieldNow)),
+          Effect.repeat({ until: () => collector.received.requests === 6 })
+        )
+        yield* Fiber.join(running)
+        const { logs, metrics, spans } = collector.received
+        assert.deepStrictEqual([spans.length, metrics.length, logs.length], [1, 1, 1])
+      })
+    )
+
     it.effect("waits no longer than the flush timeout for a collector that hangs", () =>
       Effect.gen(function* () {
         const { collector, layer, printed } = yield* broken(protocol, transport, "hang")
@@ -96,6 +113,7 @@ describe("Telemetry", () => {
         assert.isUndefined(closing.pollUnsafe())
         yield* TestClock.adjust("1 millis")
         yield* live(Effect.timeout(Fiber.join(closing), "10 seconds"))
+        yield* live(eventually(() => collector.received.left === 3))
         assert.deepStrictEqual(printed.flat(), ["an order was made"])
       }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
     )
@@ -113,6 +131,7 @@ describe("Telemetry", () => {
   )
 
   it.effect.each([
+    ["OTEL_EXPORTER_OTLP_ENDPOINT", "http://the collector"],
     ["OTEL_EXPORTER_OTLP_PROTOCOL", "carrier pigeon"],
     ["OTEL_RESOURCE_ATTRIBUTES", "team=%zz"],
     ["OTEL_BSP_SCHEDULE_DELAY", "soon"],

@@ -3,6 +3,7 @@ import { Console, Effect } from "effect"
 import * as Bed from "../bed.ts"
 import { cpu, fork, main } from "../child.ts"
 import { orders } from "../data.ts"
+import { execArgv, profile, show } from "../profile.ts"
 import { spread, table, tell } from "../results.ts"
 
 const name = "exporter on"
@@ -13,12 +14,19 @@ main(
   Effect.gen(function* () {
     const bed = yield* Bed.make(users, 104)
     const senders = yield* bed.senders(0, users, orders)
-    const start = Effect.fnUntraced(function* (peer: Bed.Peer, exports: boolean) {
+    const start = Effect.fnUntraced(function* (peer: Bed.Peer, protocol?: "http" | "grpc") {
       const collector = yield* fork("collector.ts")
-      const { port } = yield* collector.ask<{ readonly port: number }>({ ask: "port" })
-      const env = { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`, OTEL_SERVICE_NAME: "bench" }
-      const server = yield* Bed.serve(bed, peer, { env: exports ? env : {} })
-      const label = `${peer}, ${exports ? "on" : "off"}`
+      const ports = yield* collector.ask<Readonly<Record<"http" | "grpc", number>>>({ ask: "ports" })
+      const env: Record<string, string> =
+        protocol === undefined
+          ? {}
+          : {
+              OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${ports[protocol]}`,
+              OTEL_EXPORTER_OTLP_PROTOCOL: protocol === "http" ? "http/protobuf" : protocol,
+              OTEL_SERVICE_NAME: "bench"
+            }
+      const server = yield* Bed.serve(bed, peer, { env, execArgv })
+      const label = `${peer}, ${protocol === undefined ? "off" : `on, by ${protocol}`}`
       const row = { label, server, collector, answered: 0, costs: [] as Array<number>, rates: [] as Array<number> }
       yield* Bed.warm((seconds) => load(row, seconds))
       return row
@@ -29,10 +37,11 @@ main(
         ({ answered }) => Effect.sync(() => void (row.answered += answered))
       )
     const rows = [
-      yield* start("ours", false),
-      yield* start("ours", true),
-      yield* start("AppKit", false),
-      yield* start("AppKit", true)
+      yield* start("ours"),
+      yield* start("ours", "http"),
+      yield* start("ours", "grpc"),
+      yield* start("AppKit"),
+      yield* start("AppKit", "http")
     ] as const
     for (let round = 0; round < Bed.rounds; round++) {
       for (const row of rows) {
@@ -49,23 +58,33 @@ main(
       )
     )
     yield* Console.log("")
+    const profiles = yield* Effect.forEach([rows[2], rows[1], rows[0], rows[4]], (row) =>
+      profile(
+        row.label,
+        row.server,
+        Effect.map(load(row, seconds), ({ answered }) => answered)
+      )
+    )
     const arrived = Effect.fnUntraced(function* ({ collector, server }: (typeof rows)[number], span: string) {
       yield* server.stop
       return (yield* collector.ask<Readonly<Record<string, number>>>({ ask: "spans" }))[span] ?? 0
     })
-    const [off, on, theirOff, theirOn] = rows
-    const [came, theirs] = [yield* arrived(on, "plugin.execute"), yield* arrived(theirOn, "lakebase.query")]
+    const [off, on, byGrpc, theirOff, theirOn] = rows
+    const sent = on.answered + byGrpc.answered
+    const came = (yield* arrived(on, "plugin.execute")) + (yield* arrived(byGrpc, "plugin.execute"))
+    const theirs = yield* arrived(theirOn, "lakebase.query")
     const costOf = (from: typeof off, to: typeof off) =>
       spread(to.costs.map((cost, round) => cost - from.costs[round]!))
     yield* Console.log(
-      `The exporter costs ours ${costOf(off, on)} µs of CPU a request, and AppKit ${costOf(theirOff, theirOn)}.\n`
+      `The exporter costs ours ${costOf(off, on)} µs of CPU a request by HTTP and ${costOf(off, byGrpc)} by gRPC,` +
+        ` and AppKit ${costOf(theirOff, theirOn)} by HTTP.\n`
     )
     yield* tell({
       check: {
         work: name,
         goal: "spans that arrived until the server had exited: one for each request",
-        found: `${came} of ${on.answered} (AppKit ${theirs} of ${theirOn.answered})`,
-        holds: came === on.answered
+        found: `${came} of ${sent} (AppKit ${theirs} of ${theirOn.answered})`,
+        holds: came === sent
       }
     })
     yield* tell({
@@ -76,5 +95,6 @@ main(
         ratios: on.costs.map((cost, round) => theirOn.costs[round]! / cost)
       }
     })
+    yield* show(profiles)
   })
 )
