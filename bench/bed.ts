@@ -60,6 +60,8 @@ export interface ServerOptions {
   readonly connections?: number
   readonly env?: Readonly<Record<string, string>>
   readonly execArgv?: ReadonlyArray<string>
+  /** Microseconds that each request costs the one by hand on top. */
+  readonly burden?: number
 }
 
 /** Starts one of the servers, and has its first answer. */
@@ -88,7 +90,11 @@ const modules: Record<Peer, string> = {
   "our libraries": "servers/libraries.ts"
 }
 
-const forkOptions = ({ env }: Bed, port: number, { connections = 50, env: more, execArgv = [] }: ServerOptions) =>
+const forkOptions = (
+  { env }: Bed,
+  port: number,
+  { burden = 0, connections = 50, env: more, execArgv = [] }: ServerOptions
+) =>
   ({
     env: {
       ...env,
@@ -103,7 +109,8 @@ const forkOptions = ({ env }: Bed, port: number, { connections = 50, env: more, 
       env["DATABRICKS_HOST"] ?? "",
       env["DATABRICKS_WAREHOUSE_ID"] ?? "",
       env["PGPORT"] ?? "",
-      env["PGDATABASE"] ?? ""
+      env["PGDATABASE"] ?? "",
+      String(burden)
     ],
     execArgv
   }) satisfies ForkOptions

@@ -3,7 +3,7 @@ import { Console, Effect, type Scope } from "effect"
 import * as Bed from "./bed.ts"
 import { cpu, cpuOfFamily, cpuOfMachine, main } from "./child.ts"
 import type { Job, Outcome, Sender } from "./load.ts"
-import { execArgv, held, profile, reach, show as showProfiles } from "./profile.ts"
+import { execArgv, held, profile, reach, share, show as showProfiles } from "./profile.ts"
 import { availableParallelism } from "node:os"
 import { median, short, spread, table, tell } from "./results.ts"
 
@@ -68,9 +68,12 @@ const compared = (work: Work) =>
         Effect.map(apply(server, { seconds }), ({ answered }) => answered)
       )
     )
+    const effect = share(profiles[0]!, "effect") * median(samples.get("ours")!.map(({ server }) => server))
     for (const server of servers) yield* server.stop
-    if (work.more !== undefined) yield* work.more(bed, samples)
     yield* Console.log("")
+    const goal = work.goals["by hand"]
+    if (goal !== undefined) yield* burdened(bed, apply, senders, Math.round(effect), goal)
+    if (work.more !== undefined) yield* work.more(bed, samples)
     const of = (peer: Bed.Peer, what: (sample: Sample) => number) => median(samples.get(peer)!.map(what))
     const cost = of("ours", ({ server }) => server)
     const rest = of("ours", (_) => _.postgres + _.workspace + _.loader)
@@ -85,6 +88,45 @@ const compared = (work: Work) =>
     if (work.goals["by hand"] !== undefined) yield* Console.log(held(profiles, work.connections))
     yield* showProfiles(profiles)
   })
+
+/**
+ * What could be had if nothing of ours cost anything: by hand with a prepared statement, and on top what the package
+ * `effect` costs a request of ours, as CPU alone and without what its garbage costs.
+ */
+const burdened = Effect.fnUntraced(function* (
+  bed: Bed.Bed,
+  apply: Apply,
+  senders: ReadonlyArray<Sender>,
+  burden: number,
+  goal: number
+) {
+  const [without, with_] = [yield* Bed.serve(bed, "by hand"), yield* Bed.serve(bed, "by hand", { burden })]
+  const pair = [without, with_]
+  yield* signIn(apply, pair, senders)
+  for (const server of pair) yield* Bed.warm((seconds) => apply(server, { seconds }))
+  const ratios: Array<{ readonly rate: number; readonly p99: number }> = []
+  for (let round = 0; round < Bed.rounds; round++) {
+    for (const server of pair) yield* greet(apply, server, senders)
+    const [bare, other] = [yield* sampleOf(bed, apply, without), yield* sampleOf(bed, apply, with_)]
+    ratios.push({ rate: other.rate / bare.rate, p99: bare.p99 / other.p99 })
+  }
+  for (const server of pair) yield* server.stop
+  const verdict = (found: ReadonlyArray<number>, goal: number) =>
+    `${spread(found)}× by hand, of ${goal}: ` +
+    (Math.max(...found) < goal ? "out of reach" : Math.min(...found) < goal ? "at its edge" : "within reach")
+  const rate = verdict(
+    ratios.map((_) => _.rate),
+    goal
+  )
+  const p99 = verdict(
+    ratios.map((_) => _.p99),
+    1
+  )
+  yield* Console.log(
+    `- If nothing of ours cost anything (by hand with a prepared statement, and on top the ${burden} µs of CPU that a ` +
+      `request of ours spends in \`effect\`): requests/s ${rate}; p99 ${p99}.`
+  )
+})
 
 /** Has everybody ask a server for this work, unless the job has other senders. */
 type Apply = (server: Bed.Server, job: Partial<Pick<Job, "once" | "seconds" | "senders">>) => Effect.Effect<Outcome>

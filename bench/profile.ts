@@ -49,7 +49,7 @@ export const profile = <E, R>(who: string, child: Child, load: Effect.Effect<num
  * than is left without any line of ours, or of Effect's either, the goal is out of reach.
  */
 export const reach = (profile: Profile, goal: string, left: number, cost: number) => {
-  const of = (name: string) => ((profile.groups.get(name) ?? 0) / whole(profile)) * cost
+  const of = (name: string) => share(profile, name) * cost
   const libraries = [...profile.groups.keys()].filter((name) => name === "effect" || name.startsWith("@effect/"))
   const effect = libraries.reduce((sum, name) => sum + of(name), 0)
   const own = of("effect-databricks") + of("the application")
@@ -107,6 +107,9 @@ export const show = Effect.fnUntraced(function* (profiles: ReadonlyArray<Profile
   )
   yield* Console.log("\n</details>")
 })
+
+/** Which part of the time a package has. */
+export const share = (profile: Profile, name: string) => (profile.groups.get(name) ?? 0) / whole(profile)
 
 const whole = ({ groups }: Profile) => [...groups.values()].reduce((a, b) => a + b, 0)
 
