@@ -100,15 +100,15 @@ const burdened = Effect.fnUntraced(function* (
   burden: number,
   goal: number
 ) {
-  const [without, with_] = [yield* Bed.serve(bed, "by hand"), yield* Bed.serve(bed, "by hand", { burden })]
-  const pair = [without, with_]
+  const pair = [yield* Bed.serve(bed, "by hand"), yield* Bed.serve(bed, "by hand", { burden })] as const
   yield* signIn(apply, pair, senders)
   for (const server of pair) yield* Bed.warm((seconds) => apply(server, { seconds }))
   const ratios: Array<{ readonly rate: number; readonly p99: number }> = []
   for (let round = 0; round < Bed.rounds; round++) {
     for (const server of pair) yield* greet(apply, server, senders)
-    const [bare, other] = [yield* sampleOf(bed, apply, without), yield* sampleOf(bed, apply, with_)]
-    ratios.push({ rate: other.rate / bare.rate, p99: bare.p99 / other.p99 })
+    const bare = yield* sampleOf(bed, apply, pair[0])
+    const laden = yield* sampleOf(bed, apply, pair[1])
+    ratios.push({ rate: laden.rate / bare.rate, p99: bare.p99 / laden.p99 })
   }
   for (const server of pair) yield* server.stop
   const verdict = (found: ReadonlyArray<number>, goal: number) =>

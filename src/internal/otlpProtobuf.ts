@@ -1,4 +1,4 @@
-/** Spans and logs as protobuf in a tenth of the time that Effect's encoder takes: of an exported request it had most. */
+/** Spans and logs as protobuf, in a tenth of the time that Effect's encoder takes: it had most of what exporting costs. */
 import { Effect, Layer } from "effect"
 import * as HttpBody from "effect/http/HttpBody"
 import * as OtlpSerialization from "effect/observability/OtlpSerialization"
