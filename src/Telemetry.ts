@@ -54,7 +54,8 @@ export interface Options {
  * Exports spans, metrics and logs beside whatever logs already, and sends what is left when it closes.
  *
  * A collector that is down, hangs or refuses costs telemetry and nothing else: no failure, no log line, bounded memory,
- * and closing takes no longer than `flushTimeout`.
+ * and closing takes no longer than `flushTimeout`. What is refused for the moment is sent again, three times at most; then
+ * what is held is dropped, and the collector left alone for a minute.
  *
  * @since 0.1.0
  * @category layers
