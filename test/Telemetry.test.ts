@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Exit, Fiber, Layer, Logger, Metric, Scope } from "effect"
 import { TestClock } from "effect/testing"
+import { createServer } from "node:net"
 import * as Telemetry from "../src/Telemetry.ts"
-import { eventually } from "./fixtures/child.ts"
-import { type Behaviour, otlpReceiver } from "./fixtures/otlpReceiver.ts"
+import { eventually, freePort } from "./fixtures/child.ts"
+import { type Behaviour, grpcReceiver, otlpReceiver } from "./fixtures/otlpReceiver.ts"
 
 const protocols = [
   { protocol: "grpc", transport: "grpc" },
@@ -118,6 +119,22 @@ describe("Telemetry", () => {
       }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
     )
   })
+
+  it.effect("by gRPC waits for a collector that starts later", () =>
+    Effect.gen(function* () {
+      let attempts = 0
+      const port = yield* freePort
+      const nobody = createServer((socket) => void (socket.destroy(), attempts++)).listen(port, "127.0.0.1")
+      const endpoint = `http://127.0.0.1:${port}`
+      const running = yield* Effect.forkChild(run(Telemetry.layer({ endpoint, protocol: "grpc" })))
+      yield* live(eventually(() => attempts > 0))
+      yield* Effect.callback<void>((resume) => void nobody.close(() => resume(Effect.void)))
+      const collector = yield* grpcReceiver("accept", port)
+      // No time passes in which a batch would be sent again.
+      yield* live(eventually(() => collector.received.spans.length === 1))
+      yield* Fiber.join(running)
+    })
+  )
 
   it.effect("is off without an endpoint, whatever else is set", () =>
     Effect.gen(function* () {

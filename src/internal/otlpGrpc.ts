@@ -14,7 +14,8 @@ export const layerClient = ({ endpoint, headers }: Settings): Layer.Layer<HttpCl
         Effect.sync(() => new Client(new URL(endpoint).host, credentialsOf(endpoint))),
         (client) => Effect.sync(() => client.close())
       )
-      const metadata = new Metadata()
+      // The collector that stands beside an application may start after it, or again.
+      const metadata = new Metadata({ waitForReady: true })
       for (const [name, value] of Object.entries(headers)) metadata.set(name, value)
       return HttpClient.make((request, { pathname }) =>
         Effect.callback((resume) => {
