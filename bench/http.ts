@@ -68,14 +68,18 @@ const compared = (work: Work) =>
         Effect.map(apply(server, { seconds }), ({ answered }) => answered)
       )
     )
-    const effect = share(profiles[0]!, "effect") * median(samples.get("ours")!.map(({ server }) => server))
     for (const server of servers) yield* server.stop
     yield* Console.log("")
-    const goal = work.goals["by hand"]
-    if (goal !== undefined) yield* burdened(bed, apply, senders, Math.round(effect), goal)
-    if (work.more !== undefined) yield* work.more(bed, samples)
     const of = (peer: Bed.Peer, what: (sample: Sample) => number) => median(samples.get(peer)!.map(what))
     const cost = of("ours", ({ server }) => server)
+    const goal = work.goals["by hand"]
+    if (goal !== undefined) {
+      const own = ["effect-databricks", "the application", "garbage collector"]
+      const others = cost * (1 - own.reduce((sum, name) => sum + share(profiles[0]!, name), 0))
+      const burden = Math.max(1, Math.round(others - of("by hand", ({ server }) => server)))
+      yield* burdened(bed, apply, senders, burden, goal)
+    }
+    if (work.more !== undefined) yield* work.more(bed, samples)
     const rest = of("ours", (_) => _.postgres + _.workspace + _.loader)
     for (const peer of work.peers) {
       const goal = work.goals[peer]
@@ -90,8 +94,8 @@ const compared = (work: Work) =>
   })
 
 /**
- * What could be had if nothing of ours cost anything: by hand with a prepared statement, and on top what the package
- * `effect` costs a request of ours, as CPU alone and without what its garbage costs.
+ * What could be had if nothing of ours cost anything, nor its garbage: by hand with a prepared statement, and on top what
+ * the kernel, Node and the libraries spend more on a request of ours.
  */
 const burdened = Effect.fnUntraced(function* (
   bed: Bed.Bed,
@@ -113,7 +117,7 @@ const burdened = Effect.fnUntraced(function* (
   for (const server of pair) yield* server.stop
   const verdict = (found: ReadonlyArray<number>, goal: number) =>
     `${spread(found)}× by hand, of ${goal}: ` +
-    (Math.max(...found) < goal ? "out of reach" : Math.min(...found) < goal ? "at its edge" : "within reach")
+    (Math.max(...found) < goal ? "out of reach" : Math.min(...found) < goal ? "at the edge even so" : "reached only so")
   const rate = verdict(
     ratios.map((_) => _.rate),
     goal
@@ -123,8 +127,8 @@ const burdened = Effect.fnUntraced(function* (
     1
   )
   yield* Console.log(
-    `- If nothing of ours cost anything (by hand with a prepared statement, and on top the ${burden} µs of CPU that a ` +
-      `request of ours spends in \`effect\`): requests/s ${rate}; p99 ${p99}.`
+    `- If nothing of ours cost anything, nor its garbage (by hand with a prepared statement, and on top the ${burden} µs of ` +
+      `CPU that the kernel, Node, its libraries and Effect spend more on a request of ours): requests/s ${rate}; p99 ${p99}.`
   )
 })
 
