@@ -1,7 +1,7 @@
 /** A collector of OpenTelemetry, over HTTP and gRPC, that counts the spans it gets, by name. */
-import { Server, ServerCredentials } from "@grpc/grpc-js"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
+import { grpcServer } from "../test/fixtures/otlpReceiver.ts"
 import { answer } from "./answer.ts"
 
 const bodies: Array<Buffer> = []
@@ -13,23 +13,6 @@ const server = createServer(async (request, response) => {
   if (request.url === "/v1/traces") bodies.push(Buffer.concat(chunks))
   response.writeHead(200, { "content-type": "application/x-protobuf" }).end()
 })
-
-const raw = (bytes: Buffer) => bytes
-
-const grpcServer = new Server()
-for (const signal of ["trace.v1.Trace", "metrics.v1.Metrics", "logs.v1.Logs"]) {
-  const bytes = { requestSerialize: raw, requestDeserialize: raw, responseSerialize: raw, responseDeserialize: raw }
-  const path = `/opentelemetry.proto.collector.${signal}Service/Export`
-  grpcServer.addService(
-    { Export: { path, requestStream: false, responseStream: false, ...bytes } },
-    {
-      Export: ({ request }: { readonly request: Buffer }, respond: (error: null, answer: Buffer) => void) => {
-        if (signal === "trace.v1.Trace") bodies.push(request)
-        respond(null, Buffer.alloc(0))
-      }
-    }
-  )
-}
 
 /** The fields of a protobuf message that are of a length, which is all that is looked at here. */
 function* fields(message: Buffer) {
@@ -86,9 +69,15 @@ const count = () => {
 
 server.listen(0, "127.0.0.1", () => {
   const { port } = server.address() as AddressInfo // it listens on TCP
-  grpcServer.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (_, grpcPort) => {
-    answer((question: { readonly ask: "ports" | "spans" }) =>
-      question.ask === "ports" ? { http: port, grpc: grpcPort } : count()
-    )
-  })
+  grpcServer(
+    0,
+    (signal, { request }, respond) => {
+      if (signal === "traces") bodies.push(request)
+      respond(null, Buffer.alloc(0))
+    },
+    (_, grpcPort) =>
+      answer((question: { readonly ask: "ports" | "spans" }) =>
+        question.ask === "ports" ? { http: port, grpc: grpcPort } : count()
+      )
+  )
 })

@@ -3,7 +3,7 @@ import { Console, Effect, type Scope } from "effect"
 import * as Bed from "./bed.ts"
 import { cpu, cpuOfFamily, cpuOfMachine, main } from "./child.ts"
 import type { Job, Outcome, Sender } from "./load.ts"
-import { execArgv, held, profile, reach, share, show as showProfiles } from "./profile.ts"
+import { execArgv, held, partsOf, profile, reach, show as showProfiles } from "./profile.ts"
 import { availableParallelism } from "node:os"
 import { median, short, spread, table, tell } from "./results.ts"
 
@@ -72,12 +72,11 @@ const compared = (work: Work) =>
     yield* Console.log("")
     const of = (peer: Bed.Peer, what: (sample: Sample) => number) => median(samples.get(peer)!.map(what))
     const cost = of("ours", ({ server }) => server)
-    const goal = work.goals["by hand"]
-    if (goal !== undefined) {
-      const own = ["effect-databricks", "the application", "garbage collector"]
-      const others = cost * (1 - own.reduce((sum, name) => sum + share(profiles[0]!, name), 0))
-      const burden = Math.max(1, Math.round(others - of("by hand", ({ server }) => server)))
-      yield* burdened(bed, apply, senders, burden, goal)
+    const byHand = work.goals["by hand"]
+    if (byHand !== undefined) {
+      const { effect, others } = partsOf(profiles[0]!, cost)
+      const burden = Math.max(1, Math.round(others + effect - of("by hand", ({ server }) => server)))
+      yield* burdened(bed, apply, senders, burden, byHand)
     }
     if (work.more !== undefined) yield* work.more(bed, samples)
     const rest = of("ours", (_) => _.postgres + _.workspace + _.loader)
@@ -89,7 +88,7 @@ const compared = (work: Work) =>
       const left = Math.max(0, Math.min(each, availableParallelism() * each - rest))
       yield* Console.log(reach(profiles[0]!, `${goal}× ${peer}`, left, cost))
     }
-    if (work.goals["by hand"] !== undefined) yield* Console.log(held(profiles, work.connections))
+    if (byHand !== undefined) yield* Console.log(held(profiles, work.connections))
     yield* showProfiles(profiles)
   })
 
@@ -115,20 +114,16 @@ const burdened = Effect.fnUntraced(function* (
     ratios.push({ rate: laden.rate / bare.rate, p99: bare.p99 / laden.p99 })
   }
   for (const server of pair) yield* server.stop
-  const verdict = (found: ReadonlyArray<number>, goal: number) =>
-    `${spread(found)}× by hand, of ${goal}: ` +
-    (Math.max(...found) < goal ? "out of reach" : Math.min(...found) < goal ? "at the edge even so" : "reached only so")
-  const rate = verdict(
-    ratios.map((_) => _.rate),
-    goal
-  )
-  const p99 = verdict(
-    ratios.map((_) => _.p99),
-    1
-  )
+  const verdict = (what: "rate" | "p99", goal: number) => {
+    const found = ratios.map((ratio) => ratio[what])
+    const reached =
+      Math.max(...found) < goal ? "out of reach" : Math.min(...found) < goal ? "at the edge even so" : "reached only so"
+    return `${spread(found)}× by hand, of ${goal}: ${reached}`
+  }
   yield* Console.log(
     `- If nothing of ours cost anything, nor its garbage (by hand with a prepared statement, and on top the ${burden} µs of ` +
-      `CPU that the kernel, Node, its libraries and Effect spend more on a request of ours): requests/s ${rate}; p99 ${p99}.`
+      `CPU that the kernel, Node, its libraries and Effect spend more on a request of ours): requests/s ` +
+      `${verdict("rate", goal)}; p99 ${verdict("p99", 1)}.`
   )
 })
 

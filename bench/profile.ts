@@ -44,17 +44,22 @@ export const profile = <E, R>(who: string, child: Child, load: Effect.Effect<num
     return profile
   })
 
+/** Who has which part of the CPU that a request costs. */
+export const partsOf = (profile: Profile, cost: number) => {
+  const of = (name: string) => ((profile.groups.get(name) ?? 0) / whole(profile)) * cost
+  const libraries = [...profile.groups.keys()].filter((name) => name === "effect" || name.startsWith("@effect/"))
+  const effect = libraries.reduce((sum, name) => sum + of(name), 0)
+  const own = of("effect-databricks") + of("the application")
+  const collector = of("garbage collector")
+  return { effect, own, collector, others: cost - effect - own - collector }
+}
+
 /**
  * What a goal leaves the server for a request, and who has which part of the CPU that one costs now: where that is more
  * than is left without any line of ours, or of Effect's either, the goal is out of reach.
  */
 export const reach = (profile: Profile, goal: string, left: number, cost: number) => {
-  const of = (name: string) => share(profile, name) * cost
-  const libraries = [...profile.groups.keys()].filter((name) => name === "effect" || name.startsWith("@effect/"))
-  const effect = libraries.reduce((sum, name) => sum + of(name), 0)
-  const own = of("effect-databricks") + of("the application")
-  const collector = of("garbage collector")
-  const others = cost - effect - own - collector
+  const { collector, effect, others, own } = partsOf(profile, cost)
   return (
     `- ${goal} leaves the server ${short(left)} µs for a request. It costs ${short(cost)}, of which by the profile the kernel, ` +
     `Node and its libraries have ${short(others)}, Effect ${short(effect)}, this project and the application ${short(own)}, ` +
@@ -107,9 +112,6 @@ export const show = Effect.fnUntraced(function* (profiles: ReadonlyArray<Profile
   )
   yield* Console.log("\n</details>")
 })
-
-/** Which part of the time a package has. */
-export const share = (profile: Profile, name: string) => (profile.groups.get(name) ?? 0) / whole(profile)
 
 const whole = ({ groups }: Profile) => [...groups.values()].reduce((a, b) => a + b, 0)
 

@@ -5,7 +5,6 @@
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { Config, ConfigProvider, Duration, Effect, Layer, Option, Schema, Semaphore } from "effect"
-
 import * as HttpClient from "effect/http/HttpClient"
 import * as Otlp from "effect/observability/Otlp"
 import * as OtlpSerialization from "effect/observability/OtlpSerialization"
@@ -132,21 +131,11 @@ const resolve = (options: Options) => ({
 const layerSerialization = ({ protocol }: Settings) =>
   protocol === "http/json"
     ? OtlpSerialization.layerJson
-    : Layer.unwrap(
-        Effect.map(
-          Effect.promise(() => import("./internal/otlpProtobuf.ts")),
-          (protobuf) => protobuf.layer
-        )
-      )
+    : Layer.unwrap(Effect.promise(() => import("./internal/otlpProtobuf.ts").then((_) => _.layer)))
 
 const layerTransport = (settings: Settings) =>
   settings.protocol === "grpc"
-    ? Layer.unwrap(
-        Effect.map(
-          Effect.promise(() => import("./internal/otlpGrpc.ts")),
-          (grpc) => grpc.layerClient(settings)
-        )
-      )
+    ? Layer.unwrap(Effect.promise(() => import("./internal/otlpGrpc.ts").then((_) => _.layerClient(settings))))
     : NodeHttpClient.layerUndici
 
 // Otlp waits for an answer for ever and sends full batches side by side: a collector that hangs would fill the memory.

@@ -43,6 +43,7 @@ main(
       yield* start("AppKit"),
       yield* start("AppKit", "http")
     ] as const
+    const [off, on, byGrpc, theirOff, theirOn] = rows
     for (let round = 0; round < Bed.rounds; round++) {
       for (const row of rows) {
         const before = cpu(row.server.pid)
@@ -58,7 +59,7 @@ main(
       )
     )
     yield* Console.log("")
-    const profiles = yield* Effect.forEach([rows[2], rows[1], rows[0], rows[4]], (row) =>
+    const profiles = yield* Effect.forEach([byGrpc, on, off, theirOn], (row) =>
       profile(
         row.label,
         row.server,
@@ -69,7 +70,6 @@ main(
       yield* server.stop
       return (yield* collector.ask<Readonly<Record<string, number>>>({ ask: "spans" }))[span] ?? 0
     })
-    const [off, on, byGrpc, theirOff, theirOn] = rows
     const sent = on.answered + byGrpc.answered
     const came = (yield* arrived(on, "plugin.execute")) + (yield* arrived(byGrpc, "plugin.execute"))
     const theirs = yield* arrived(theirOn, "lakebase.query")
