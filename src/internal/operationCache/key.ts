@@ -4,7 +4,7 @@ import type { Key, KeyPart, Which } from "../../OperationCache.ts"
 export const encode = (part: KeyPart): string => {
   switch (typeof part) {
     case "string":
-      return JSON.stringify(part)
+      return encodeString(part)
     case "number":
       return Object.is(part, -0) ? "-0" : String(part)
     case "bigint":
@@ -22,6 +22,9 @@ export const encode = (part: KeyPart): string => {
 export const matches = ({ caller, operation }: Which, key: Key): boolean =>
   (caller ?? key.caller) === key.caller && (operation ?? key.operation) === key.operation
 
+// Its length says where it ends, which takes less than to escape it. Half of a surrogate pair has no UTF-8, though.
+const encodeString = (text: string) => (text.isWellFormed() ? `${text.length}"${text}` : JSON.stringify(text))
+
 const encodeObject = (part: Date | ReadonlyArray<KeyPart> | { readonly [name: string]: KeyPart }): string => {
   const prototype: unknown = Object.getPrototypeOf(part)
   if (prototype === Array.prototype && isArray(part)) {
@@ -37,9 +40,7 @@ const encodeObject = (part: Date | ReadonlyArray<KeyPart> | { readonly [name: st
   if (Object.getOwnPropertySymbols(part).length > 0) {
     throw new TypeError("An object with symbols for names cannot be part of a cache key")
   }
-  const named = Object.entries(part).map(
-    ([name, value]: [string, KeyPart]) => `${JSON.stringify(name)}:${encode(value)}`
-  )
+  const named = Object.entries(part).map(([name, value]: [string, KeyPart]) => `${encodeString(name)}:${encode(value)}`)
   return `{${named.toSorted().join()}}`
 }
 
