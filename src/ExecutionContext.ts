@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { Context, Effect, type Fiber, Layer, type Request, RequestResolver } from "effect"
+import { Context, Effect, Layer, type Request, RequestResolver } from "effect"
 import { dual } from "effect/Function"
 import type { Caller } from "./Caller.ts"
 import * as ForwardedHeaders from "./ForwardedHeaders.ts"
@@ -102,8 +102,8 @@ export const groupedByCaller = <A extends Request.Any>(
  * @since 0.1.0
  * @category accessors
  */
-export const current: Effect.Effect<Caller, never, ServiceContext> = Effect.withFiber((fiber) =>
-  Effect.succeed(callerOf(fiber))
+export const current: Effect.Effect<Caller, never, ServiceContext> = Effect.contextWith(
+  (context: Context.Context<ServiceContext>) => Effect.succeed(callerOf(context))
 )
 
 /**
@@ -158,12 +158,12 @@ const withCaller = <R>(context: Context.Context<R>, user: Caller): Context.Conte
   Context.add(Context.add(context, UserContext, user), ExecutionContext, user)
 
 /**
- * `current`, for what has the fiber at hand; the fiber needs a `ServiceContext`.
+ * `current`, for what has its context at hand.
  *
  * @internal
  */
-export const callerOf = (fiber: Fiber.Fiber<unknown, unknown>): Caller =>
-  fiber.getRef(ExecutionContext) ?? Context.getUnsafe(fiber.context, ServiceContext).principal
+export const callerOf = (context: Context.Context<ServiceContext>): Caller =>
+  Context.get(context, ExecutionContext) ?? Context.get(context, ServiceContext).principal
 
 /**
  * The context in which whatever runs there runs as this caller.

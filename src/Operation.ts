@@ -3,25 +3,13 @@
  *
  * @since 0.1.0
  */
-import {
-  Context,
-  Duration,
-  Effect,
-  type Fiber,
-  Metric,
-  Option,
-  Predicate,
-  References,
-  Schema,
-  Stream,
-  Tracer
-} from "effect"
+import { Context, Duration, Effect, Metric, Predicate, References, Schema, Stream, Tracer } from "effect"
 import { dual } from "effect/Function"
 import type { Caller } from "./Caller.ts"
 import * as ExecutionContext from "./ExecutionContext.ts"
 import type { Cache, Chain, Options, StreamOptions } from "./internal/operationModels.ts"
 import { retried } from "./internal/retry.ts"
-import { timeoutOrElse } from "./internal/timeout.ts"
+import { timeoutOrFail } from "./internal/timeout.ts"
 import * as OperationCache from "./OperationCache.ts"
 import type { ServiceContext } from "./ServiceContext.ts"
 
@@ -66,34 +54,31 @@ export const execute: {
   const attempt = timeout === undefined ? effect : timed(effect, name, timeout)
   const attempts = retry === undefined ? attempt : retried(attempt, retry, isRetryable)
   const work = totalTimeout === undefined ? attempts : timed(attempts, name, totalTimeout)
-  return Effect.withFiber((fiber: Fiber.Fiber<unknown, unknown>) =>
-    executeAs(work, ExecutionContext.callerOf(fiber), options, timeout)
-  )
+  return Effect.contextWith((context: Context.Context<R | ServiceContext>) => {
+    const caller = ExecutionContext.callerOf(context)
+    return Effect.useSpan("plugin.execute", (span) => {
+      describe(span, caller, options)
+      if (timeout !== undefined) span.attribute("timeout_ms", Duration.toMillis(timeout))
+      return isCached(options)
+        ? cached(work, span, caller, options, context)
+        : Effect.updateContext(work, (context: Context.Context<R>) => within(context, span, caller, options))
+    })
+  })
 })
 
 /**
- * `execute` for what knows its caller, whoever runs, and does not try again.
+ * `execute` for what knows its caller, whoever runs, and asks for no more than the span.
  *
  * @internal
  */
 export const executeAs = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   caller: Caller,
-  options: Options,
-  timeout?: Duration.Duration
+  options: StreamOptions
 ): Effect.Effect<A, E, R> =>
   Effect.useSpan("plugin.execute", (span) => {
     describe(span, caller, options)
-    if (timeout !== undefined) span.attribute("timeout_ms", Duration.toMillis(timeout))
-    const work = Effect.updateContext(effect, (context: Context.Context<R>) => {
-      if (options.retry !== undefined) span.attribute("retry.attempts", 1)
-      return Context.add(
-        Context.add(context, Tracer.ParentSpan, span),
-        References.CurrentLogAnnotations,
-        logged(context, caller, options)
-      )
-    })
-    return isCached(options) ? cached(work, span, caller, options) : work
+    return Effect.updateContext(effect, (context: Context.Context<R>) => within(context, span, caller, options))
   })
 
 /**
@@ -180,31 +165,44 @@ export type TimeoutOf<O extends Chain> =
 export type CacheOf<O extends { readonly cache?: unknown }> =
   Pick<O, keyof O & "cache"> extends { readonly cache?: undefined } ? never : OperationCache.OperationCache
 
+/** The context of the work. */
+const within = <R>(context: Context.Context<R>, span: Tracer.Span, caller: Caller, options: Options) => {
+  if (options.retry !== undefined) span.attribute("retry.attempts", 1)
+  return Context.add(
+    Context.add(context, Tracer.ParentSpan, span),
+    References.CurrentLogAnnotations,
+    logged(context, caller, options)
+  )
+}
+
 const isCached = (options: Options): options is Options & { readonly cache: Cache } => options.cache !== undefined
 
-// What is kept by a key is what this operation gave.
 const cached = <A, E, R>(
   work: Effect.Effect<A, E, R>,
   span: Tracer.Span,
   caller: Caller,
-  { cache, name }: Options & { readonly cache: Cache }
-): Effect.Effect<A, E, R> =>
-  Effect.withFiber((fiber) => {
-    const { get, load } = Context.getUnsafe(fiber.context, OperationCache.OperationCache)
-    const key = OperationCache.keyOf(caller, name, cache.key)
-    return Effect.flatMap(get(key), (found) => {
-      const isHit = Option.isSome(found)
-      span.attribute("cache.hit", isHit)
-      ;(isHit ? hits : misses).updateUnsafe(1, fiber.context)
-      return isHit
-        ? Effect.succeed(found.value as A)
-        : load(
-            key,
-            cache.timeToLive === undefined ? defaultTimeToLive : Duration.fromInputUnsafe(cache.timeToLive),
-            caller.context === "service" ? Effect.updateContext(work, withoutUser) : work
-          )
-    })
+  options: Options & { readonly cache: Cache },
+  context: Context.Context<R>
+): Effect.Effect<A, E> => {
+  const cache = Context.getUnsafe(context, OperationCache.OperationCache)
+  const { key, timeToLive } = options.cache
+  const told = (isHit: boolean) => {
+    span.attribute("cache.hit", isHit)
+    ;(isHit ? hits : misses).updateUnsafe(1, context)
+  }
+  return cache.get(OperationCache.keyOf(caller, options.name, key), {
+    onHit: () => told(true),
+    onMiss: () => {
+      told(false)
+      const own = caller.context === "service" ? withoutUser(context) : context
+      return {
+        work,
+        context: within(own, span, caller, options),
+        timeToLive: durationOf(timeToLive) ?? defaultTimeToLive
+      }
+    }
   })
+}
 
 // asService leaves the UserContext of whose call it is in: what is kept for the service must not be made of that.
 const withoutUser = <R>(context: Context.Context<R>): Context.Context<R> =>
@@ -230,13 +228,11 @@ export const timed = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   operation: string,
   duration: Duration.Duration
-): Effect.Effect<A, E | OperationTimeoutError, R> => {
-  const message = () => `${operation} took longer than ${Duration.format(duration)}`
-  return timeoutOrElse(effect, {
-    duration,
-    orElse: () => Effect.fail(new OperationTimeoutError({ operation, message: message() }))
+): Effect.Effect<A, E | OperationTimeoutError, R> =>
+  timeoutOrFail(effect, duration, () => {
+    const message = `${operation} took longer than ${Duration.format(duration)}`
+    return new OperationTimeoutError({ operation, message })
   })
-}
 
 const isRetryable = <E>(error: E): boolean => Predicate.hasProperty(error, "isRetryable") && error.isRetryable === true
 

@@ -68,6 +68,29 @@ export interface Store {
 }
 
 /**
+ * Who looks something up: told when it is kept, and asked how to come by it when it is not.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Lookup<A, E, R> {
+  readonly onHit: () => void
+  readonly onMiss: () => Load<A, E, R>
+}
+
+/**
+ * How to come by what is not kept, and how long to keep it then.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Load<A, E, R> {
+  readonly work: Effect.Effect<A, E, R>
+  readonly context: Context.Context<R>
+  readonly timeToLive: Duration.Duration
+}
+
+/**
  * A store did not remove what it was told to, and may go on serving it.
  *
  * @since 0.1.0
@@ -86,13 +109,11 @@ export class InvalidationError extends Data.TaggedError("InvalidationError")<{ r
 export class OperationCache extends Context.Service<
   OperationCache,
   {
-    readonly get: (key: Key) => Effect.Effect<Option.Option<unknown>>
-    /** Runs the work once for all who wait for it, for as long as one of them does, and keeps what it succeeds with. */
-    readonly load: <A, E, R>(
-      key: Key,
-      timeToLive: Duration.Duration,
-      work: Effect.Effect<A, E, R>
-    ) => Effect.Effect<A, E, R>
+    /**
+     * What is kept by this key. Where nothing is, runs the work once for all who wait for it, for as long as one of
+     * them does, and keeps what it succeeds with.
+     */
+    readonly get: <A, E, R>(key: Key, lookup: Lookup<A, E, R>) => Effect.Effect<A, E>
     readonly remove: (which: Which) => Effect.Effect<void, InvalidationError>
   }
 >()("effect-databricks/OperationCache") {}
@@ -138,19 +159,36 @@ export const invalidateCaller = (caller: Caller): Effect.Effect<void, Invalidati
  */
 export const make = (store: Store): OperationCache["Service"] => {
   const flights = Flights.make()
-  const keep = (key: Key, value: unknown, timeToLive: Duration.Duration, flight: Flights.Flight) =>
+  const keep = <A>(key: Key, value: A, timeToLive: Duration.Duration, flight: Flights.Flight): Effect.Effect<A> =>
     Effect.flatMapEager(
       answered(() => store.set(key, value, timeToLive), undefined, "written"),
       () =>
-        // It was invalidated while it was written, and there is no telling which came first.
-        flight.isCurrent ? Effect.void : answered(() => store.remove(key), undefined, "written")
+        flight.isCurrent
+          ? Effect.succeed(value)
+          : // It was invalidated while it was written, and there is no telling which came first.
+            Effect.as(
+              answered(() => store.remove(key), undefined, "written"),
+              value
+            )
+    )
+  const load = <A, E, R>(key: Key, { context, timeToLive, work }: Load<A, E, R>) =>
+    flights.share(key, context, (flight) =>
+      Effect.flatMap(work, (value) =>
+        flight.isCurrent && Duration.isPositive(timeToLive)
+          ? keep(key, value, timeToLive, flight)
+          : Effect.succeed(value)
+      )
     )
   return {
-    get: (key) => Effect.suspend(() => answered(() => store.get(key), Option.none(), "read")),
-    load: (key, timeToLive, work) =>
-      flights.share(key, (flight) =>
-        Effect.tap(work, (value) =>
-          flight.isCurrent && Duration.isPositive(timeToLive) ? keep(key, value, timeToLive, flight) : Effect.void
+    get: <A, E, R>(key: Key, { onHit, onMiss }: Lookup<A, E, R>) =>
+      Effect.suspend(() =>
+        Effect.flatMapEager(
+          answered(() => store.get(key), Option.none(), "read"),
+          (found): Effect.Effect<A, E> => {
+            if (Option.isNone(found)) return load(key, onMiss())
+            onHit()
+            return Effect.succeed(found.value as A) // who has the key has the operation
+          }
         )
       ),
     remove: (which) =>

@@ -11,6 +11,8 @@ import {
 import { TestContext } from "effect-databricks/testing"
 import { Deferred, Effect, Exit, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
+import { queryObjects } from "node:v8"
+import { eventually } from "./fixtures/child.ts"
 
 const test = Layer.merge(TestContext.layer({ servicePrincipalId: "sp" }), OperationCache.layer())
 
@@ -76,6 +78,20 @@ describe("a flight", () => {
       assert.strictEqual(runs, 3)
       yield* Deferred.succeed(ends[2]!, 2)
       assert.deepStrictEqual(yield* Fiber.joinAll([...third, ...joined]), [2, 2])
+    }).pipe(Effect.provide(test))
+  )
+
+  it.live("is gone once it has ended, at once or later", () =>
+    Effect.gen(function* () {
+      class Answer {
+        readonly isAnswer = true
+      }
+      const answer = Effect.sync(() => new Answer())
+      for (const work of [answer, Effect.andThen(Effect.yieldNow, answer)]) {
+        yield* Effect.asVoid(Operation.execute(work, { name: "answer", cache: { key: [], timeToLive: 0 } }))
+        // It collects the garbage first.
+        yield* eventually(() => queryObjects(Answer, { format: "count" }) === 0)
+      }
     }).pipe(Effect.provide(test))
   )
 

@@ -12,11 +12,11 @@ export const retried = <A, E, R>(
   again: (error: E) => boolean,
   tell: (attempts: number) => Effect.Effect<void> = inSpan
 ): Effect.Effect<A, E, R> => {
-  const longest = Duration.toMillis(maxDelay)
+  if (attempts <= 1) return effect
   /** What follows the failure of so many attempts. */
   const after = (error: E, failed: number, backoff: number, end: number): Effect.Effect<A, E, R> =>
     Effect.flatMap(Effect.all([Clock.currentTimeMillis, Random.next]), ([now, random]) => {
-      const wait = askedFor(error) + random * Math.min(backoff, longest)
+      const wait = askedFor(error) + random * Math.min(backoff, Duration.toMillis(maxDelay))
       if (failed >= attempts || now + wait >= end) return Effect.fail(error)
       return tell(failed + 1).pipe(
         Effect.andThen(effect),
@@ -24,13 +24,11 @@ export const retried = <A, E, R>(
         Effect.delay(wait)
       )
     })
-  return attempts <= 1
-    ? effect
-    : Effect.catchIf(effect, again, (error) =>
-        Effect.flatMap(Clock.currentTimeMillis, (now) =>
-          after(error, 1, Duration.toMillis(delay), now + Duration.toMillis(budget))
-        )
-      )
+  return Effect.catchIf(effect, again, (error) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) =>
+      after(error, 1, Duration.toMillis(delay), now + Duration.toMillis(budget))
+    )
+  )
 }
 
 /** For what is under way and may be asked about again: for five minutes, and no span tells of it. */

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Context, Duration, Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { timeoutOrElse } from "../../src/internal/timeout.ts"
+import { timeoutOrFail } from "../../src/internal/timeout.ts"
 import { counting } from "../fixtures/clock.ts"
 
 class Who extends Context.Service<Who, string>()("test/Who") {}
@@ -10,7 +10,12 @@ type Timed = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | "
 
 type Log = (what: string) => Effect.Effect<void>
 
-const late = { duration: Duration.seconds(5), orElse: () => Effect.fail("late" as const) }
+const late = () => "late" as const
+
+const usual: Timed = (effect) =>
+  Effect.timeoutOrElse(effect, { duration: "5 seconds", orElse: () => Effect.failSync(late) })
+
+const timedOut: Timed = (effect) => timeoutOrFail(effect, Duration.seconds(5), late)
 
 /** What happens, and when, of a caller who is interrupted then or never. */
 const story = (
@@ -69,13 +74,13 @@ const scenes: ReadonlyArray<
   ]
 ]
 
-describe("timeoutOrElse does what Effect's does", () => {
+describe("timeoutOrFail does what Effect.timeoutOrElse does", () => {
   for (const [what, scene, interruptAt] of scenes) {
     it.effect(what, () =>
       Effect.gen(function* () {
-        const expected = yield* story((effect) => Effect.timeoutOrElse(effect, late), scene, interruptAt)
+        const expected = yield* story(usual, scene, interruptAt)
         assert.isNotEmpty(expected)
-        assert.deepStrictEqual(yield* story((effect) => timeoutOrElse(effect, late), scene, interruptAt), expected)
+        assert.deepStrictEqual(yield* story(timedOut, scene, interruptAt), expected)
       })
     )
   }
@@ -85,7 +90,7 @@ describe("timeoutOrElse does what Effect's does", () => {
       const waits = { asleep: 0 }
       const exits = [Effect.succeed(1), Effect.as(Effect.yieldNow, 1)]
       for (const effect of exits) {
-        assert.deepStrictEqual(yield* Effect.exit(counting(waits)(timeoutOrElse(effect, late))), Exit.succeed(1))
+        assert.deepStrictEqual(yield* Effect.exit(counting(waits)(timedOut(effect))), Exit.succeed(1))
         assert.strictEqual(waits.asleep, 0)
       }
     })

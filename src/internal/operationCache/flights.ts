@@ -14,58 +14,65 @@ export interface Flight {
 
 export const make = () => {
   let flights = new Map<string, Flight>()
+  /** Those whose work has not come to its first wait, the innermost last: most end there, and nobody can join them. */
+  const beginning: Array<Flight> = []
 
   const detach = (flight: Flight) => {
-    if (!flight.isCurrent) return
     flight.isCurrent = false
+    if (flights.get(flight.key.id) !== flight) return
     // Not its last deletion: a Map chains the tables it outgrows, and the chain keeps what is in them from dying young.
     if (flights.size === 1) flights = new Map()
     else flights.delete(flight.key.id)
   }
 
-  const joinable = (key: Key) => {
-    const flight = flights.get(key.id)
-    if (flight?.fiber !== undefined) return flight
-    // Work that asks for itself as it begins would wait for itself.
-    if (flight !== undefined) detach(flight)
-    return undefined
+  const fly = (flight: Flight, fiber: Fiber.Fiber<unknown, unknown>) => {
+    // Its work asked for itself as it began, and cannot have waited for itself.
+    if (flights.has(flight.key.id)) flight.isCurrent = false
+    if (!flight.isCurrent) return
+    flights.set(flight.key.id, flight)
+    fiber.addObserver(() => detach(flight))
   }
 
-  const begin = (key: Key, fork: (flight: Flight) => Fiber.Fiber<unknown, unknown>) => {
+  const begin = <A, E>(key: Key, fork: (flight: Flight) => Fiber.Fiber<A, E>) => {
     const flight: Flight = { key, isCurrent: true, fiber: undefined, waiting: 0 }
-    // Before it begins, since what it does first may be an invalidation.
-    flights.set(key.id, flight)
-    flight.fiber = fork(flight)
-    flight.fiber.addObserver(() => detach(flight))
+    beginning.push(flight)
+    try {
+      flight.fiber = fork(flight)
+    } finally {
+      beginning.pop()
+    }
+    if (flight.fiber.pollUnsafe() === undefined) fly(flight, flight.fiber)
     return flight
   }
 
-  /** Joins the flight of this key, or begins it with `work`, in the context of the first. */
-  const share = <A, E, R>(key: Key, work: (flight: Flight) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.contextWith((context: Context.Context<R>) =>
-      // Begun and waited for in one step, so that no interruption comes in between.
-      Effect.callback<A, E>((resume) => {
-        const flight = joinable(key) ?? begin(key, (flight) => Effect.runForkWith(context)(work(flight)))
-        const fiber = flight.fiber as Fiber.Fiber<A, E> // who has the key has the operation
-        const exit = fiber.pollUnsafe()
-        if (exit !== undefined) return resume(exit)
-        flight.waiting++
-        const leave = fiber.addObserver(resume)
-        return Effect.suspend(() => {
-          leave()
-          if (--flight.waiting > 0) return Effect.void
-          // Who comes while it stops begins anew.
-          detach(flight)
-          return Fiber.interrupt(fiber)
-        })
+  /** Joins the flight of this key, or begins it with `work` in this context. */
+  const share = <A, E, R>(
+    key: Key,
+    context: Context.Context<R>,
+    work: (flight: Flight) => Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E> =>
+    // Begun and waited for in one step, so that no interruption comes in between.
+    Effect.callback<A, E>((resume) => {
+      const flight = flights.get(key.id) ?? begin(key, (flight) => Effect.runForkWith(context)(work(flight)))
+      const fiber = flight.fiber as Fiber.Fiber<A, E> // who has the key has the operation
+      const exit = fiber.pollUnsafe()
+      if (exit !== undefined) return resume(exit)
+      flight.waiting++
+      const leave = fiber.addObserver(resume)
+      return Effect.suspend(() => {
+        leave()
+        if (--flight.waiting > 0) return Effect.void
+        // Who comes while it stops begins anew.
+        detach(flight)
+        return Fiber.interrupt(fiber)
       })
-    )
+    })
 
   return {
     share,
     /** Whoever comes from now on joins none of these. */
     detachAll: (which: Which) => {
-      for (const flight of flights.values()) if (matches(which, flight.key)) detach(flight)
+      for (const flight of [...beginning, ...flights.values()]) if (matches(which, flight.key)) detach(flight)
     }
   }
 }
