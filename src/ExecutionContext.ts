@@ -184,11 +184,10 @@ const callerKey = (caller: Caller | undefined) =>
 const identify = (request: ForwardedHeaders.Source): Effect.Effect<Caller, IdentityError, ServiceContext> =>
   ServiceContext.use(({ development, identityVerifier, principal }) =>
     Effect.flatMapEager(ForwardedHeaders.decodeEager(request), (headers) => {
-      const { accessToken, user } = headers
-      if (accessToken === undefined) {
-        return development ? Effect.as(fallbackWarning, { ...principal, oboDevFallback: true }) : noToken(user)
+      if (headers instanceof ForwardedHeaders.WithToken) {
+        return headers.user === undefined && !development ? noUser : identityVerifier.verify(headers)
       }
-      return user === undefined && !development ? noUser : identityVerifier.verify({ ...headers, accessToken })
+      return development ? Effect.as(fallbackWarning, { ...principal, oboDevFallback: true }) : noToken(headers.user)
     })
   )
 

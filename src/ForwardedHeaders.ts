@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import { Effect, Predicate, Redacted, Schema } from "effect"
+import * as Crypto from "node:crypto"
 
 /**
  * A request's headers in any of the shapes that servers have: an Effect or Node record, or a web `Headers`.
@@ -24,14 +25,53 @@ export type HeadersInput =
 export type Source = { readonly headers: HeadersInput } | HeadersInput
 
 /**
+ * What the proxy says, which proves nothing yet.
+ *
  * @since 0.1.0
  * @category models
  */
-export interface ForwardedHeaders {
+export type ForwardedHeaders = WithToken | WithoutToken
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface WithoutToken {
   readonly user: string | undefined
   readonly email: string | undefined
   readonly preferredUsername: string | undefined
-  readonly accessToken: Redacted.Redacted | undefined
+  readonly accessToken: undefined
+}
+
+/**
+ * Headers with a token; only `decode` makes them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class WithToken {
+  readonly user: string | undefined
+  readonly email: string | undefined
+  readonly preferredUsername: string | undefined
+  readonly #token: string
+
+  /** @internal */
+  constructor({ email, preferredUsername, user }: WithoutToken, token: string) {
+    this.user = user
+    this.email = email
+    this.preferredUsername = preferredUsername
+    this.#token = token
+  }
+
+  /** Wrapped when it is asked for: to wrap it takes longer than to read all four. */
+  get accessToken(): Redacted.Redacted {
+    return Redacted.make(this.#token, { label: "x-forwarded-access-token" })
+  }
+
+  /** The SHA-256 of the token, in base64url: what to know it by without keeping it. */
+  get tokenDigest(): string {
+    return Crypto.hash("sha256", this.#token, "base64url")
+  }
 }
 
 /**
@@ -76,12 +116,8 @@ export const decodeEager = (source: Source): Effect.Effect<ForwardedHeaders, Aut
   }
   const [user, email, preferredUsername, token] = values as Array<string | undefined> // each has been looked at
   if (token !== undefined && !isToken(token)) return refuse(`The header ${names[3]} does not hold an access token`)
-  return Effect.succeed({
-    user,
-    email,
-    preferredUsername,
-    accessToken: token === undefined ? undefined : Redacted.make(token, { label: "x-forwarded-access-token" })
-  })
+  const headers = { user, email, preferredUsername, accessToken: undefined }
+  return Effect.succeed(token === undefined ? headers : new WithToken(headers, token))
 }
 
 const refuse = (message: string) => Effect.fail(new AuthenticationError({ message }))

@@ -5,10 +5,9 @@
  */
 import { Clock, Duration, Effect, Exit, Option, Redacted, Result, Schema } from "effect"
 import { Base64Url } from "effect/encoding"
-import * as Crypto from "node:crypto"
 import type { Caller } from "./Caller.ts"
 import type { DatabricksError } from "./DatabricksError.ts"
-import { AuthenticationError, type ForwardedHeaders } from "./ForwardedHeaders.ts"
+import { AuthenticationError, type WithToken } from "./ForwardedHeaders.ts"
 import * as Lru from "./internal/lru.ts"
 import * as Scim from "./internal/scim.ts"
 import * as TokenCache from "./internal/tokenCache.ts"
@@ -46,9 +45,7 @@ export type IdentityError = AuthenticationError | IdentityMismatchError | Identi
  */
 export interface IdentityVerifier {
   /** The caller whom the token in these headers proves. */
-  readonly verify: (
-    headers: ForwardedHeaders & { readonly accessToken: Redacted.Redacted }
-  ) => Effect.Effect<Caller, IdentityError>
+  readonly verify: (headers: WithToken) => Effect.Effect<Caller, IdentityError>
 }
 
 /**
@@ -72,28 +69,26 @@ export const make = Effect.fnUntraced(function* (send: Send): Effect.fn.Return<I
   })
   const prove = Effect.fnUntraced(function* (
     key: string,
-    token: Redacted.Redacted
+    headers: WithToken
   ): Effect.fn.Return<Scim.Identity, IdentityError> {
     const { identity } = yield* Effect.timeoutOrElse(
-      Effect.mapError(Scim.me(send, { authorization: bearer(token), context: "user" }), refusal),
+      Effect.mapError(Scim.me(send, { authorization: bearer(headers), context: "user" }), refusal),
       {
         duration: timeout,
         orElse: () => Effect.fail(unavailable(`no answer within ${Duration.format(timeout)}`))
       }
     )
-    proven.set(key, identity, { expiresAt: expiryOf(token, yield* Clock.currentTimeMillis) })
+    proven.set(key, identity, { expiresAt: expiryOf(headers.accessToken, yield* Clock.currentTimeMillis) })
     return identity
   })
   return {
     verify: (headers) => {
-      const key = Crypto.hash("sha256", Redacted.value(headers.accessToken), "base64url")
+      const key = headers.tokenDigest
       const admit = (identity: Scim.Identity) =>
         agree(headers, identity) ? Effect.succeed(asCaller(headers, identity)) : Effect.fail(mismatch())
       return Clock.clockWith((clock) => {
         const identity = proven.get(key, clock.currentTimeMillisUnsafe())
-        return identity === undefined
-          ? Effect.flatMap(unproven.get(key, prove(key, headers.accessToken)), admit)
-          : admit(identity)
+        return identity === undefined ? Effect.flatMap(unproven.get(key, prove(key, headers)), admit) : admit(identity)
       })
     }
   }
@@ -126,22 +121,19 @@ const longestProof = 3_600_000
 /** Whoever goes on with a wrong token is answered without the workspace; who is let in late waits no longer than this. */
 const refusalTimeToLive = Duration.seconds(5)
 
-const bearer = (token: Redacted.Redacted) => Effect.sync(() => Redacted.make(`Bearer ${Redacted.value(token)}`))
+const bearer = (headers: WithToken) => Effect.sync(() => Redacted.make(`Bearer ${Redacted.value(headers.accessToken)}`))
 
-const asCaller = (
-  headers: ForwardedHeaders & { readonly accessToken: Redacted.Redacted },
-  identity: Scim.Identity
-): Caller => ({
+const asCaller = (headers: WithToken, identity: Scim.Identity): Caller => ({
   context: "user",
   id: headers.user ?? identity.id,
   scimId: identity.id,
   userName: identity.userName,
   email: identity.email,
   oboDevFallback: false,
-  authorization: bearer(headers.accessToken)
+  authorization: bearer(headers)
 })
 
-const agree = ({ email, user }: ForwardedHeaders, identity: Scim.Identity): boolean =>
+const agree = ({ email, user }: WithToken, identity: Scim.Identity): boolean =>
   (email === undefined || identity.owns(email)) &&
   // An opaque x-forwarded-user (123@456) is no e-mail address, and nothing that SCIM answers can be compared with it.
   (user === undefined || !Scim.isEmail(user) || identity.owns(user))

@@ -1,5 +1,14 @@
 import { assert, it, layer } from "@effect/vitest"
-import { AsUser, Failures, IdentityVerifier, Lakebase, Operation, OperationCache, UserContext } from "effect-databricks"
+import {
+  AsUser,
+  Failures,
+  ForwardedHeaders,
+  IdentityVerifier,
+  Lakebase,
+  Operation,
+  OperationCache,
+  UserContext
+} from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Duration, Effect, Layer, Redacted } from "effect"
 import { HttpClientRequest, HttpClientResponse, HttpRouter, HttpServerResponse } from "effect/http"
@@ -176,10 +185,11 @@ const directory = Effect.gen(function* () {
       return Redacted.value(value).startsWith("Bearer good") ? person : Effect.fail(nobody)
     })
   )
-  const of = (token: string) =>
-    Effect.exit(
-      verify({ user: "1@2", email: undefined, preferredUsername: undefined, accessToken: Redacted.make(token) })
-    )
+  const of = Effect.fnUntraced(function* (token: string) {
+    const headers = yield* ForwardedHeaders.decode({ "x-forwarded-user": "1@2", "x-forwarded-access-token": token })
+    assert(headers instanceof ForwardedHeaders.WithToken)
+    return yield* Effect.exit(verify(headers))
+  })
   /** How often it is asked for these. */
   return (...tokens: ReadonlyArray<string>) =>
     Effect.suspend(() => {

@@ -25,6 +25,8 @@ declare const orders: Effect.Effect<number, "sold out", UserContext | Database |
 declare const stream: Stream.Stream<number, "sold out", UserContext | Database>
 declare const request: HttpServerRequest.HttpServerRequest
 declare const node: IncomingMessage
+declare const headers: ForwardedHeaders.WithToken
+declare const verifier: IdentityVerifier.IdentityVerifier
 declare const service: Layer.Layer<ServiceContext.ServiceContext>
 declare const database: Layer.Layer<Database>
 
@@ -69,6 +71,11 @@ asUser({ "x-forwarded-user": "alice" })
 asUser("alice")
 // @ts-expect-error -- no request at all
 asUser(undefined)
+
+// What is verified was decoded: a copy would have no token.
+verifier.verify(headers)
+// @ts-expect-error -- a copy
+verifier.verify({ ...headers })
 
 // The five helpers need the service context and no user.
 typeOf(getCurrentUserId).is<Effect.Effect<string, never, ServiceContext.ServiceContext>>()
