@@ -68,6 +68,11 @@ export class WithToken {
     return Redacted.make(this.#token, { label: "x-forwarded-access-token" })
   }
 
+  /** What the `Authorization` header of its requests holds. */
+  get authorization(): Redacted.Redacted {
+    return Redacted.make(`Bearer ${this.#token}`)
+  }
+
   /** The SHA-256 of the token, in base64url: what to know it by without keeping it. */
   get tokenDigest(): string {
     return Crypto.hash("sha256", this.#token, "base64url")

@@ -121,7 +121,7 @@ const longestProof = 3_600_000
 /** Whoever goes on with a wrong token is answered without the workspace; who is let in late waits no longer than this. */
 const refusalTimeToLive = Duration.seconds(5)
 
-const bearer = (headers: WithToken) => Effect.sync(() => Redacted.make(`Bearer ${Redacted.value(headers.accessToken)}`))
+const bearer = (headers: WithToken) => Effect.sync(() => headers.authorization)
 
 const asCaller = (headers: WithToken, identity: Scim.Identity): Caller => ({
   context: "user",

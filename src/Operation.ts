@@ -61,7 +61,7 @@ export const execute: {
       if (timeout !== undefined) span.attribute("timeout_ms", Duration.toMillis(timeout))
       return isCached(options)
         ? cached(work, span, caller, options, context)
-        : Effect.updateContext(work, (context: Context.Context<R>) => within(context, span, caller, options))
+        : Effect.updateContext(work, within<R>(span, caller, options))
     })
   })
 })
@@ -78,7 +78,7 @@ export const executeAs = <A, E, R>(
 ): Effect.Effect<A, E, R> =>
   Effect.useSpan("plugin.execute", (span) => {
     describe(span, caller, options)
-    return Effect.updateContext(effect, (context: Context.Context<R>) => within(context, span, caller, options))
+    return Effect.updateContext(effect, within<R>(span, caller, options))
   })
 
 /**
@@ -165,15 +165,17 @@ export type TimeoutOf<O extends Chain> =
 export type CacheOf<O extends { readonly cache?: unknown }> =
   Pick<O, keyof O & "cache"> extends { readonly cache?: undefined } ? never : OperationCache.OperationCache
 
-/** The context of the work. */
-const within = <R>(context: Context.Context<R>, span: Tracer.Span, caller: Caller, options: Options) => {
-  if (options.retry !== undefined) span.attribute("retry.attempts", 1)
-  return Context.add(
-    Context.add(context, Tracer.ParentSpan, span),
-    References.CurrentLogAnnotations,
-    logged(context, caller, options)
-  )
-}
+/** The context of the work, which begins in it. */
+const within =
+  <R>(span: Tracer.Span, caller: Caller, options: Options) =>
+  (context: Context.Context<R>): Context.Context<R> => {
+    if (options.retry !== undefined) span.attribute("retry.attempts", 1)
+    return Context.add(
+      Context.add(context, Tracer.ParentSpan, span),
+      References.CurrentLogAnnotations,
+      logged(context, caller, options)
+    )
+  }
 
 const isCached = (options: Options): options is Options & { readonly cache: Cache } => options.cache !== undefined
 
@@ -197,7 +199,7 @@ const cached = <A, E, R>(
       const own = caller.context === "service" ? withoutUser(context) : context
       return {
         work,
-        context: within(own, span, caller, options),
+        context: within<R>(span, caller, options)(own),
         timeToLive: durationOf(timeToLive) ?? defaultTimeToLive
       }
     }

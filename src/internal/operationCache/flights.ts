@@ -25,15 +25,7 @@ export const make = () => {
     else flights.delete(flight.key.id)
   }
 
-  const fly = (flight: Flight, fiber: Fiber.Fiber<unknown, unknown>) => {
-    // Its work asked for itself as it began, and cannot have waited for itself.
-    if (flights.has(flight.key.id)) flight.isCurrent = false
-    if (!flight.isCurrent) return
-    flights.set(flight.key.id, flight)
-    fiber.addObserver(() => detach(flight))
-  }
-
-  const begin = <A, E>(key: Key, fork: (flight: Flight) => Fiber.Fiber<A, E>) => {
+  const begin = (key: Key, fork: (flight: Flight) => Fiber.Fiber<unknown, unknown>) => {
     const flight: Flight = { key, isCurrent: true, fiber: undefined, waiting: 0 }
     beginning.push(flight)
     try {
@@ -41,7 +33,13 @@ export const make = () => {
     } finally {
       beginning.pop()
     }
-    if (flight.fiber.pollUnsafe() === undefined) fly(flight, flight.fiber)
+    if (flight.fiber.pollUnsafe() !== undefined) return flight
+    // Its work asked for itself as it began, and cannot have waited for itself.
+    if (flights.has(key.id)) flight.isCurrent = false
+    if (flight.isCurrent) {
+      flights.set(key.id, flight)
+      flight.fiber.addObserver(() => detach(flight))
+    }
     return flight
   }
 
