@@ -8,10 +8,10 @@ import { Base64Url } from "effect/encoding"
 import type { Caller } from "./Caller.ts"
 import type { DatabricksError } from "./DatabricksError.ts"
 import { AuthenticationError, type WithToken } from "./ForwardedHeaders.ts"
-import * as Lru from "./internal/lru.ts"
-import * as Scim from "./internal/scim.ts"
-import * as TokenCache from "./internal/tokenCache.ts"
-import type { Send } from "./internal/workspaceHttp.ts"
+import * as Lru from "./internal/operation/lru.ts"
+import * as Scim from "./internal/workspace/scim.ts"
+import * as TokenCache from "./internal/workspace/tokenCache.ts"
+import type { Send } from "./internal/workspace/transport.ts"
 
 /**
  * A header names somebody else than the token proves (403).

@@ -17,8 +17,8 @@ import * as Failure from "./internal/lakebase/failure.ts"
 import * as Metrics from "./internal/lakebase/metrics.ts"
 import * as PgConfig from "./internal/lakebase/pgConfig.ts"
 import * as Pool from "./internal/lakebase/pool.ts"
-import * as Session from "./internal/lakebase/session.ts"
-import { failed, type ServiceContextError } from "./internal/startError.ts"
+import * as Session from "./internal/lakebase/driver/session.ts"
+import { failed, type ServiceContextError } from "./internal/workspace/startError.ts"
 import { ServiceContext } from "./ServiceContext.ts"
 
 /**

@@ -7,13 +7,13 @@ import { Context, Duration, Effect, Metric, Predicate, References, Schema, Strea
 import { dual } from "effect/Function"
 import type { Caller } from "./Caller.ts"
 import * as ExecutionContext from "./ExecutionContext.ts"
-import type { Cache, Chain, Options, StreamOptions } from "./internal/operationModels.ts"
-import { retried } from "./internal/retry.ts"
-import { timeoutOrFail } from "./internal/timeout.ts"
+import type { Cache, Chain, Options, StreamOptions } from "./internal/operation/models.ts"
+import { retried } from "./internal/operation/retry.ts"
+import { timeoutOrFail } from "./internal/operation/timeout.ts"
 import * as OperationCache from "./OperationCache.ts"
 import type { ServiceContext } from "./ServiceContext.ts"
 
-export type * from "./internal/operationModels.ts"
+export type * from "./internal/operation/models.ts"
 
 /**
  * An operation took longer than its `timeout`, and was interrupted (504). Retryable, as the next attempt starts afresh.

@@ -5,9 +5,9 @@
  */
 import { Cause, Context, Data, Duration, Effect, Exit, Layer, Option, type Scope } from "effect"
 import type { Caller } from "./Caller.ts"
-import * as Flights from "./internal/operationCache/flights.ts"
-import { encode } from "./internal/operationCache/key.ts"
-import * as Memory from "./internal/operationCache/memory.ts"
+import * as Flights from "./internal/operation/flights.ts"
+import { encode } from "./internal/operation/key.ts"
+import * as Memory from "./internal/operation/memory.ts"
 
 /**
  * What tells one call of an operation from another: its parameters.

@@ -9,10 +9,10 @@ import { Config, Context, Duration, Effect, Layer, Option, Redacted, Schema } fr
 import { HttpClient, HttpClientRequest } from "effect/http"
 import type { Caller } from "./Caller.ts"
 import * as IdentityVerifier from "./IdentityVerifier.ts"
-import { type CredentialOptions, resolve } from "./internal/credentials.ts"
-import * as Scim from "./internal/scim.ts"
-import { failed, type ServiceContextError, startSentence } from "./internal/startError.ts"
-import * as WorkspaceHttp from "./internal/workspaceHttp.ts"
+import { type CredentialOptions, resolve } from "./internal/workspace/credentials.ts"
+import * as Scim from "./internal/workspace/scim.ts"
+import { failed, type ServiceContextError, startSentence } from "./internal/workspace/startError.ts"
+import * as WorkspaceHttp from "./internal/workspace/transport.ts"
 
 export {
   /**
@@ -20,7 +20,7 @@ export {
    * @category errors
    */
   ServiceContextError
-} from "./internal/startError.ts"
+} from "./internal/workspace/startError.ts"
 
 /**
  * @since 0.1.0

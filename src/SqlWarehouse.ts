@@ -18,16 +18,16 @@
  */
 import { Context, Duration, Effect, Layer, Option, Result, type Schema, type Scope, Stream } from "effect"
 import * as ExecutionContext from "./ExecutionContext.ts"
-import { isReadOnly } from "./internal/readOnly.ts"
-import * as Disposition from "./internal/sql/disposition.ts"
-import type { Failure, Options, Result as Table, Statement, StreamOptions } from "./internal/sql/models.ts"
-import * as Results from "./internal/sql/results.ts"
-import type { RowDecodeError } from "./internal/sql/rowDecodeError.ts"
-import * as Rows from "./internal/sql/rows.ts"
-import { ofTemplate, ofText, type Template, type Text } from "./internal/sql/template.ts"
-import * as Values from "./internal/sql/values.ts"
-import * as Statements from "./internal/statements.ts"
-import { ranAs } from "./internal/workspaceHttp.ts"
+import { isReadOnly } from "./internal/sqlWarehouse/readOnly.ts"
+import * as Disposition from "./internal/sqlWarehouse/disposition.ts"
+import type { Failure, Options, Result as Table, Statement, StreamOptions } from "./internal/sqlWarehouse/models.ts"
+import * as Results from "./internal/sqlWarehouse/results.ts"
+import type { RowDecodeError } from "./internal/sqlWarehouse/rowDecodeError.ts"
+import * as Rows from "./internal/sqlWarehouse/rows.ts"
+import { ofTemplate, ofText, type Template, type Text } from "./internal/sqlWarehouse/template.ts"
+import * as Values from "./internal/sqlWarehouse/values.ts"
+import * as Statements from "./internal/sqlWarehouse/statements.ts"
+import { ranAs } from "./internal/workspace/transport.ts"
 import * as Operation from "./Operation.ts"
 import type { OperationCache } from "./OperationCache.ts"
 import { ServiceContext } from "./ServiceContext.ts"
@@ -39,7 +39,7 @@ export {
    * @category errors
    */
   RowDecodeError
-} from "./internal/sql/rowDecodeError.ts"
+} from "./internal/sqlWarehouse/rowDecodeError.ts"
 
 export {
   /**
@@ -50,9 +50,9 @@ export {
    * @category conversions
    */
   toJson
-} from "./internal/sql/values.ts"
+} from "./internal/sqlWarehouse/values.ts"
 
-export type * from "./internal/sql/models.ts"
+export type * from "./internal/sqlWarehouse/models.ts"
 
 /**
  * @since 0.1.0

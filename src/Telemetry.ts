@@ -131,11 +131,13 @@ const resolve = (options: Options) => ({
 const layerSerialization = ({ protocol }: Settings) =>
   protocol === "http/json"
     ? OtlpSerialization.layerJson
-    : Layer.unwrap(Effect.promise(() => import("./internal/otlpProtobuf.ts").then((_) => _.layer)))
+    : Layer.unwrap(Effect.promise(() => import("./internal/telemetry/otlpProtobuf.ts").then((_) => _.layer)))
 
 const layerTransport = (settings: Settings) =>
   settings.protocol === "grpc"
-    ? Layer.unwrap(Effect.promise(() => import("./internal/otlpGrpc.ts").then((_) => _.layerClient(settings))))
+    ? Layer.unwrap(
+        Effect.promise(() => import("./internal/telemetry/otlpGrpc.ts").then((_) => _.layerClient(settings)))
+      )
     : NodeHttpClient.layerUndici
 
 // Otlp waits for an answer for ever and sends full batches side by side: a collector that hangs would fill the memory.

@@ -9,8 +9,8 @@ import { HttpBody, HttpClientRequest, type HttpClientResponse } from "effect/htt
 import type { Caller } from "./Caller.ts"
 import { DatabricksError, make as databricksError, WorkspaceFailedError } from "./DatabricksError.ts"
 import * as ExecutionContext from "./ExecutionContext.ts"
-import * as Answer from "./internal/answer.ts"
-import * as WorkspaceHttp from "./internal/workspaceHttp.ts"
+import * as Answer from "./internal/workspace/answer.ts"
+import * as WorkspaceHttp from "./internal/workspace/transport.ts"
 import * as Operation from "./Operation.ts"
 import { ServiceContext } from "./ServiceContext.ts"
 

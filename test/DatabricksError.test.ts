@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Schema } from "effect"
 import { DatabricksError } from "effect-databricks"
-import { fromAnswer } from "../src/internal/answer.ts"
+import { fromAnswer } from "../src/internal/workspace/answer.ts"
 
 const answer = (status: number, body: unknown, headers: Record<string, string> = {}) =>
   fromAnswer({

@@ -22,15 +22,15 @@
 import { Clock, Context, Duration, Effect, Layer, Redacted, References, Schema, Scope } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import { createHash } from "node:crypto"
-import * as ExternalLinks from "./localWorkspace/ExternalLinks.ts"
-import { type Fault, Faults } from "./localWorkspace/Faults.ts"
-import { type RecordedRequest, serve } from "./localWorkspace/HttpSide.ts"
-import * as IdentityRoutes from "./localWorkspace/IdentityRoutes.ts"
-import * as Lakebase from "./localWorkspace/Lakebase.ts"
-import type { Options, TokenOptions, User, WarehouseDefinition } from "./localWorkspace/Models.ts"
-import * as Principals from "./localWorkspace/Principals.ts"
-import * as SqlRoutes from "./localWorkspace/SqlRoutes.ts"
-import * as Warehouses from "./localWorkspace/Warehouses.ts"
+import * as ExternalLinks from "./localWorkspace/sql/externalLinks.ts"
+import { type Fault, Faults } from "./localWorkspace/http/faults.ts"
+import { type RecordedRequest, serve } from "./localWorkspace/http/server.ts"
+import * as IdentityRoutes from "./localWorkspace/identity/routes.ts"
+import * as Lakebase from "./localWorkspace/postgres/lakebase.ts"
+import type { Options, TokenOptions, User, WarehouseDefinition } from "./localWorkspace/models.ts"
+import * as Principals from "./localWorkspace/identity/principals.ts"
+import * as SqlRoutes from "./localWorkspace/sql/routes.ts"
+import * as Warehouses from "./localWorkspace/sql/warehouses.ts"
 
 export type {
   /**
@@ -54,7 +54,7 @@ export type {
    * @since 0.1.0
    */
   Misbehaviour
-} from "./localWorkspace/Faults.ts"
+} from "./localWorkspace/http/faults.ts"
 
 export type {
   /**
@@ -64,9 +64,9 @@ export type {
    * @since 0.1.0
    */
   RecordedRequest
-} from "./localWorkspace/HttpSide.ts"
+} from "./localWorkspace/http/server.ts"
 
-export type * from "./localWorkspace/Models.ts"
+export type * from "./localWorkspace/models.ts"
 
 /**
  * The local workspace did not start, or a script of `administer` failed.

@@ -8,7 +8,7 @@ import { ExecutionContext } from "../../ExecutionContext.ts"
 import * as Operation from "../../Operation.ts"
 import * as Failure from "./failure.ts"
 import * as Metrics from "./metrics.ts"
-import type { Session } from "./session.ts"
+import type { Session } from "./driver/session.ts"
 
 export interface Sessions {
   readonly use: <A, E, R>(

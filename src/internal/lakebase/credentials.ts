@@ -3,9 +3,9 @@ import { Clock, DateTime, Duration, Effect, Exit, Random, Redacted, Schema } fro
 import { HttpClientRequest } from "effect/http"
 import type { Caller } from "../../Caller.ts"
 import type { DatabricksError } from "../../DatabricksError.ts"
-import * as Answer from "../answer.ts"
-import * as TokenCache from "../tokenCache.ts"
-import { json, maxShortAnswer, type Send } from "../workspaceHttp.ts"
+import * as Answer from "../workspace/answer.ts"
+import * as TokenCache from "../workspace/tokenCache.ts"
+import { json, maxShortAnswer, type Send } from "../workspace/transport.ts"
 import * as Metrics from "./metrics.ts"
 
 export interface Credentials {

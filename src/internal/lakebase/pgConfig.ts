@@ -2,7 +2,7 @@
 import { type Context, Effect, Redacted } from "effect"
 import type { SqlError } from "effect/sql"
 import type { ConnectionOptions } from "node:tls"
-import type { Target } from "./session.ts"
+import type { Target } from "./driver/session.ts"
 
 export interface PgConfig {
   readonly host: string

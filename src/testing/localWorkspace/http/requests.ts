@@ -1,0 +1,60 @@
+import { Effect, Redacted, Schema } from "effect"
+import type * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import type * as HttpServerResponse from "effect/http/HttpServerResponse"
+import type { Directory, Principal } from "../identity/principals.ts"
+import { ALL_SCOPES } from "../identity/principals.ts"
+import * as Replies from "./replies.ts"
+
+/** Decodes the JSON body of the current request, or refuses it as malformed. */
+export const body = <A, I>(schema: Schema.Codec<A, I>) =>
+  Effect.gen(function* () {
+    const request = yield* HttpServerRequest.HttpServerRequest
+    const json = yield* Effect.mapError(request.json, () =>
+      Replies.malformed("Could not parse the request body as JSON.")
+    )
+    return yield* Schema.decodeUnknownEffect(schema)(json).pipe(
+      Effect.mapError((error) => Replies.malformed(`Could not parse request object: ${error.message}`))
+    )
+  })
+
+/** The bearer token of a request. */
+export const bearer = (request: HttpServerRequest.HttpServerRequest): Redacted.Redacted<string> | undefined => {
+  const token = /^Bearer\s+(\S+)$/i.exec(request.headers["authorization"] ?? "")?.[1]
+  return token === undefined ? undefined : Redacted.make(token, { label: "token" })
+}
+
+/** The part of the target before the query. */
+export const pathOf = (request: HttpServerRequest.HttpServerRequest) => request.url.split("?", 1)[0] ?? request.url
+
+/** Lets a request through when its token is live and has the scope. */
+export const authenticated =
+  (directory: Directory) =>
+  <E, R>(scope: string, handle: (caller: Principal) => Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>) =>
+    Effect.gen(function* () {
+      const request = yield* HttpServerRequest.HttpServerRequest
+      const token = bearer(request)
+      if (token === undefined) return yield* Replies.credentialMissing
+      const grant = directory.grant(Redacted.value(token))
+      if (grant === undefined) return yield* Replies.tokenRejected
+      if (!grant.scopes.has(scope) && !grant.scopes.has(ALL_SCOPES)) return yield* Replies.scopeMissing(scope)
+      return yield* handle(grant.principal)
+    })
+
+/** Adds a route whose refusals are answers. */
+export const adder =
+  (router: HttpRouter.HttpRouter) =>
+  (
+    method: "GET" | "POST" | "DELETE",
+    path: `/${string}`,
+    handler: Effect.Effect<
+      HttpServerResponse.HttpServerResponse,
+      Replies.Refused,
+      HttpServerRequest.HttpServerRequest | HttpRouter.RouteContext
+    >
+  ) =>
+    router.add(
+      method,
+      path,
+      Effect.catchTag(handler, "Refused", (refused) => Effect.succeed(refused.response))
+    )

@@ -1,0 +1,47 @@
+import { Effect } from "effect"
+import type * as HttpServerRequest from "effect/http/HttpServerRequest"
+import { createHmac, randomBytes } from "node:crypto"
+import * as Replies from "../http/replies.ts"
+
+/** What the links to the chunks of results need to know of the workspace. */
+export interface LinkOptions {
+  readonly origin: () => string
+  readonly now: () => number
+  readonly ttlMillis: number
+  /** What a download must send along. */
+  readonly headers: Readonly<Record<string, string>>
+}
+
+export const PATH = "/external-links"
+
+/** The part of the storage in a cloud: its links carry their own permission, and it accepts no other. */
+export const make = (options: LinkOptions) => {
+  const key = randomBytes(32)
+  const sign = (path: string, expires: string) =>
+    createHmac("sha256", key).update(`${path}?${expires}`).digest("base64url")
+
+  return {
+    to: (statementId: string, index: number) => {
+      const path = `${PATH}/${statementId}/${index}`
+      const expires = options.now() + options.ttlMillis
+      return {
+        external_link: `${options.origin()}${path}?expires=${expires}&signature=${sign(path, String(expires))}`,
+        expiration: new Date(expires).toISOString(),
+        ...(Object.keys(options.headers).length > 0 && { http_headers: options.headers })
+      }
+    },
+    check: (request: HttpServerRequest.HttpServerRequest): Effect.Effect<void, Replies.Refused> => {
+      const { pathname, searchParams } = new URL(request.url, "http://localhost")
+      const expires = searchParams.get("expires") ?? ""
+      if (request.headers["authorization"] !== undefined) return Effect.fail(Replies.linkWithCredential)
+      if (searchParams.get("signature") !== sign(pathname, expires)) return Effect.fail(Replies.linkNotSigned)
+      const missing = Object.entries(options.headers).some(
+        ([name, value]) => request.headers[name.toLowerCase()] !== value
+      )
+      if (missing) return Effect.fail(Replies.linkNotSigned)
+      return options.now() >= Number(expires) ? Effect.fail(Replies.linkExpired) : Effect.void
+    }
+  }
+}
+
+export type ExternalLinks = ReturnType<typeof make>

@@ -1,0 +1,197 @@
+import { Effect, Schema, Scope } from "effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { contentTypes } from "./encodings.ts"
+import * as ExternalLinks from "./externalLinks.ts"
+import type { Faults } from "../http/faults.ts"
+import type { Login } from "../postgres/session.ts"
+import type { Directory, Principal } from "../identity/principals.ts"
+import * as Replies from "../http/replies.ts"
+import { adder, authenticated, body, pathOf } from "../http/requests.ts"
+import type { Limits } from "./results.ts"
+import { parameterTypeOf } from "./types.ts"
+import * as Statements from "./statements.ts"
+import * as Warehouses from "./warehouses.ts"
+
+/** What the routes about warehouses and statements need to know of the workspace. */
+export interface SqlOptions {
+  readonly directory: Directory
+  readonly warehouses: Warehouses.Warehouses
+  readonly faults: Faults
+  readonly limits: Limits
+  readonly links: ExternalLinks.ExternalLinks
+  readonly scope: Scope.Scope
+  readonly login: (caller: Principal) => Omit<Login, "parameters">
+}
+
+const Parameter = Schema.Struct({
+  name: Schema.String,
+  type: Schema.optional(Schema.String),
+  value: Schema.optional(Schema.NullOr(Schema.String))
+})
+
+const ExecuteStatement = Schema.Struct({
+  statement: Schema.String,
+  warehouse_id: Schema.String,
+  catalog: Schema.optional(Schema.String),
+  schema: Schema.optional(Schema.String),
+  parameters: Schema.optional(Schema.Array(Parameter)),
+  row_limit: Schema.optional(Schema.Finite),
+  byte_limit: Schema.optional(Schema.Finite),
+  disposition: Schema.optional(Schema.Literals(["INLINE", "EXTERNAL_LINKS"])),
+  format: Schema.optional(Schema.Literals(["JSON_ARRAY", "ARROW_STREAM", "CSV"])),
+  wait_timeout: Schema.optional(Schema.String),
+  on_wait_timeout: Schema.optional(Schema.String)
+})
+
+const DEFAULT_WAIT = "10s"
+// How long a result can be fetched after the end of its statement, which is unknown from then on.
+const RESULT_TTL = "1 hour"
+
+/** In milliseconds: zero, or five to fifty seconds. */
+const waitOf = (text: string) => {
+  const seconds = /^\d+s$/.test(text) ? Number.parseInt(text) : Number.NaN
+  return seconds === 0 || (seconds >= 5 && seconds <= 50)
+    ? Effect.succeed(seconds * 1000)
+    : Effect.fail(Replies.invalidParameter(`wait_timeout ${text} must be 0s or between 5s and 50s.`))
+}
+
+/** Says which of the fields that are well-formed have a value that cannot be served. */
+const complaint = (request: typeof ExecuteStatement.Type): string | undefined => {
+  const { on_wait_timeout = "CONTINUE" } = request
+  if (on_wait_timeout !== "CONTINUE" && on_wait_timeout !== "CANCEL") {
+    return `on_wait_timeout ${on_wait_timeout} must be CONTINUE or CANCEL.`
+  }
+  const untyped = request.parameters?.find(({ type }) => type !== undefined && parameterTypeOf(type) === undefined)
+  return untyped === undefined ? undefined : `Parameter ${untyped.name} has the unsupported type ${untyped.type}.`
+}
+
+// The one format that a kind of warehouse has inline. That a standard one has no Arrow there is inferred.
+const inline: Readonly<Record<Warehouses.WarehouseKind, readonly [format: string, otherwise: Replies.Refused]>> = {
+  standard: ["JSON_ARRAY", Replies.inlineOnlyJson],
+  arrow: ["ARROW_STREAM", Replies.inlineOnlyArrow],
+  classic: ["JSON_ARRAY", Replies.inlineOnlyJson]
+}
+
+const parameter = (name: string) => Effect.map(HttpRouter.params, (params) => params[name] ?? "")
+
+const json = (value: object) => HttpServerResponse.jsonUnsafe(value)
+
+export const addTo = (options: SqlOptions, router: HttpRouter.HttpRouter) =>
+  Effect.gen(function* () {
+    const add = adder(router)
+    const { faults, warehouses } = options
+    const statements = new Map<string, Statements.Statement>()
+    yield* Scope.addFinalizer(
+      options.scope,
+      Effect.sync(() => statements.forEach((statement) => statement.discard()))
+    )
+    const guarded = <E, R>(handle: (caller: Principal) => Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>) =>
+      authenticated(options.directory)("sql", handle)
+
+    const warehouse = Effect.flatMap(parameter("id"), (id) => {
+      const found = warehouses.get(id)
+      return found === undefined ? Effect.fail(Replies.warehouseNotFound(id)) : Effect.succeed(found)
+    })
+
+    // What belongs to somebody else does not exist: a refusal would tell that it does.
+    const statement = (caller: Principal) =>
+      Effect.flatMap(parameter("id"), (id) => {
+        const found = statements.get(id)
+        return found?.owner.id === caller.id ? Effect.succeed(found) : Effect.fail(Replies.statementNotFound(id))
+      })
+
+    const execute = guarded((caller) =>
+      Effect.gen(function* () {
+        const request = yield* body(ExecuteStatement)
+        const http = yield* HttpServerRequest.HttpServerRequest
+        const wait = yield* waitOf(request.wait_timeout ?? DEFAULT_WAIT)
+        const wrong = complaint(request)
+        if (wrong !== undefined) return yield* Replies.invalidParameter(wrong)
+        const warehouse = warehouses.get(request.warehouse_id)
+        if (warehouse === undefined) return yield* Replies.unknownWarehouse(request.warehouse_id)
+        const { disposition = "INLINE", format = "JSON_ARRAY" } = request
+        const [inlineFormat, otherwise] = inline[warehouse.kind]
+        if (disposition === "INLINE" && format !== inlineFormat) return yield* otherwise
+        const order: Statements.Order = {
+          disposition,
+          format,
+          owner: caller,
+          warehouse,
+          sql: request.statement,
+          schema: request.schema,
+          parameters: request.parameters ?? [],
+          rowLimit: request.row_limit,
+          byteLimit: request.byte_limit
+        }
+        const started = yield* Statements.start(order, options.login(caller), options)
+        statements.set(started.id, started)
+        yield* started.untilEnded.pipe(
+          Effect.andThen(Effect.sleep(RESULT_TTL)),
+          Effect.andThen(Effect.sync(() => statements.delete(started.id) && started.discard())),
+          Effect.forkIn(options.scope)
+        )
+        started.pretendPending(faults.pendingPolls(http.method, pathOf(http)))
+        const ended = wait > 0 && (yield* started.ended(wait))
+        if (wait > 0 && !ended && request.on_wait_timeout === "CANCEL") yield* started.cancel
+        return json(started.view())
+      })
+    )
+
+    const poll = guarded((caller) => Effect.map(statement(caller), (found) => json(found.poll())))
+
+    const chunk = guarded((caller) =>
+      Effect.gen(function* () {
+        const found = yield* statement(caller)
+        const index = Number(yield* parameter("index"))
+        if (found.state() !== "SUCCEEDED") return yield* Replies.statementNotReady(found.id, found.state())
+        const chunk = found.chunk(index)
+        return chunk === undefined ? yield* Replies.chunkNotFound(index) : json(chunk)
+      })
+    )
+
+    // Without authentication, for whoever has the link may read.
+    const download = Effect.gen(function* () {
+      yield* options.links.check(yield* HttpServerRequest.HttpServerRequest)
+      const found = statements.get(yield* parameter("id"))
+      const bytes = found?.download(Number(yield* parameter("index")))
+      return found === undefined || bytes === undefined
+        ? yield* Replies.linkGone
+        : HttpServerResponse.uint8Array(bytes, { contentType: contentTypes[found.format] })
+    })
+
+    const cancel = guarded((caller) =>
+      statement(caller).pipe(
+        Effect.flatMap((found) => found.cancel),
+        Effect.as(HttpServerResponse.empty({ status: 200 }))
+      )
+    )
+
+    const close = guarded((caller) =>
+      statement(caller).pipe(
+        Effect.flatMap((found) => found.close),
+        Effect.as(json({}))
+      )
+    )
+
+    const list = guarded(() => Effect.sync(() => json({ warehouses: [...warehouses.values()].map(Warehouses.toJson) })))
+    const get = guarded(() => Effect.map(warehouse, (found) => json(Warehouses.toJson(found))))
+    const start = guarded(() =>
+      warehouse.pipe(
+        Effect.flatMap((found) => found.start),
+        Effect.as(json({}))
+      )
+    )
+
+    yield* add("GET", "/api/2.0/sql/warehouses", list)
+    yield* add("GET", "/api/2.0/sql/warehouses/:id", get)
+    yield* add("POST", "/api/2.0/sql/warehouses/:id/start", start)
+    // The router takes the path with a trailing slash as well.
+    yield* add("POST", "/api/2.0/sql/statements", execute)
+    yield* add("GET", "/api/2.0/sql/statements/:id", poll)
+    yield* add("GET", "/api/2.0/sql/statements/:id/result/chunks/:index", chunk)
+    yield* add("GET", `${ExternalLinks.PATH}/:id/:index`, download)
+    yield* add("POST", "/api/2.0/sql/statements/:id/cancel", cancel)
+    yield* add("DELETE", "/api/2.0/sql/statements/:id", close)
+  })

@@ -1,0 +1,221 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Exit, Fiber, Scope } from "effect"
+import * as Fixture from "../../fixtures/pool.ts"
+import { pass, settle } from "../../fixtures/pool.ts"
+
+const none = { total: 0, idle: 0, waiting: 0 }
+
+describe("whose connection", () => {
+  it.effect("a caller's own connection is used again, nobody else's", () =>
+    Effect.gen(function* () {
+      const { made, use, wrong } = yield* Fixture.make()
+      for (const caller of ["alice", "bob", "alice", "bob", "alice"]) yield* use(caller, Effect.void)
+      assert.deepStrictEqual(
+        made.map((_) => _.caller),
+        ["alice", "bob"]
+      )
+      assert.deepStrictEqual(wrong, [])
+    })
+  )
+
+  it.effect("the most recently used is taken first, so that the others fall idle", () =>
+    Effect.gen(function* () {
+      const { alive, hold, use } = yield* Fixture.make({ total: 8 })
+      const first = yield* hold("alice")
+      const second = yield* hold("alice")
+      yield* first.end
+      yield* second.end
+      for (let i = 0; i < 8; i++) {
+        yield* use("alice", Effect.void)
+        yield* pass("5 seconds")
+      }
+      assert.strictEqual(alive(), 1)
+    })
+  )
+
+  it.effect("a dead connection is replaced, also when it died idle", () =>
+    Effect.gen(function* () {
+      const { made, pool, use, wrong } = yield* Fixture.make({ perCaller: 1 })
+      yield* use(
+        "alice",
+        Effect.sync(() => {
+          made[0]!.alive = false
+        })
+      )
+      yield* use("alice", Effect.void)
+      made[1]!.alive = false
+      yield* use("alice", Effect.void)
+      made[2]!.alive = false
+      yield* pass("1 second")
+      assert.deepStrictEqual(
+        made.map((_) => _.state),
+        ["closed", "closed", "closed"]
+      )
+      assert.deepInclude(pool.stats(), none)
+      assert.deepStrictEqual(wrong, [])
+    })
+  )
+
+  it.effect("a connection whose use was interrupted is closed, one whose use failed is kept", () =>
+    Effect.gen(function* () {
+      const { hold, made, use } = yield* Fixture.make()
+      yield* Effect.exit(use("alice", Effect.fail("no")))
+      assert.strictEqual(made[0]!.state, "open")
+      yield* Effect.flatMap(hold("alice"), (_) => _.interrupt)
+      assert.strictEqual(made.length, 1)
+      assert.strictEqual(made[0]!.state, "closed")
+    })
+  )
+
+  it.effect("idle connections close after the idle timeout, all after their lifetime", () =>
+    Effect.gen(function* () {
+      const { alive, hold, made, use } = yield* Fixture.make({
+        idleTimeout: Duration.seconds(30),
+        maxLifetime: Duration.minutes(5)
+      })
+      yield* use("alice", Effect.void)
+      yield* pass("29 seconds")
+      assert.strictEqual(alive(), 1)
+      yield* pass("2 seconds")
+      assert.strictEqual(alive(), 0)
+      for (let i = 0; i < 30; i++) {
+        yield* use("bob", Effect.void)
+        yield* pass("20 seconds")
+      }
+      // 10 minutes, of which none lives longer than 5.
+      assert.strictEqual(made.length, 3)
+      const holder = yield* hold("carol")
+      yield* pass("10 minutes")
+      yield* holder.end
+      assert.strictEqual(alive("carol"), 0)
+    })
+  )
+})
+
+describe("the budget", () => {
+  it.effect("holds, for all callers and for each, until what was open has closed", () =>
+    Effect.gen(function* () {
+      const { alive, limits, made, pool, use, wrong } = yield* Fixture.make({
+        total: 10,
+        openTakes: "5 millis",
+        closeTakes: "20 millis",
+        acquireTimeout: Duration.minutes(10)
+      })
+      let most = 0
+      const fiber = yield* Effect.forEach(
+        Array.from({ length: 600 }, (_, i) => `user ${(i * 7) % 40}`),
+        (caller) =>
+          use(
+            caller,
+            Effect.andThen(
+              Effect.sync(() => {
+                most = Math.max(most, alive())
+              }),
+              Effect.sleep("10 millis")
+            )
+          ),
+        { concurrency: "unbounded", discard: true }
+      ).pipe(Effect.forkChild)
+      for (let i = 0; i < 1_000 && fiber.pollUnsafe() === undefined; i++) yield* pass("20 millis")
+      assert.isTrue(Exit.isSuccess(yield* Fiber.await(fiber)))
+      assert.strictEqual(most, limits.total)
+      assert.deepStrictEqual(wrong, [])
+      yield* pass("32 seconds")
+      assert.deepInclude(pool.stats(), none)
+      assert.isTrue(made.every((_) => _.state === "closed"))
+    })
+  )
+
+  it.effect("the least recently used idle connection gives way, whoever's it is, and not a warm one", () =>
+    Effect.gen(function* () {
+      const { alive, hold, pool, use } = yield* Fixture.make({ total: 3, perCaller: 3 })
+      const bobs = yield* hold("bob")
+      yield* use("alice", Effect.void)
+      yield* pass("10 millis")
+      yield* use("carol", Effect.void)
+      yield* pass("10 millis")
+      yield* bobs.end
+      const dave = yield* hold("dave")
+      assert.isFalse(dave.has())
+      yield* pass("30 millis")
+      assert.isTrue(dave.has())
+      assert.deepStrictEqual([alive("alice"), alive("bob"), alive("carol")], [0, 1, 1])
+      assert.strictEqual(pool.stats().evictions, 1)
+    })
+  )
+
+  it.effect("who has a connection gets another's only when that is cold, or after having waited as long", () =>
+    Effect.gen(function* () {
+      const { hold, use } = yield* Fixture.make({ total: 4 })
+      const alice = yield* hold("alice")
+      for (const caller of ["b", "c", "d"]) yield* use(caller, Effect.void)
+      const second = yield* hold("alice")
+      // The others are never idle for long.
+      for (let i = 0; i < 9; i++) {
+        yield* pass("100 millis")
+        for (const caller of ["b", "c", "d"]) yield* use(caller, Effect.void)
+      }
+      assert.isFalse(second.has())
+      yield* pass("130 millis")
+      assert.isTrue(second.has())
+      yield* alice.end
+    })
+  )
+
+  it.effect("callers who are as many as the connections do not take them from each other", () =>
+    Effect.gen(function* () {
+      const { made, pool, use } = yield* Fixture.make({ total: 20, openTakes: "5 millis" })
+      const callers = Array.from({ length: 20 }, (_, i) => `user ${i}`)
+      const fiber = yield* Effect.forEach(
+        callers,
+        (caller) => Effect.repeat(use(caller, Effect.sleep("1 millis")), { times: 200 }),
+        { concurrency: "unbounded", discard: true }
+      ).pipe(Effect.forkChild)
+      for (let i = 0; i < 1_000 && fiber.pollUnsafe() === undefined; i++) yield* pass("1 millis")
+      assert.isDefined(fiber.pollUnsafe())
+      assert.strictEqual(made.length, 20)
+      assert.strictEqual(pool.stats().evictions, 0)
+    })
+  )
+})
+
+describe("opening", () => {
+  it.effect("that fails frees the place and wakes the next", () =>
+    Effect.gen(function* () {
+      const { failing, hold, pool, use, wrong } = yield* Fixture.make({
+        total: 1,
+        openTakes: "10 millis",
+        closeTakes: "10 millis"
+      })
+      failing.add("alice")
+      const alice = yield* Effect.forkChild(Effect.flip(use("alice", Effect.void)))
+      yield* settle
+      const bob = yield* hold("bob")
+      yield* pass("10 millis")
+      assert.strictEqual(yield* Fiber.join(alice), "refused")
+      yield* pass("20 millis")
+      assert.isTrue(bob.has())
+      assert.strictEqual(pool.stats().total, 1)
+      assert.deepStrictEqual(wrong, [])
+    })
+  )
+})
+
+describe("leases", () => {
+  it.effect("last until their scope closes", () =>
+    Effect.gen(function* () {
+      const { made, pool } = yield* Fixture.make()
+      const scope = yield* Scope.make()
+      const resource = yield* Scope.provide(pool.lease("alice", 0), scope)
+      assert.strictEqual(resource, made[0])
+      assert.deepInclude(pool.stats(), { total: 1, idle: 0 })
+      yield* Scope.close(scope, Exit.void)
+      assert.deepInclude(pool.stats(), { total: 1, idle: 1 })
+      const interrupted = yield* Scope.make()
+      yield* Scope.provide(pool.lease("alice", 0), interrupted)
+      yield* Scope.close(interrupted, Exit.interrupt(1))
+      yield* settle
+      assert.deepInclude(pool.stats(), none)
+    })
+  )
+})

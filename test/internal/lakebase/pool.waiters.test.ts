@@ -1,0 +1,197 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Exit, Fiber } from "effect"
+import * as Fixture from "../../fixtures/pool.ts"
+import { pass, settle } from "../../fixtures/pool.ts"
+
+const none = { total: 0, idle: 0, waiting: 0 }
+
+describe("who waits", () => {
+  it.effect("first come, first served", () =>
+    Effect.gen(function* () {
+      const { hold, use } = yield* Fixture.make({ total: 1 })
+      const first = yield* hold("alice")
+      const served: Array<string> = []
+      const callers = ["bob", "alice", "carol", "bob", "dave", "alice", "alice", "erin"]
+      const fibers = []
+      for (const [i, caller] of callers.entries()) {
+        const effect = Effect.andThen(
+          Effect.sync(() => {
+            served.push(`${i} ${caller}`)
+          }),
+          Effect.sleep("40 millis")
+        )
+        fibers.push(yield* Effect.forkChild(use(caller, effect)))
+        yield* pass("1 millis")
+      }
+      yield* pass("40 millis")
+      yield* first.end
+      for (let i = 0; i < 40; i++) yield* pass("40 millis")
+      yield* Fiber.awaitAll(fibers)
+      assert.deepStrictEqual(
+        served,
+        callers.map((caller, i) => `${i} ${caller}`)
+      )
+    })
+  )
+
+  it.effect("a caller at their own limit holds up nobody else", () =>
+    Effect.gen(function* () {
+      const { hold, pool } = yield* Fixture.make({ total: 6, perCaller: 2 })
+      for (let i = 0; i < 5; i++) yield* hold("alice")
+      assert.strictEqual(pool.stats().waiting, 3)
+      const bob = yield* hold("bob")
+      assert.isTrue(bob.has())
+    })
+  )
+
+  it.effect("a released connection goes to its caller at once, while another's first waiter is in the grace", () =>
+    Effect.gen(function* () {
+      const { hold, made } = yield* Fixture.make({ total: 1 })
+      const alice = yield* hold("alice")
+      const bob = yield* hold("bob")
+      yield* pass("10 millis")
+      const again = yield* hold("alice")
+      yield* alice.end
+      assert.isTrue(again.has())
+      yield* pass("30 millis")
+      yield* again.end
+      assert.isTrue(bob.has())
+      assert.strictEqual(made.length, 2)
+    })
+  )
+
+  it.effect("fails once the acquire timeout has passed, and leaves nothing", () =>
+    Effect.gen(function* () {
+      const { hold, pool, use } = yield* Fixture.make({ total: 1, acquireTimeout: Duration.seconds(10) })
+      const alice = yield* hold("alice")
+      const bob = yield* Effect.forkChild(Effect.flip(use("bob", Effect.void)))
+      yield* pass("9999 millis")
+      assert.isUndefined(bob.pollUnsafe())
+      yield* pass("1 millis")
+      assert.strictEqual(yield* Fiber.join(bob), "exhausted")
+      assert.deepInclude(pool.stats(), { total: 1, waiting: 0 })
+      yield* alice.end
+      assert.deepInclude(pool.stats(), { total: 1, idle: 1, waiting: 0 })
+    })
+  )
+
+  it.effect("an evicted connection that does not close is within the timeout too", () =>
+    Effect.gen(function* () {
+      const { alive, pool, use } = yield* Fixture.make({
+        total: 1,
+        closeTakes: "1 minute",
+        acquireTimeout: Duration.seconds(10)
+      })
+      yield* use("alice", Effect.void)
+      yield* pass("1 second")
+      const bob = yield* Effect.forkChild(Effect.flip(use("bob", Effect.void)))
+      yield* pass("10 seconds")
+      assert.strictEqual(yield* Fiber.join(bob), "exhausted")
+      assert.strictEqual(alive(), 1)
+      assert.deepInclude(pool.stats(), { total: 1, waiting: 0 })
+      yield* pass("1 minute")
+      assert.deepInclude(pool.stats(), none)
+    })
+  )
+
+  it.effect("10,000 callers wait, and what is released costs no search among them", () =>
+    Effect.gen(function* () {
+      const n = 10_000
+      const { hold, looks, pool, use, wrong } = yield* Fixture.make({ total: 50, acquireTimeout: Duration.hours(1) })
+      const holders = []
+      for (let i = 0; i < 48; i++) holders.push(yield* hold(`holder ${i}`))
+      const arriving = looks()
+      const fibers = []
+      for (let i = 0; i < n; i++) fibers.push(yield* Effect.forkChild(use(`user ${i}`, Effect.void)))
+      yield* pass("1 second")
+      assert.strictEqual(pool.stats().waiting, n)
+      const serving = looks()
+      for (const holder of holders) yield* holder.end
+      yield* Fiber.awaitAll(fibers)
+      assert.deepStrictEqual(wrong, [])
+      assert.isBelow((serving - arriving) / n, 50)
+      assert.isBelow((looks() - serving) / n, 50)
+    })
+  )
+
+  it.effect("nor do 10,000 who are refused for the moment cost those who come after them", () =>
+    Effect.gen(function* () {
+      const n = 10_000
+      const { looks, pool, use } = yield* Fixture.make({ total: 1 })
+      yield* use("alice", Effect.void)
+      const before = looks()
+      const fibers = []
+      for (let i = 0; i < n; i++) fibers.push(yield* Effect.forkChild(use(`user ${i}`, Effect.void)))
+      yield* settle
+      assert.strictEqual(pool.stats().waiting, n)
+      assert.isBelow((looks() - before) / n, 50)
+      yield* Fiber.interruptAll(fibers)
+    })
+  )
+})
+
+describe("fibers that hold connections and need another", () => {
+  for (const total of [2, 4, 10]) {
+    it.effect(`finish at a full budget: service and user, both ways, ${total} each`, () =>
+      Effect.gen(function* () {
+        const limits = { total, perCaller: total, openTakes: "5 millis", acquireTimeout: Duration.minutes(5) } as const
+        const service = yield* Fixture.make(limits)
+        const users = yield* Fixture.make(limits)
+        const work = Effect.sleep("10 millis")
+        const one = Array.from({ length: 30 }, (_, i) =>
+          i % 2 === 0
+            ? service.use("service", Effect.andThen(work, users.use(`user ${i}`, work, 1)))
+            : users.use(`user ${i}`, Effect.andThen(work, service.use("service", work, 1)))
+        )
+        const two = Array.from({ length: 30 }, (_, i) =>
+          i % 2 === 0
+            ? service.use(
+                "service",
+                Effect.andThen(work, users.use(`user ${i}`, Effect.andThen(work, users.use(`friend ${i}`, work, 2)), 1))
+              )
+            : users.use(
+                `user ${i}`,
+                Effect.andThen(work, users.use(`friend ${i}`, Effect.andThen(work, service.use("service", work, 2)), 1))
+              )
+        )
+        // Connections that nested use has opened are there for all, and still the reserve is kept.
+        for (let round = 0; round < 2; round++) {
+          const fiber = yield* Effect.forkChild(
+            Effect.all(total < 4 ? one : [...one, ...two], { concurrency: "unbounded", discard: true })
+          )
+          for (let i = 0; i < 500 && fiber.pollUnsafe() === undefined; i++) yield* pass("40 millis")
+          const exit = fiber.pollUnsafe()
+          assert.isTrue(exit !== undefined && Exit.isSuccess(exit))
+        }
+        assert.deepStrictEqual([...service.wrong, ...users.wrong], [])
+      })
+    )
+  }
+
+  it.effect("have waited for as long as their caller has, whom they come before", () =>
+    Effect.gen(function* () {
+      const { hold } = yield* Fixture.make({ total: 3, closeTakes: 0 })
+      const holders = [yield* hold("alice"), yield* hold("bob"), yield* hold("dave", 1)]
+      yield* hold("carol")
+      yield* pass("1 second")
+      const nested = yield* hold("carol", 1)
+      for (const holder of holders.slice(0, 2)) yield* holder.end
+      assert.isTrue(nested.has())
+    })
+  )
+
+  it.effect("come before those who hold none", () =>
+    Effect.gen(function* () {
+      const { hold } = yield* Fixture.make({ total: 2 })
+      const alice = yield* hold("alice")
+      const bob = yield* hold("bob")
+      assert.isFalse(bob.has())
+      const nested = yield* hold("carol", 1)
+      assert.isTrue(nested.has())
+      const another = yield* hold("dave", 1)
+      yield* pass("1 second")
+      yield* alice.end
+      assert.deepStrictEqual([bob.has(), another.has()], [false, true])
+    })
+  )
+})

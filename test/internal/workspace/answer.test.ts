@@ -1,0 +1,243 @@
+/** What a workspace may answer in place of what it should: a typed failure, soon, and in bounded memory. */
+import { assert, describe, it } from "@effect/vitest"
+import { asUser, getWorkspaceClient, ServiceContext, SqlWarehouse, UserContext } from "effect-databricks"
+import { Cause, Duration, Effect, Exit, Fiber, Layer, Schema } from "effect"
+import { HttpClientRequest } from "effect/http"
+import { TestClock } from "effect/testing"
+import * as Http from "node:http"
+import type { AddressInfo, Socket } from "node:net"
+import { gzipSync } from "node:zlib"
+import * as Credentials from "../../../src/internal/lakebase/credentials.ts"
+import { discovery, layerOf, me, turn, warehouses } from "../../fixtures/start.ts"
+
+const statements = "/api/2.0/sql/statements"
+const chunk = `${statements}/s/result/chunks/1`
+const column = { name: "x", type_text: "INT", type_name: "INT", position: 0 }
+const manifest = {
+  format: "JSON_ARRAY",
+  schema: { column_count: 1, columns: [column] },
+  total_chunk_count: 2,
+  total_row_count: 2,
+  truncated: false,
+  chunks: [
+    { chunk_index: 0, row_offset: 0, row_count: 1 },
+    { chunk_index: 1, row_offset: 1, row_count: 1 }
+  ]
+}
+
+/** As it should be. */
+const good: Record<string, (origin: string) => unknown> = {
+  [me]: () => ({ id: "1", userName: "alice@example.com" }),
+  [discovery]: (origin) => ({ token_endpoint: `${origin}/oidc/v1/token` }),
+  "/oidc/v1/token": () => ({ access_token: "t", token_type: "Bearer", expires_in: 3600 }),
+  [warehouses]: () => ({ warehouses: [{ id: "w", state: "RUNNING" }] }),
+  "/api/2.0/postgres/credentials": () => ({ token: "p", expire_time: "2099-01-01T00:00:00Z" }),
+  "/api/2.1/jobs/get": () => ({ job_id: 7 }),
+  [statements]: () => ({
+    statement_id: "s",
+    status: { state: "SUCCEEDED" },
+    manifest,
+    result: { chunk_index: 0, row_offset: 0, row_count: 1, next_chunk_index: 1, data_array: [["1"]] }
+  }),
+  [chunk]: () => ({ chunk_index: 1, row_offset: 1, row_count: 1, data_array: [["2"]] })
+}
+
+type Answer = (socket: Socket, good: string) => void
+
+/** A workspace that answers one path so, to whoever has this token, and all else as it should. */
+const workspace = (path: string, token: string, answer: Answer) =>
+  Effect.gen(function* () {
+    let origin = ""
+    const server = Http.createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
+      const asked = request.url?.split("?")[0] ?? ""
+      const body = JSON.stringify(good[asked]?.(origin) ?? {})
+      request.resume()
+      if (asked === path && (request.headers.authorization ?? "").includes(token)) return answer(request.socket, body)
+      response.writeHead(200, { "content-type": "application/json", "x-databricks-org-id": "1" }).end(body)
+    })
+    yield* Effect.acquireRelease(
+      Effect.promise(() => new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))),
+      () => Effect.sync(() => server.close().closeAllConnections())
+    )
+    const { port } = server.address() as AddressInfo // it listens on TCP
+    return (origin = `http://127.0.0.1:${port}`)
+  })
+
+const startedWith = (env: Record<string, string>) => (host: string) =>
+  Effect.provide(ServiceContext.ServiceContext, layerOf({ DATABRICKS_HOST: host, ...env }), { local: true })
+
+const within =
+  <A, E>(effect: Effect.Effect<A, E, ServiceContext.ServiceContext>) =>
+  (host: string) =>
+    Effect.provide(effect, layerOf({ DATABRICKS_HOST: host, DATABRICKS_TOKEN: "t" }), { local: true })
+
+const jobs = "/api/2.1/jobs/get"
+const passwords = "/api/2.0/postgres/credentials"
+const Job = Schema.Struct({ job_id: Schema.Int })
+const Row = Schema.Struct({ x: Schema.Int })
+
+const queried = within(
+  Effect.provide(
+    SqlWarehouse.query(Row, { warehouseId: "w" })`SELECT x FROM t`,
+    Layer.provideMerge(SqlWarehouse.layer, Layer.effect(ServiceContext.ServiceContext, ServiceContext.ServiceContext))
+  )
+)
+
+/** Whatever reads an answer: of which path, with which token, and how. */
+const readers: Record<string, readonly [string, string, (host: string) => Effect.Effect<unknown, unknown>]> = {
+  "SCIM Me at start": [me, "Bearer t", startedWith({ DATABRICKS_TOKEN: "t" })],
+  "OAuth discovery": [discovery, "", startedWith({ DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" })],
+  "an OAuth token": ["/oidc/v1/token", "", startedWith({ DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" })],
+  // No warehouse is chosen, and a warning says why.
+  warehouses: [warehouses, "", startedWith({ DATABRICKS_TOKEN: "t", NODE_ENV: "development" })],
+  "SCIM Me of a user": [
+    me,
+    "a.b.c",
+    within(Effect.provide(UserContext, asUser({ "x-forwarded-user": "1@2", "x-forwarded-access-token": "a.b.c" })))
+  ],
+  "a password for Lakebase": [
+    passwords,
+    "",
+    within(
+      Effect.gen(function* () {
+        const { connection, principal } = yield* ServiceContext.ServiceContext
+        const { token } = yield* Credentials.make(connection.send, "e", Duration.millis(200))
+        return yield* token(principal)
+      })
+    )
+  ],
+  requestJson: [
+    jobs,
+    "",
+    within(Effect.flatMap(getWorkspaceClient, (_) => _.requestJson(HttpClientRequest.get(jobs), Job)))
+  ],
+  "a call of the SDK": [
+    jobs,
+    "",
+    within(Effect.flatMap(getWorkspaceClient, (_) => _.use((sdk) => sdk.jobs.get({ job_id: 7 }))))
+  ],
+  "a statement": [statements, "", queried],
+  "a chunk of its rows": [chunk, "", queried]
+}
+
+const head = (...headers: ReadonlyArray<string>) =>
+  ["HTTP/1.1 200 OK", "content-type: application/json", "x-databricks-org-id: 1", ...headers, "", ""].join("\r\n")
+
+const sends =
+  (body: (good: string) => string | Buffer, ...headers: ReadonlyArray<string>): Answer =>
+  (socket, good) => {
+    const bytes = Buffer.from(body(good))
+    socket.write(head(`content-length: ${bytes.length}`, ...headers))
+    socket.write(bytes)
+  }
+
+/** 100 MB, if anything unpacked them. */
+const bomb = gzipSync(Buffer.alloc(100_000_000, " "))
+
+const answers: Record<string, Answer> = {
+  nothing: sends(() => ""),
+  "half of it": sends((good) => good.slice(0, good.length / 2)),
+  "HTML, said to be JSON": sends(() => "<!doctype html><title>Sign in</title>"),
+  null: sends(() => "null"),
+  "an array": sends(() => "[]"),
+  "an array of it": sends((good) => `[${good}]`),
+  "it twice": sends((good) => good + good),
+  "a text": sends((good) => JSON.stringify(good)),
+  "other bytes than UTF-8": sends((good) => Buffer.from(good.replace(/"[^"]*"/, '"\xff"'), "latin1")),
+  "UTF-16": sends((good) => Buffer.from(good, "utf16le")),
+  "what is nested very deep": sends(() => `${"[".repeat(200_000)}${"]".repeat(200_000)}`),
+  "a compression bomb": sends(() => bomb, "content-encoding: gzip"),
+  "a huge length": (socket, good) => void socket.write(head("content-length: 99999999999") + good),
+  "less than its length": (socket, good) => void socket.end(head(`content-length: ${good.length + 1}`) + good),
+  "a chunk that breaks off": (socket, good) => void socket.end(`${head("transfer-encoding: chunked")}ff\r\n${good}`),
+  "no HTTP": (socket) => void socket.end("220 smtp.example.com ESMTP\r\n\r\n"),
+  "headers without end": (socket) =>
+    void socket.write(head(...Array.from({ length: 2_000 }, (_, i) => `x-${i}: ${i}`.repeat(9)))),
+  "no connection": (socket) => void socket.destroy()
+}
+
+const typed = [
+  "effect-databricks/DatabricksError",
+  "effect-databricks/ServiceContextError",
+  "effect-databricks/IdentityUnavailableError",
+  "effect-databricks/RowDecodeError"
+]
+
+/** A failure with a type and a sentence of bounded length, or what does not need the answer. */
+const holds = (exit: Exit.Exit<unknown, unknown>, what: string) => {
+  if (Exit.isSuccess(exit)) return
+  assert.isFalse(Cause.hasDies(exit.cause), `${what}: ${Cause.pretty(exit.cause)}`)
+  const error = Cause.squash(exit.cause)
+  assert.instanceOf(error, Error)
+  if (!(error instanceof Error)) return
+  assert.include(typed, error.name, what)
+  assert.isBelow(error.message.length, 1_500, what)
+}
+
+const asked = ([path, token, read]: (typeof readers)[string], answer: Answer) =>
+  Effect.exit(Effect.scoped(Effect.flatMap(workspace(path, token, answer), read)))
+
+// The first starts without a warehouse; the shapes of the second are the SDK's word, which looks at none.
+const lenient = ["warehouses", "a call of the SDK"]
+
+describe("a workspace answers", () => {
+  for (const [name, reader] of Object.entries(readers)) {
+    it.live(`with nothing that is of use, where it is asked for ${name}`, () =>
+      Effect.gen(function* () {
+        for (const [what, answer] of Object.entries(answers)) {
+          // Rows are asked for again while the connection breaks, for five minutes.
+          if (reader[0] === chunk && /breaks|less|no |end/.test(what)) continue
+          const exit = yield* asked(reader, answer)
+          holds(exit, what)
+          if (!lenient.includes(name)) assert.isTrue(Exit.isFailure(exit), what)
+        }
+      })
+    )
+  }
+
+  it.live.prop(
+    "with any JSON, or any part of what it should",
+    { name: Schema.Literals(Object.keys(readers)), json: Schema.Json, part: Schema.Number },
+    ({ json, name, part }) =>
+      Effect.gen(function* () {
+        const reader = readers[name]!
+        holds(
+          yield* asked(
+            reader,
+            sends(() => JSON.stringify(json))
+          ),
+          name
+        )
+        const length = (good: string) => Math.abs(Math.trunc(part)) % good.length || 1
+        holds(
+          yield* asked(
+            reader,
+            sends((good) => good.slice(0, length(good)))
+          ),
+          name
+        )
+      })
+  )
+
+  for (const name of ["SCIM Me at start", "an OAuth token", "SCIM Me of a user", "a password for Lakebase"]) {
+    it.effect(`with a body that drips, where it is asked for ${name}: for 10 s at most`, () =>
+      Effect.gen(function* () {
+        let closed: boolean | undefined
+        const reading = yield* Effect.forkChild(
+          asked(readers[name]!, (socket, good) => {
+            socket.write(head("transfer-encoding: chunked"))
+            socket.write(`1\r\n${good[0]}\r\n`)
+            closed = false
+            socket.once("close", () => (closed = true))
+          })
+        )
+        yield* Effect.repeat(turn, { until: () => closed === false })
+        yield* TestClock.adjust("10 seconds")
+        const exit = yield* Fiber.join(reading)
+        holds(exit, name)
+        assert.isTrue(Exit.isFailure(exit))
+        yield* Effect.repeat(turn, { until: () => closed === true })
+      })
+    )
+  }
+})

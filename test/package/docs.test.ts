@@ -1,0 +1,69 @@
+/**
+ * Every `ts` fence of README.md and of a doc comment under src is a complete module, and compiles as strictly as the
+ * sources do (what it declares may go unused). A fence in which a line says `expression // => value` also runs, and
+ * the two are compared deeply; the expression is all that stands on the line and may `await`.
+ */
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { spawnSync } from "node:child_process"
+import { rmSync } from "node:fs"
+import { join } from "node:path"
+import { allFences, fencesOf, inDocuments, root, writeModules } from "../fixtures/fences.ts"
+
+/** What the compiler has to say: nothing, when all is well. */
+const tsc = (project: string): string => {
+  const compiler = join(root, "node_modules/typescript/bin/tsc")
+  const { status, stdout, stderr } = spawnSync(process.execPath, [compiler, "--pretty", "false", "-p", project], {
+    cwd: root,
+    encoding: "utf8"
+  })
+  return status === 0 ? "" : inDocuments(`${stdout}${stderr}`) || `tsc ended with ${status}`
+}
+
+// The compiler takes 15 seconds on a busy machine, and a multiple of that on a very busy one.
+const limit = { timeout: 180_000 }
+
+const fences = allFences()
+const modules = writeModules(fences)
+afterAll(() => rmSync(modules.folder, { recursive: true }))
+
+describe("the examples", limit, () => {
+  it("are there, and one of the manual's runs", () =>
+    assert.isTrue(fences.some((fence) => fence.file === "README.md" && fence.runs)))
+
+  it("compile", () => assert.strictEqual(tsc(modules.folder), ""))
+
+  it.each(fences.filter((fence) => fence.runs).map((fence) => [`${fence.file}:${fence.line}`, fence] as const))(
+    "%s gives what it says",
+    async (_, fence) => assert.isDefined(await import(modules.pathOf(fence)))
+  )
+})
+
+describe("an example that has rotted", limit, () => {
+  const wrong = [
+    ...fencesOf("README.md", ["Text", "```sh", "npm start", "```", "```ts", 'const n: number = "1"', "```"].join("\n")),
+    ...fencesOf("src/a/B.ts", ["/**", " * ```ts", " * 1 + 1 // => 3", " * ```", " */"].join("\n"))
+  ]
+  let written: ReturnType<typeof writeModules>
+  beforeAll(() => void (written = writeModules(wrong)))
+  afterAll(() => rmSync(written.folder, { recursive: true }))
+
+  it("is named with its file and line", () => {
+    assert.deepStrictEqual(
+      wrong.map((fence) => [fence.file, fence.line, fence.runs]),
+      [
+        ["README.md", 5, false],
+        ["src/a/B.ts", 2, true]
+      ]
+    )
+    assert.match(tsc(written.folder), /^README\.md:6:7: error TS2322: .*\s*$/)
+  })
+
+  it("fails when its result is another", async () => {
+    const error: Error = await import(written.pathOf(wrong[1]!)).then(
+      () => assert.fail("1 + 1 was 3"),
+      (error) => error
+    )
+    assert.strictEqual(error.name, "AssertionError")
+    assert.match(error.stack ?? "", /src~a~B\.ts\.2\.ts:3:/)
+  })
+})

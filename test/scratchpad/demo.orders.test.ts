@@ -1,0 +1,166 @@
+import { assert, describe, it } from "@effect/vitest"
+import { LocalWorkspace } from "effect-databricks/testing"
+import { Effect, Fiber, Layer } from "effect"
+import { Orders } from "../../scratchpad/demo/Orders.ts"
+import { startDemo } from "../fixtures/demo.ts"
+import { lakebase, who } from "../fixtures/lakebaseClient.ts"
+import { Workspace } from "../fixtures/workspace.ts"
+
+const owners = (orders: ReadonlyArray<{ readonly owner: string }>) => orders.map((_) => _.owner)
+
+describe("the orders desk", () => {
+  it.live("shows everybody their own orders, and the service principal all of them", () =>
+    Effect.gen(function* () {
+      const { call, people } = yield* startDemo()
+      const [alice, bob] = yield* people
+      const order = (headers: Record<string, string>, body: unknown) => call("POST", "/api/orders", headers, body)
+
+      const first = yield* order(alice!.headers, { item: " Tea ", amount: 2 })
+      assert.strictEqual(first.status, 201, first.text)
+      assert.deepInclude(first.json, { owner: "alice@example.com", item: "Tea", amount: 2 })
+      assert.isString(first.json.id)
+      assert.match(first.json.createdAt, /^\d{4}-\d\d-\d\dT[\d:.]+Z$/)
+      yield* order(bob!.headers, { item: "Ink", amount: 12 })
+      // Whose an order is, is not for the one who orders to say.
+      const forged = yield* order(alice!.headers, { item: "Cup", amount: 1, owner: "bob@example.com" })
+      assert.strictEqual(forged.json.owner, "alice@example.com")
+
+      const mine = yield* Effect.forEach([alice!, bob!], ({ headers }) => call("GET", "/api/orders", headers))
+      assert.deepStrictEqual(
+        mine.map(({ json }) => owners(json)),
+        [["alice@example.com", "alice@example.com"], ["bob@example.com"]]
+      )
+      // Whoever asks, it is the service principal that looks.
+      const all = yield* call("GET", "/api/system/orders", alice!.headers)
+      assert.deepStrictEqual(owners(all.json), ["alice@example.com", "bob@example.com", "alice@example.com"])
+      assert.deepStrictEqual(all.json[2], first.json)
+
+      const wrong = [
+        [{ item: "Tea", amount: 0 }, /^body\.amount: /],
+        [{ item: "Tea", amount: -3 }, /^body\.amount: /],
+        [{ item: "Tea", amount: 1.5 }, /^body\.amount: /],
+        [{ item: "Tea", amount: "2" }, /^body\.amount: /],
+        [{ item: "Tea", amount: 2 ** 31 }, /^body\.amount: /],
+        [{ item: "", amount: 1 }, /^body\.item: /],
+        [{ item: " \n", amount: 1 }, /^body\.item: /],
+        [{ item: "x".repeat(201), amount: 1 }, /^body\.item: /],
+        [{ amount: 1 }, /^body\.item: /],
+        [{ item: "Tea\0", amount: 1 }, /encoding/]
+      ] as const
+      for (const [body, message] of wrong) {
+        const { json, status } = yield* order(alice!.headers, body)
+        assert.strictEqual(status, 400, JSON.stringify(body))
+        assert.match(json.message, message)
+      }
+      for (const method of ["GET", "POST"]) {
+        const nobody = yield* call(
+          method,
+          "/api/orders",
+          {},
+          method === "POST" ? { item: "Tea", amount: 1 } : undefined
+        )
+        assert.deepStrictEqual([nobody.status, nobody.json._tag], [401, "AuthenticationError"])
+      }
+      assert.strictEqual((yield* call("GET", "/api/system/orders")).json.length, 3)
+    })
+  )
+
+  it.live(
+    "lets 500 users in at once, and never more connections than the budget",
+    () =>
+      Effect.gen(function* () {
+        const { call, statusOf } = yield* startDemo()
+        const watch = Effect.map(call("GET", "/demo/lakebase"), ({ json }) => json)
+        const seen: Array<any> = [yield* watch] // oxlint-disable-line typescript/no-explicit-any -- it is JSON
+        const watching = yield* Effect.forkChild(
+          Effect.forever(
+            Effect.map(watch, (now) => seen.push(now)),
+            { disableYield: false }
+          )
+        )
+        // One of two gets to run; the other is told at once.
+        const bursts = yield* Effect.all([call("POST", "/demo/burst"), call("POST", "/demo/burst")], { concurrency: 2 })
+        yield* Fiber.interrupt(watching)
+        const [done, refused] = bursts.toSorted((a, b) => a.status - b.status)
+        assert.deepInclude(done!.json, { users: 500, succeeded: 500, failed: 0 })
+        assert.deepStrictEqual([refused!.status, refused!.json._tag], [409, "BurstRunning"])
+
+        const { backends, limits, users } = yield* watch
+        assert.strictEqual(limits.maxConnections, 50)
+        const highest = Math.max(...seen.map((_) => _.backends))
+        assert.isAtMost(Math.max(highest, backends), limits.maxConnections)
+        assert.isAtLeast(highest, 10, "nobody was seen to work")
+        assert.isAbove(Math.max(...seen.map((_) => _.users.waiting)), 0, "nobody was seen to wait")
+        assert.isAtLeast(users.evictions, 500 - limits.maxConnections)
+        assert.deepInclude((yield* call("POST", "/demo/burst")).json, { succeeded: 500 })
+
+        for (const headers of [{ host: "evil.example" }, { origin: "https://evil.example" }]) {
+          assert.strictEqual(yield* statusOf("POST", "/demo/burst", headers), 403)
+          assert.strictEqual(yield* statusOf("GET", "/demo/lakebase", headers), 403)
+        }
+      }),
+    180_000
+  )
+
+  it.live("is there where a workspace and its database are set, with nothing for show", () =>
+    Effect.gen(function* () {
+      const workspace = yield* LocalWorkspace.LocalWorkspace
+      const bob = yield* workspace.headers("bob@example.com")
+      // Two instances, which make the table at the same time.
+      const instances = yield* Effect.all([startDemo(workspace.env), startDemo(workspace.env)], { concurrency: 2 })
+      for (const { call } of instances) {
+        assert.strictEqual((yield* call("POST", "/api/orders", bob, { item: "Ink", amount: 1 })).status, 201)
+      }
+      const [{ call, stop }] = instances
+      assert.strictEqual((yield* call("GET", "/api/orders", bob)).json.length, 2)
+      assert.deepStrictEqual(
+        (yield* call("GET", "/api/orders", yield* workspace.headers("alice@example.com"))).json,
+        []
+      )
+      for (const path of ["/demo/lakebase", "/demo/load.js", "/demo/identities"]) {
+        assert.strictEqual((yield* call("GET", path)).status, 404, path)
+      }
+      assert.strictEqual((yield* call("POST", "/demo/burst")).status, 404)
+      const page = yield* call("GET", "/")
+      assert.include(page.text, "/mine.js")
+      assert.notInclude(page.text, "/demo/")
+      assert.strictEqual((yield* call("GET", "/mine.js")).status, 200)
+      assert.strictEqual(yield* stop, 0)
+
+      const again = yield* startDemo(workspace.env)
+      assert.strictEqual((yield* again.call("GET", "/api/system/orders")).json.length, 2)
+    }).pipe(Effect.provide(LocalWorkspace.layer()))
+  )
+
+  it.live("is made by two instances at the same time, whichever comes first", () =>
+    Effect.gen(function* () {
+      const { administer } = yield* LocalWorkspace.LocalWorkspace
+      // Each with a Lakebase of its own, as two processes have, and connected.
+      const instance = Effect.gen(function* () {
+        const context = yield* Layer.build(Layer.fresh(lakebase()))
+        yield* Effect.provideContext(who, context)
+        return Effect.provideContext(Orders.make, context)
+      })
+      const instances = yield* Effect.all([instance, instance])
+      for (let i = 0; i < 20; i++) {
+        yield* Effect.all(instances, { concurrency: 2 })
+        yield* administer("DROP SCHEMA desk CASCADE")
+      }
+      const [first] = instances
+      const { all } = yield* first
+      assert.deepStrictEqual(yield* all, [])
+    }).pipe(Effect.scoped, Effect.provide(Workspace))
+  )
+
+  it.live("is not there without a database", () =>
+    Effect.gen(function* () {
+      const { PGHOST: _, ...env } = (yield* LocalWorkspace.LocalWorkspace).env
+      const { call } = yield* startDemo(env)
+      for (const path of ["/api/orders", "/api/system/orders", "/desk.js", "/mine.js"]) {
+        assert.strictEqual((yield* call("GET", path)).status, 404, path)
+      }
+      assert.notInclude((yield* call("GET", "/openapi.json")).text, "orders")
+      assert.notInclude((yield* call("GET", "/")).text, "mine.js")
+    }).pipe(Effect.provide(LocalWorkspace.layer()))
+  )
+})
