@@ -1,5 +1,5 @@
 /**
- * Whom a call runs as.
+ * The identity that a call runs as.
  *
  * @since 0.1.0
  */
@@ -7,7 +7,7 @@ import type { Effect, Redacted } from "effect"
 import type { DatabricksError } from "./DatabricksError.ts"
 
 /**
- * Somebody whom the workspace knows, with the means to act as them.
+ * A user or service principal that the workspace has identified, with the credential to act as them.
  *
  * @since 0.1.0
  * @category models
@@ -27,3 +27,13 @@ export interface Caller {
   /** The value of the `Authorization` header, asked for when a call is sent and refreshed by the SDK's auth chain. */
   readonly authorization: Effect.Effect<Redacted.Redacted, DatabricksError>
 }
+
+/**
+ * The one key of everything that is kept by caller: caches, pools, flights and streams.
+ *
+ * A user and a service principal never share a key. It holds no token and no name that a header chose.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const key = ({ context, scimId }: Caller): string => `${context}:${scimId}`

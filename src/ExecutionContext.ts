@@ -5,10 +5,11 @@
  */
 import { Context, Effect, Layer, type Request, RequestResolver } from "effect"
 import { dual } from "effect/Function"
-import type { Caller } from "./Caller.ts"
+import * as Caller from "./Caller.ts"
 import * as ForwardedHeaders from "./ForwardedHeaders.ts"
-import type { IdentityError } from "./IdentityVerifier.ts"
+import { AuthenticationError, type IdentityError } from "./IdentityError.ts"
 import { ServiceContext, ServiceContextError } from "./ServiceContext.ts"
+import { UserContext } from "./UserContext.ts"
 
 /**
  * The caller of the running fiber; `undefined` is the service principal.
@@ -19,19 +20,9 @@ import { ServiceContext, ServiceContextError } from "./ServiceContext.ts"
  * @since 0.1.0
  * @category references
  */
-export const ExecutionContext = Context.Reference<Caller | undefined>("effect-databricks/ExecutionContext", {
+export const ExecutionContext = Context.Reference<Caller.Caller | undefined>("effect-databricks/ExecutionContext", {
   defaultValue: () => undefined
 })
-
-/**
- * The user for whom a call runs; nothing but `asUser` provides it.
- *
- * What must never run as the service principal requires it and reads its value.
- *
- * @since 0.1.0
- * @category services
- */
-export class UserContext extends Context.Service<UserContext, Caller>()("effect-databricks/UserContext") {}
 
 /**
  * Runs one call as the person who sent `request`: `Effect.provide(asUser(request))`, `Stream.provide(asUser(request))`.
@@ -94,7 +85,10 @@ export const asService = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effec
 export const groupedByCaller = <A extends Request.Any>(
   resolver: RequestResolver.RequestResolver<A>
 ): RequestResolver.RequestResolver<A> =>
-  RequestResolver.grouped(resolver, (entry) => callerKey(Context.get(entry.context, ExecutionContext)))
+  RequestResolver.grouped(resolver, (entry) => {
+    const caller = Context.get(entry.context, ExecutionContext)
+    return caller === undefined ? "" : Caller.key(caller)
+  })
 
 /**
  * The caller of the running fiber.
@@ -102,7 +96,7 @@ export const groupedByCaller = <A extends Request.Any>(
  * @since 0.1.0
  * @category accessors
  */
-export const current: Effect.Effect<Caller, never, ServiceContext> = Effect.contextWith(
+export const current: Effect.Effect<Caller.Caller, never, ServiceContext> = Effect.contextWith(
   (context: Context.Context<ServiceContext>) => Effect.succeed(callerOf(context))
 )
 
@@ -154,7 +148,7 @@ export const getWarehouseId: Effect.Effect<string, ServiceContextError, ServiceC
     )
 )
 
-const withCaller = <R>(context: Context.Context<R>, user: Caller): Context.Context<R | UserContext> =>
+const withCaller = <R>(context: Context.Context<R>, user: Caller.Caller): Context.Context<R | UserContext> =>
   Context.add(Context.add(context, UserContext, user), ExecutionContext, user)
 
 /**
@@ -162,7 +156,7 @@ const withCaller = <R>(context: Context.Context<R>, user: Caller): Context.Conte
  *
  * @internal
  */
-export const callerOf = (context: Context.Context<ServiceContext>): Caller =>
+export const callerOf = (context: Context.Context<ServiceContext>): Caller.Caller =>
   Context.get(context, ExecutionContext) ?? Context.get(context, ServiceContext).principal
 
 /**
@@ -170,7 +164,7 @@ export const callerOf = (context: Context.Context<ServiceContext>): Caller =>
  *
  * @internal
  */
-export const runningAs = <R>(context: Context.Context<R>, caller: Caller | undefined): Context.Context<R> =>
+export const runningAs = <R>(context: Context.Context<R>, caller: Caller.Caller | undefined): Context.Context<R> =>
   Context.get(context, ExecutionContext) === caller
     ? context
     : caller === undefined
@@ -178,10 +172,7 @@ export const runningAs = <R>(context: Context.Context<R>, caller: Caller | undef
         Context.omit(ExecutionContext)(context)
       : Context.add(context, ExecutionContext, caller)
 
-const callerKey = (caller: Caller | undefined) =>
-  caller === undefined || caller.context === "service" ? "" : caller.scimId
-
-const identify = (request: ForwardedHeaders.Source): Effect.Effect<Caller, IdentityError, ServiceContext> =>
+const identify = (request: ForwardedHeaders.Source): Effect.Effect<Caller.Caller, IdentityError, ServiceContext> =>
   ServiceContext.use(({ development, identityVerifier, principal }) =>
     Effect.flatMapEager(ForwardedHeaders.decodeEager(request), (headers) => {
       if (headers instanceof ForwardedHeaders.WithToken) {
@@ -197,7 +188,7 @@ const fallbackWarning = Effect.logWarning(
 
 const noToken = (user: string | undefined) =>
   Effect.fail(
-    new ForwardedHeaders.AuthenticationError({
+    new AuthenticationError({
       message:
         user === undefined
           ? "The request has no x-forwarded-user and no x-forwarded-access-token header: it did not come through the Databricks Apps proxy"
@@ -206,5 +197,5 @@ const noToken = (user: string | undefined) =>
   )
 
 const noUser = Effect.suspend(() =>
-  Effect.fail(new ForwardedHeaders.AuthenticationError({ message: "The request has no x-forwarded-user header" }))
+  Effect.fail(new AuthenticationError({ message: "The request has no x-forwarded-user header" }))
 )

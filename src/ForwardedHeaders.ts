@@ -3,8 +3,9 @@
  *
  * @since 0.1.0
  */
-import { Effect, Predicate, Redacted, Schema } from "effect"
+import { Effect, Predicate, Redacted } from "effect"
 import * as Crypto from "node:crypto"
+import { AuthenticationError } from "./IdentityError.ts"
 
 /**
  * A request's headers in any of the shapes that servers have: an Effect or Node record, or a web `Headers`.
@@ -78,16 +79,6 @@ export class WithToken {
     return Crypto.hash("sha256", this.#token, "base64url")
   }
 }
-
-/**
- * The request does not say who sent it, or the workspace does not accept their token (401).
- *
- * @since 0.1.0
- * @category errors
- */
-export class AuthenticationError extends Schema.TaggedError<AuthenticationError>(
-  "effect-databricks/AuthenticationError"
-)("AuthenticationError", { message: Schema.String }, { httpApiStatus: 401 }) {}
 
 /**
  * Reads the four headers, in any letter case; a blank one counts as absent.

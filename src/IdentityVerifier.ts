@@ -7,37 +7,17 @@ import { Clock, Duration, Effect, Exit, Option, Redacted, Result, Schema } from 
 import { Base64Url } from "effect/encoding"
 import type { Caller } from "./Caller.ts"
 import type { DatabricksError } from "./DatabricksError.ts"
-import { AuthenticationError, type WithToken } from "./ForwardedHeaders.ts"
+import type { WithToken } from "./ForwardedHeaders.ts"
+import {
+  AuthenticationError,
+  type IdentityError,
+  IdentityMismatchError,
+  IdentityUnavailableError
+} from "./IdentityError.ts"
 import * as Lru from "./internal/operation/lru.ts"
 import * as Scim from "./internal/workspace/scim.ts"
 import * as TokenCache from "./internal/workspace/tokenCache.ts"
 import type { Send } from "./internal/workspace/transport.ts"
-
-/**
- * A header names somebody else than the token proves (403).
- *
- * @since 0.1.0
- * @category errors
- */
-export class IdentityMismatchError extends Schema.TaggedError<IdentityMismatchError>(
-  "effect-databricks/IdentityMismatchError"
-)("IdentityMismatchError", { message: Schema.String }, { httpApiStatus: 403 }) {}
-
-/**
- * The workspace could not be asked who holds this token (503); tokens proven before go on.
- *
- * @since 0.1.0
- * @category errors
- */
-export class IdentityUnavailableError extends Schema.TaggedError<IdentityUnavailableError>(
-  "effect-databricks/IdentityUnavailableError"
-)("IdentityUnavailableError", { message: Schema.String }, { httpApiStatus: 503 }) {}
-
-/**
- * @since 0.1.0
- * @category errors
- */
-export type IdentityError = AuthenticationError | IdentityMismatchError | IdentityUnavailableError
 
 /**
  * @since 0.1.0

@@ -8,8 +8,7 @@ import { type Config, Context, Duration, Effect, Layer, type Redacted, Schedule,
 import { Reactivity } from "effect/reactivity"
 import { SqlClient, type SqlError } from "effect/sql"
 import type { ConnectionOptions } from "node:tls"
-import type { Caller } from "./Caller.ts"
-import { UserContext } from "./ExecutionContext.ts"
+import * as Caller from "./Caller.ts"
 import * as Client from "./internal/lakebase/client.ts"
 import * as Credentials from "./internal/lakebase/credentials.ts"
 import * as Environment from "./internal/lakebase/config.ts"
@@ -20,6 +19,7 @@ import * as Pool from "./internal/lakebase/pool.ts"
 import * as Session from "./internal/lakebase/driver/session.ts"
 import { failed, type ServiceContextError } from "./internal/workspace/startError.ts"
 import { ServiceContext } from "./ServiceContext.ts"
+import { UserContext } from "./UserContext.ts"
 
 /**
  * @since 0.1.0
@@ -99,7 +99,7 @@ export class Lakebase extends Context.Service<
     /** The client that runs as whoever runs. */
     readonly client: PgClient.PgClient
     /** A client that runs as this caller, whoever runs. */
-    readonly clientOf: (caller: Caller) => PgClient.PgClient
+    readonly clientOf: (caller: Caller.Caller) => PgClient.PgClient
     readonly stats: Effect.Effect<{ readonly service: Pool.Stats; readonly users: Pool.Stats }>
     /** What `pgConfig` gives. */
     readonly pgConfig: PgConfig.PgConfig
@@ -151,10 +151,10 @@ export const make = Effect.fnUntraced(function* (
   const credentials =
     endpoint === undefined ? undefined : yield* Credentials.make(service.connection.send, endpoint, patience)
 
-  const roleOf = (caller: Caller) =>
+  const roleOf = (caller: Caller.Caller) =>
     caller.context === "service" ? (options.user ?? caller.userName) : caller.userName
 
-  const passwordOf = (caller: Caller): Effect.Effect<Redacted.Redacted, SqlError.SqlError> => {
+  const passwordOf = (caller: Caller.Caller): Effect.Effect<Redacted.Redacted, SqlError.SqlError> => {
     if (credentials !== undefined) return Effect.mapError(credentials.token(caller), Failure.noToken)
     return options.password !== undefined && caller.context === "service"
       ? Effect.succeed(options.password)
@@ -167,7 +167,7 @@ export const make = Effect.fnUntraced(function* (
       Effect.setContext(Session.open(target, login, Client.compiler), Context.add(own, Scope.Scope, scope))
     )
 
-  const logIn = (caller: Caller) =>
+  const logIn = (caller: Caller.Caller) =>
     Effect.flatMap(passwordOf(caller), (password) =>
       openSession({ username: roleOf(caller), password }).pipe(
         Effect.tapError((error) =>
@@ -177,7 +177,7 @@ export const make = Effect.fnUntraced(function* (
     )
 
   // A connection is opened by whoever needs it, with the token that they have now.
-  const open = (caller: Caller, within: Duration.Duration) =>
+  const open = (caller: Caller.Caller, within: Duration.Duration) =>
     Effect.suspend(() => {
       let last: SqlError.SqlError | undefined
       return logIn(caller).pipe(
@@ -202,12 +202,12 @@ export const make = Effect.fnUntraced(function* (
     maxLifetime: Duration.fromInputUnsafe(options.maxLifetime ?? "1 hour"),
     acquireTimeout
   }
-  const poolFor = Effect.fnUntraced(function* (context: Caller["context"], total: number, perCaller: number) {
+  const poolFor = Effect.fnUntraced(function* (context: Caller.Caller["context"], total: number, perCaller: number) {
     let exhaustions = 0
-    const pool = yield* Pool.make<Caller, Session.Session, SqlError.SqlError>(
+    const pool = yield* Pool.make<Caller.Caller, Session.Session, SqlError.SqlError>(
       { total, perCaller, ...limits },
       {
-        keyOf: (caller) => caller.scimId,
+        keyOf: Caller.key,
         open,
         isUsable: (session) => session.isUsable(),
         // The pool asks for it when somebody has waited in vain.
@@ -226,7 +226,7 @@ export const make = Effect.fnUntraced(function* (
   const share = Math.min(Math.max(1, options.maxConnectionsService ?? Math.floor(total / 5)), total - 1)
   const forService = yield* poolFor("service", share, share)
   const forUsers = yield* poolFor("user", total - share, options.maxConnectionsPerUser ?? 3)
-  const poolOf = (caller: Caller) => (caller.context === "service" ? forService : forUsers)
+  const poolOf = (caller: Caller.Caller) => (caller.context === "service" ? forService : forUsers)
   const sessions: Client.Sessions = {
     use: (caller, depth, f) => poolOf(caller).use(caller, depth, f),
     lease: (caller, depth) => poolOf(caller).lease(caller, depth)

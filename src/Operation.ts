@@ -12,6 +12,7 @@ import { retried } from "./internal/operation/retry.ts"
 import { timeoutOrFail } from "./internal/operation/timeout.ts"
 import * as OperationCache from "./OperationCache.ts"
 import type { ServiceContext } from "./ServiceContext.ts"
+import { UserContext } from "./UserContext.ts"
 
 export type * from "./internal/operation/models.ts"
 
@@ -208,8 +209,8 @@ const cached = <A, E, R>(
 
 // asService leaves the UserContext of whose call it is in: what is kept for the service must not be made of that.
 const withoutUser = <R>(context: Context.Context<R>): Context.Context<R> =>
-  Context.getOrUndefined(context, ExecutionContext.UserContext)?.context === "user"
-    ? (Context.omit(ExecutionContext.UserContext)(context) as Context.Context<R>) // who reads it anyway dies
+  Context.getOrUndefined(context, UserContext)?.context === "user"
+    ? (Context.omit(UserContext)(context) as Context.Context<R>) // who reads it anyway dies
     : context
 
 const hits = Metric.counter("cache.hit", { description: "Calls answered from the cache", incremental: true })

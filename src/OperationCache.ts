@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import { Cause, Context, Data, Duration, Effect, Exit, Layer, Option, type Scope } from "effect"
-import type { Caller } from "./Caller.ts"
+import * as Caller from "./Caller.ts"
 import * as Flights from "./internal/operation/flights.ts"
 import { encode } from "./internal/operation/key.ts"
 import * as Memory from "./internal/operation/memory.ts"
@@ -125,8 +125,8 @@ export class OperationCache extends Context.Service<
  * @since 0.1.0
  * @category constructors
  */
-export const keyOf = (caller: Caller, name: string, parameters: ReadonlyArray<KeyPart>): Key => {
-  const whose = callerOf(caller)
+export const keyOf = (caller: Caller.Caller, name: string, parameters: ReadonlyArray<KeyPart>): Key => {
+  const whose = Caller.key(caller)
   const operation = operationOf(name, parameters)
   // The operation ends with a bracket that is closed: nothing that follows can be taken for a part of it.
   return { caller: whose, operation, id: operation + whose }
@@ -150,8 +150,8 @@ export const invalidate = (
  * @since 0.1.0
  * @category invalidation
  */
-export const invalidateCaller = (caller: Caller): Effect.Effect<void, InvalidationError, OperationCache> =>
-  OperationCache.use(({ remove }) => remove({ caller: callerOf(caller) }))
+export const invalidateCaller = (caller: Caller.Caller): Effect.Effect<void, InvalidationError, OperationCache> =>
+  OperationCache.use(({ remove }) => remove({ caller: Caller.key(caller) }))
 
 /**
  * @since 0.1.0
@@ -221,8 +221,6 @@ export const layer = (options: Memory.Options = {}): Layer.Layer<OperationCache>
 export const layerStore = <E, R>(
   store: Effect.Effect<Store, E, R>
 ): Layer.Layer<OperationCache, E, Exclude<R, Scope.Scope>> => Layer.effect(OperationCache, Effect.map(store, make))
-
-const callerOf = (caller: Caller) => `${caller.context}:${caller.scimId}`
 
 const operationOf = (name: string, parameters: ReadonlyArray<KeyPart>) => `${encode(name)}${encode(parameters)}`
 

@@ -2,7 +2,7 @@
  * @since 0.1.0
  */
 export * as App from "./App.ts"
-export type { Caller } from "./Caller.ts"
+export * as Caller from "./Caller.ts"
 export * as DatabricksError from "./DatabricksError.ts"
 export * as ExecutionContext from "./ExecutionContext.ts"
 export {
@@ -13,10 +13,10 @@ export {
   getWorkspaceId,
   groupedByCaller,
   isInUserContext,
-  provideUser,
-  UserContext
+  provideUser
 } from "./ExecutionContext.ts"
 export * as ForwardedHeaders from "./ForwardedHeaders.ts"
+export * as IdentityError from "./IdentityError.ts"
 export * as IdentityVerifier from "./IdentityVerifier.ts"
 export * as Lakebase from "./Lakebase.ts"
 export * as Operation from "./Operation.ts"
@@ -25,6 +25,7 @@ export * as ServiceContext from "./ServiceContext.ts"
 export * as SqlParameter from "./SqlParameter.ts"
 export * as SqlWarehouse from "./SqlWarehouse.ts"
 export * as Telemetry from "./Telemetry.ts"
+export { UserContext } from "./UserContext.ts"
 export * as WorkspaceClient from "./WorkspaceClient.ts"
 export { getWorkspaceClient } from "./WorkspaceClient.ts"
 export { AsUser } from "./http/AsUser.ts"

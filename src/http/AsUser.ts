@@ -6,10 +6,15 @@
 import { Cause, Effect, Layer, Stream } from "effect"
 import { HttpBody, HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiMiddleware } from "effect/http-api"
-import { ExecutionContext, provideUser, type UserContext } from "../ExecutionContext.ts"
-import { AuthenticationError } from "../ForwardedHeaders.ts"
-import { type IdentityError, IdentityMismatchError, IdentityUnavailableError } from "../IdentityVerifier.ts"
+import { ExecutionContext, provideUser } from "../ExecutionContext.ts"
+import {
+  AuthenticationError,
+  type IdentityError,
+  IdentityMismatchError,
+  IdentityUnavailableError
+} from "../IdentityError.ts"
 import { ServiceContext } from "../ServiceContext.ts"
+import type { UserContext } from "../UserContext.ts"
 import * as HttpFailure from "./HttpFailure.ts"
 
 const errors = [AuthenticationError, IdentityMismatchError, IdentityUnavailableError] as const

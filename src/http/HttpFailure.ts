@@ -8,7 +8,7 @@ import { HttpServerError, HttpServerRespondable, HttpServerResponse, Multipart }
 import { HttpApiError } from "effect/http-api"
 import { SqlError } from "effect/sql"
 import { DatabricksError, type Reason } from "../DatabricksError.ts"
-import { IdentityUnavailableError } from "../IdentityVerifier.ts"
+import { IdentityUnavailableError } from "../IdentityError.ts"
 import { PoolExhaustedError } from "../Lakebase.ts"
 import { ServiceContext } from "../ServiceContext.ts"
 

@@ -7,9 +7,10 @@ import { Context, Effect, Layer, Option, Redacted } from "effect"
 import type { HttpClientRequest } from "effect/http"
 import type { Caller } from "../Caller.ts"
 import { InvalidRequestError, make as databricksError } from "../DatabricksError.ts"
-import { ExecutionContext, UserContext } from "../ExecutionContext.ts"
+import { ExecutionContext } from "../ExecutionContext.ts"
 import * as IdentityVerifier from "../IdentityVerifier.ts"
 import { ServiceContext } from "../ServiceContext.ts"
+import { UserContext } from "../UserContext.ts"
 
 /**
  * @since 0.1.0

@@ -9,7 +9,8 @@ import {
   Lakebase,
   Operation,
   SqlParameter,
-  SqlWarehouse
+  SqlWarehouse,
+  UserContext
 } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Layer, Schema } from "effect"
@@ -85,7 +86,7 @@ const Routes = Layer.mergeAll(
     "/plain",
     Effect.gen(function* () {
       const request = yield* HttpServerRequest.HttpServerRequest
-      const user = yield* Effect.provide(ExecutionContext.UserContext, ExecutionContext.asUser(request))
+      const user = yield* Effect.provide(UserContext, ExecutionContext.asUser(request))
       return HttpServerResponse.text(user.userName)
     })
   ),
@@ -93,7 +94,7 @@ const Routes = Layer.mergeAll(
     "GET",
     "/control",
     Effect.provide(
-      Effect.as(ExecutionContext.UserContext, HttpServerResponse.text("never")),
+      Effect.as(UserContext, HttpServerResponse.text("never")),
       ExecutionContext.asUser({ "x-forwarded-user": "u", "x-forwarded-access-token": "sec\r\nret-token" })
     )
   ),

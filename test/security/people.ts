@@ -3,7 +3,7 @@ import {
   asService,
   asUser,
   getWorkspaceClient,
-  type IdentityVerifier,
+  type IdentityError,
   provideUser,
   type ServiceContext,
   type WorkspaceClient
@@ -29,9 +29,7 @@ export class People extends Context.Service<People, Readonly<Record<User, Readon
 
 /** Runs an effect in a situation; there are two ways to become a user, and they take turns. */
 export const within = <A, E, R>(situation: Situation, effect: Effect.Effect<A, E, R>) =>
-  situation.reduceRight<
-    Effect.Effect<A, E | IdentityVerifier.IdentityError, R | ServiceContext.ServiceContext | People>
-  >(
+  situation.reduceRight<Effect.Effect<A, E | IdentityError.IdentityError, R | ServiceContext.ServiceContext | People>>(
     (inner, who, index) =>
       who === "service"
         ? asService(inner)

@@ -9,6 +9,7 @@ import {
   getWarehouseId,
   getWorkspaceClient,
   getWorkspaceId,
+  type IdentityError,
   type IdentityVerifier,
   isInUserContext,
   provideUser,
@@ -31,9 +32,9 @@ declare const service: Layer.Layer<ServiceContext.ServiceContext>
 declare const database: Layer.Layer<Database>
 
 type IdentityErrors =
-  | ForwardedHeaders.AuthenticationError
-  | IdentityVerifier.IdentityMismatchError
-  | IdentityVerifier.IdentityUnavailableError
+  | IdentityError.AuthenticationError
+  | IdentityError.IdentityMismatchError
+  | IdentityError.IdentityUnavailableError
 
 // asUser provides exactly UserContext, needs exactly ServiceContext, and fails with exactly three errors.
 typeOf(asUser(request)).is<Layer.Layer<UserContext, IdentityErrors, ServiceContext.ServiceContext>>()

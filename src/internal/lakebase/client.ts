@@ -3,7 +3,7 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import { Cause, Context, Effect, Effectable, type Fiber, type Scope, Stream } from "effect"
 import type { Reactivity } from "effect/reactivity"
 import { SqlClient, type SqlConnection, SqlError, Statement } from "effect/sql"
-import type { Caller } from "../../Caller.ts"
+import * as Caller from "../../Caller.ts"
 import { ExecutionContext } from "../../ExecutionContext.ts"
 import * as Operation from "../../Operation.ts"
 import * as Failure from "./failure.ts"
@@ -12,11 +12,11 @@ import type { Session } from "./driver/session.ts"
 
 export interface Sessions {
   readonly use: <A, E, R>(
-    caller: Caller,
+    caller: Caller.Caller,
     depth: number,
     f: (session: Session) => Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | SqlError.SqlError, R>
-  readonly lease: (caller: Caller, depth: number) => Effect.Effect<Session, SqlError.SqlError, Scope.Scope>
+  readonly lease: (caller: Caller.Caller, depth: number) => Effect.Effect<Session, SqlError.SqlError, Scope.Scope>
 }
 
 interface Transaction {
@@ -37,11 +37,11 @@ export const compiler = PgClient.makeCompiler()
 export const make = Effect.fnUntraced(function* (
   sessions: Sessions,
   options: {
-    readonly principal: Caller
+    readonly principal: Caller.Caller
     readonly config: PgClient.PgClientConfig
     readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
   }
-): Effect.fn.Return<(fixed?: Caller) => PgClient.PgClient, never, Reactivity.Reactivity> {
+): Effect.fn.Return<(fixed?: Caller.Caller) => PgClient.PgClient, never, Reactivity.Reactivity> {
   const { principal, spanAttributes } = options
   const shared = Object.assign(
     // It has no connections: all that runs is a client's own.
@@ -54,9 +54,9 @@ export const make = Effect.fnUntraced(function* (
   )
 
   // What the driver numbers is this database's alone: another has transactions of its own.
-  const keyOf = (caller: Caller) => `${shared.transactionService.key} ${caller.scimId}`
+  const keyOf = (caller: Caller.Caller) => `${shared.transactionService.key} ${Caller.key(caller)}`
 
-  const transactionOf = (fiber: Fiber.Fiber<unknown, unknown>, caller: Caller) => {
+  const transactionOf = (fiber: Fiber.Fiber<unknown, unknown>, caller: Caller.Caller) => {
     const transactions = fiber.getRef(Transactions)
     return transactions.size === 0 ? undefined : transactions.get(keyOf(caller))
   }
@@ -67,7 +67,7 @@ export const make = Effect.fnUntraced(function* (
     /** Looks up, when an effect runs, whose it is, and their transaction if the fiber is in one. */
     const located = <A, E, R>(
       f: (
-        caller: Caller,
+        caller: Caller.Caller,
         transaction: Transaction | undefined,
         fiber: Fiber.Fiber<unknown, unknown>
       ) => Effect.Effect<A, E, R>

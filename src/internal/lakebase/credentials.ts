@@ -1,7 +1,7 @@
 /** The passwords with which callers log in: short-lived tokens that the workspace mints for an endpoint. */
 import { Clock, DateTime, Duration, Effect, Exit, Random, Redacted, Schema } from "effect"
 import { HttpClientRequest } from "effect/http"
-import type { Caller } from "../../Caller.ts"
+import * as Caller from "../../Caller.ts"
 import type { DatabricksError } from "../../DatabricksError.ts"
 import * as Answer from "../workspace/answer.ts"
 import * as TokenCache from "../workspace/tokenCache.ts"
@@ -10,9 +10,9 @@ import * as Metrics from "./metrics.ts"
 
 export interface Credentials {
   /** A token that is good for 2 minutes at least; fetched once at a time per caller. */
-  readonly token: (caller: Caller) => Effect.Effect<Redacted.Redacted, DatabricksError>
+  readonly token: (caller: Caller.Caller) => Effect.Effect<Redacted.Redacted, DatabricksError>
   /** Forgets a token that was refused, unless another has taken its place. */
-  readonly drop: (caller: Caller, refused: Redacted.Redacted) => Effect.Effect<void>
+  readonly drop: (caller: Caller.Caller, refused: Redacted.Redacted) => Effect.Effect<void>
 }
 
 const margin = Duration.minutes(2)
@@ -56,7 +56,7 @@ export const make = Effect.fnUntraced(function* (
     capacity: 1_000,
     timeToLive: (exit) => (Exit.isSuccess(exit) ? Duration.subtract(exit.value.timeToLive, margin) : Duration.zero)
   })
-  const mint = Effect.fnUntraced(function* (caller: Caller): Effect.fn.Return<Minted, DatabricksError> {
+  const mint = Effect.fnUntraced(function* (caller: Caller.Caller): Effect.fn.Return<Minted, DatabricksError> {
     const until = (yield* Clock.currentTimeMillis) + Duration.toMillis(patience)
     const { token, expire_time } = yield* asked(Effect.flatMap(send(caller, request), decode), until).pipe(
       Effect.timeoutOrElse({
@@ -72,8 +72,8 @@ export const make = Effect.fnUntraced(function* (
     }
   }, Effect.withSpan("lakebase.token.refresh"))
   return {
-    token: (caller) => Effect.map(tokens.get(caller.scimId, mint(caller)), (_) => _.token),
-    drop: (caller, refused) => tokens.invalidateWhen(caller.scimId, ({ token }) => token === refused)
+    token: (caller) => Effect.map(tokens.get(Caller.key(caller), mint(caller)), (_) => _.token),
+    drop: (caller, refused) => tokens.invalidateWhen(Caller.key(caller), ({ token }) => token === refused)
   }
 })
 

@@ -5,7 +5,7 @@ import { Effect, Redacted, Schema } from "effect"
 import { isDeepStrictEqual } from "node:util"
 import { encode } from "../../../src/internal/operation/key.ts"
 
-const caller = (context: Caller["context"], scimId: string): Caller => ({
+const caller = (context: Caller.Caller["context"], scimId: string): Caller.Caller => ({
   context,
   scimId,
   id: scimId,
