@@ -120,7 +120,7 @@ const main = Effect.gen(function* () {
 })
 
 const [name, rows] = process.argv.slice(2)
-const Live = SqlWarehouse.layer.pipe(Layer.provide(ServiceContext.layerConfig))
+const Live = SqlWarehouse.layer.pipe(Layer.provide(ServiceContext.layerConfig()))
 await Effect.runPromise(
   name === undefined
     ? Effect.provide(main, LocalWorkspace.layer({ rowsPerChunk: 20_000 }))

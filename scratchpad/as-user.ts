@@ -21,7 +21,7 @@ const program = Effect.gen(function* () {
 const environment = Workspace.useSync(({ env }) => ConfigProvider.layer(ConfigProvider.fromUnknown(env)))
 
 const Live = SqlWarehouse.layer.pipe(
-  Layer.provideMerge(ServiceContext.layerConfig),
+  Layer.provideMerge(ServiceContext.layerConfig()),
   Layer.provide(Layer.unwrap(environment)),
   Layer.provideMerge(LocalWorkspace.layer())
 )

@@ -24,10 +24,13 @@ const Fields = {
  * @since 0.1.0
  * @category reasons
  */
-export class InvalidCredentialError extends Schema.TaggedError<InvalidCredentialError>()(
-  "InvalidCredentialError",
-  Fields
-) {}
+export class InvalidCredentialError extends Schema.TaggedError<InvalidCredentialError>(
+  "effect-databricks/DatabricksError/InvalidCredentialError"
+)("InvalidCredentialError", Fields) {
+  get isRetryable(): boolean {
+    return false
+  }
+}
 
 /**
  * The token is valid but was not granted the scope that this API needs (403).
@@ -35,10 +38,16 @@ export class InvalidCredentialError extends Schema.TaggedError<InvalidCredential
  * @since 0.1.0
  * @category reasons
  */
-export class MissingScopeError extends Schema.TaggedError<MissingScopeError>()("MissingScopeError", {
+export class MissingScopeError extends Schema.TaggedError<MissingScopeError>(
+  "effect-databricks/DatabricksError/MissingScopeError"
+)("MissingScopeError", {
   ...Fields,
   scope: Schema.String
-}) {}
+}) {
+  get isRetryable(): boolean {
+    return false
+  }
+}
 
 /**
  * The caller is known and may not do this (403).
@@ -46,10 +55,13 @@ export class MissingScopeError extends Schema.TaggedError<MissingScopeError>()("
  * @since 0.1.0
  * @category reasons
  */
-export class PermissionDeniedError extends Schema.TaggedError<PermissionDeniedError>()(
-  "PermissionDeniedError",
-  Fields
-) {}
+export class PermissionDeniedError extends Schema.TaggedError<PermissionDeniedError>(
+  "effect-databricks/DatabricksError/PermissionDeniedError"
+)("PermissionDeniedError", Fields) {
+  get isRetryable(): boolean {
+    return false
+  }
+}
 
 /**
  * The warehouse id is unknown to this workspace (400).
@@ -57,10 +69,16 @@ export class PermissionDeniedError extends Schema.TaggedError<PermissionDeniedEr
  * @since 0.1.0
  * @category reasons
  */
-export class UnknownWarehouseError extends Schema.TaggedError<UnknownWarehouseError>()("UnknownWarehouseError", {
+export class UnknownWarehouseError extends Schema.TaggedError<UnknownWarehouseError>(
+  "effect-databricks/DatabricksError/UnknownWarehouseError"
+)("UnknownWarehouseError", {
   ...Fields,
   warehouseId: Schema.optional(Schema.String)
-}) {}
+}) {
+  get isRetryable(): boolean {
+    return false
+  }
+}
 
 /**
  * What was asked for does not exist, or not for this caller (404).
@@ -68,7 +86,14 @@ export class UnknownWarehouseError extends Schema.TaggedError<UnknownWarehouseEr
  * @since 0.1.0
  * @category reasons
  */
-export class NotFoundError extends Schema.TaggedError<NotFoundError>()("NotFoundError", Fields) {}
+export class NotFoundError extends Schema.TaggedError<NotFoundError>("effect-databricks/DatabricksError/NotFoundError")(
+  "NotFoundError",
+  Fields
+) {
+  get isRetryable(): boolean {
+    return false
+  }
+}
 
 /**
  * The request makes no sense to the workspace (any other 4xx).
@@ -76,7 +101,13 @@ export class NotFoundError extends Schema.TaggedError<NotFoundError>()("NotFound
  * @since 0.1.0
  * @category reasons
  */
-export class InvalidRequestError extends Schema.TaggedError<InvalidRequestError>()("InvalidRequestError", Fields) {}
+export class InvalidRequestError extends Schema.TaggedError<InvalidRequestError>(
+  "effect-databricks/DatabricksError/InvalidRequestError"
+)("InvalidRequestError", Fields) {
+  get isRetryable(): boolean {
+    return false
+  }
+}
 
 /**
  * Too many requests (429); `retryAfter` says when to come back.
@@ -84,7 +115,13 @@ export class InvalidRequestError extends Schema.TaggedError<InvalidRequestError>
  * @since 0.1.0
  * @category reasons
  */
-export class RateLimitedError extends Schema.TaggedError<RateLimitedError>()("RateLimitedError", Fields) {}
+export class RateLimitedError extends Schema.TaggedError<RateLimitedError>(
+  "effect-databricks/DatabricksError/RateLimitedError"
+)("RateLimitedError", Fields) {
+  get isRetryable(): boolean {
+    return true
+  }
+}
 
 /**
  * The workspace is unavailable for the moment (503); `retryAfter` says when to come back.
@@ -92,7 +129,13 @@ export class RateLimitedError extends Schema.TaggedError<RateLimitedError>()("Ra
  * @since 0.1.0
  * @category reasons
  */
-export class UnavailableError extends Schema.TaggedError<UnavailableError>()("UnavailableError", Fields) {}
+export class UnavailableError extends Schema.TaggedError<UnavailableError>(
+  "effect-databricks/DatabricksError/UnavailableError"
+)("UnavailableError", Fields) {
+  get isRetryable(): boolean {
+    return true
+  }
+}
 
 /**
  * The workspace failed (any other 5xx).
@@ -100,7 +143,13 @@ export class UnavailableError extends Schema.TaggedError<UnavailableError>()("Un
  * @since 0.1.0
  * @category reasons
  */
-export class WorkspaceFailedError extends Schema.TaggedError<WorkspaceFailedError>()("WorkspaceFailedError", Fields) {}
+export class WorkspaceFailedError extends Schema.TaggedError<WorkspaceFailedError>(
+  "effect-databricks/DatabricksError/WorkspaceFailedError"
+)("WorkspaceFailedError", Fields) {
+  get isRetryable(): boolean {
+    return false
+  }
+}
 
 /**
  * No answer came: the connection was refused, reset or never made.
@@ -108,10 +157,16 @@ export class WorkspaceFailedError extends Schema.TaggedError<WorkspaceFailedErro
  * @since 0.1.0
  * @category reasons
  */
-export class ConnectionError extends Schema.TaggedError<ConnectionError>()("ConnectionError", {
+export class ConnectionError extends Schema.TaggedError<ConnectionError>(
+  "effect-databricks/DatabricksError/ConnectionError"
+)("ConnectionError", {
   ...Fields,
   cause: Schema.optional(Schema.Defect())
-}) {}
+}) {
+  get isRetryable(): boolean {
+    return true
+  }
+}
 
 /**
  * An answer came that is not what the API promises: HTML, half a JSON document, a missing field, a redirect.
@@ -119,7 +174,13 @@ export class ConnectionError extends Schema.TaggedError<ConnectionError>()("Conn
  * @since 0.1.0
  * @category reasons
  */
-export class InvalidResponseError extends Schema.TaggedError<InvalidResponseError>()("InvalidResponseError", Fields) {}
+export class InvalidResponseError extends Schema.TaggedError<InvalidResponseError>(
+  "effect-databricks/DatabricksError/InvalidResponseError"
+)("InvalidResponseError", Fields) {
+  get isRetryable(): boolean {
+    return false
+  }
+}
 
 /**
  * A SQL statement failed; `sqlState` is its SQLSTATE where the warehouse told one.
@@ -127,11 +188,17 @@ export class InvalidResponseError extends Schema.TaggedError<InvalidResponseErro
  * @since 0.1.0
  * @category reasons
  */
-export class StatementFailedError extends Schema.TaggedError<StatementFailedError>()("StatementFailedError", {
+export class StatementFailedError extends Schema.TaggedError<StatementFailedError>(
+  "effect-databricks/DatabricksError/StatementFailedError"
+)("StatementFailedError", {
   ...Fields,
   statementId: Schema.String,
   sqlState: Schema.optional(Schema.String)
-}) {}
+}) {
+  get isRetryable(): boolean {
+    return false
+  }
+}
 
 /**
  * A SQL statement was cancelled, or its result closed, by somebody else before it was read; or its result is no longer
@@ -140,11 +207,17 @@ export class StatementFailedError extends Schema.TaggedError<StatementFailedErro
  * @since 0.1.0
  * @category reasons
  */
-export class StatementGoneError extends Schema.TaggedError<StatementGoneError>()("StatementGoneError", {
+export class StatementGoneError extends Schema.TaggedError<StatementGoneError>(
+  "effect-databricks/DatabricksError/StatementGoneError"
+)("StatementGoneError", {
   ...Fields,
   statementId: Schema.String,
   state: Schema.Literals(["CANCELED", "CLOSED", "EXPIRED"])
-}) {}
+}) {
+  get isRetryable(): boolean {
+    return false
+  }
+}
 
 /**
  * @since 0.1.0
@@ -192,7 +265,7 @@ export class DatabricksError extends Schema.TaggedError<DatabricksError>("effect
 
   /** Whether the same call may succeed later, by the rule of the official SDKs: 429, 503 and lost connections. */
   get isRetryable(): boolean {
-    return retryable.has(this.reason._tag)
+    return this.reason.isRetryable
   }
 
   get status(): number | undefined {
@@ -207,8 +280,6 @@ export class DatabricksError extends Schema.TaggedError<DatabricksError>("effect
     return this.reason.retryAfter
   }
 }
-
-const retryable: ReadonlySet<Reason["_tag"]> = new Set(["RateLimitedError", "UnavailableError", "ConnectionError"])
 
 /**
  * @since 0.1.0

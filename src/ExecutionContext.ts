@@ -73,8 +73,7 @@ export const provideUser: {
  * @since 0.1.0
  * @category combinators
  */
-export const asService = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.updateContext(effect, (context: Context.Context<R>) => runningAs(context, undefined))
+export const asService = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => runAs(effect, undefined)
 
 /**
  * Batches the requests of each caller apart: a resolver runs as whoever asked first, and must not answer another.
@@ -152,15 +151,23 @@ const withCaller = <R>(context: Context.Context<R>, user: Caller.Caller): Contex
   Context.add(Context.add(context, UserContext, user), ExecutionContext, user)
 
 /**
- * `current`, for what has its context at hand.
+ * The caller of a context: the one way in which it is read.
+ *
+ * @internal
+ */
+export const callerIn = (context: Context.Context<never>, principal: Caller.Caller): Caller.Caller =>
+  Context.get(context, ExecutionContext) ?? principal
+
+/**
+ * `callerIn` for a context that has the service principal.
  *
  * @internal
  */
 export const callerOf = (context: Context.Context<ServiceContext>): Caller.Caller =>
-  Context.get(context, ExecutionContext) ?? Context.get(context, ServiceContext).principal
+  callerIn(context, Context.get(context, ServiceContext).principal)
 
 /**
- * The context in which whatever runs there runs as this caller.
+ * The context in which everything runs as this caller.
  *
  * @internal
  */
@@ -171,6 +178,14 @@ export const runningAs = <R>(context: Context.Context<R>, caller: Caller.Caller 
       ? // Taken out, not set to undefined: a service that is built in here, and keeps its context, must not keep this.
         Context.omit(ExecutionContext)(context)
       : Context.add(context, ExecutionContext, caller)
+
+/**
+ * Runs an effect as this caller, whoever the fiber runs as.
+ *
+ * @internal
+ */
+export const runAs = <A, E, R>(effect: Effect.Effect<A, E, R>, caller: Caller.Caller | undefined) =>
+  Effect.updateContext(effect, (context: Context.Context<R>) => runningAs(context, caller))
 
 const identify = (request: ForwardedHeaders.Source): Effect.Effect<Caller.Caller, IdentityError, ServiceContext> =>
   ServiceContext.use(({ development, identityVerifier, principal }) =>

@@ -9,6 +9,7 @@ import { Reactivity } from "effect/reactivity"
 import { SqlClient, type SqlError } from "effect/sql"
 import type { ConnectionOptions } from "node:tls"
 import * as Caller from "./Caller.ts"
+import { runAs } from "./ExecutionContext.ts"
 import * as Client from "./internal/lakebase/client.ts"
 import * as Credentials from "./internal/lakebase/credentials.ts"
 import * as Environment from "./internal/lakebase/config.ts"
@@ -17,9 +18,10 @@ import * as Metrics from "./internal/lakebase/metrics.ts"
 import * as PgConfig from "./internal/lakebase/pgConfig.ts"
 import * as Pool from "./internal/lakebase/pool.ts"
 import * as Session from "./internal/lakebase/driver/session.ts"
-import { failed, type ServiceContextError } from "./internal/workspace/startError.ts"
-import { ServiceContext } from "./ServiceContext.ts"
+import { failed } from "./internal/workspace/startError.ts"
+import { ServiceContext, type ServiceContextError } from "./ServiceContext.ts"
 import { UserContext } from "./UserContext.ts"
+import { WorkspaceClient } from "./WorkspaceClient.ts"
 
 /**
  * @since 0.1.0
@@ -132,8 +134,13 @@ export const pgConfig: Effect.Effect<PgConfig.PgConfig, never, Lakebase> = Lakeb
  */
 export const make = Effect.fnUntraced(function* (
   options: Options
-): Effect.fn.Return<Lakebase["Service"], never, ServiceContext | Scope.Scope | Reactivity.Reactivity> {
+): Effect.fn.Return<
+  Lakebase["Service"],
+  never,
+  ServiceContext | WorkspaceClient | Scope.Scope | Reactivity.Reactivity
+> {
   const service = yield* ServiceContext
+  const client = yield* WorkspaceClient
   const own = yield* Effect.context<Reactivity.Reactivity>()
   const port = options.port ?? 5432
   const database = options.database ?? "databricks_postgres"
@@ -149,7 +156,9 @@ export const make = Effect.fnUntraced(function* (
   // A little less than for the connection: who waits in vain for a token is told so.
   const patience = Duration.times(acquireTimeout, 0.8)
   const credentials =
-    endpoint === undefined ? undefined : yield* Credentials.make(service.connection.send, endpoint, patience)
+    endpoint === undefined
+      ? undefined
+      : yield* Credentials.make((caller, request) => runAs(client.send(request), caller), endpoint, patience)
 
   const roleOf = (caller: Caller.Caller) =>
     caller.context === "service" ? (options.user ?? caller.userName) : caller.userName
@@ -257,7 +266,7 @@ export const make = Effect.fnUntraced(function* (
  */
 export const layer = (
   options: Options
-): Layer.Layer<Lakebase | PgClient.PgClient | SqlClient.SqlClient, never, ServiceContext> =>
+): Layer.Layer<Lakebase | PgClient.PgClient | SqlClient.SqlClient, never, ServiceContext | WorkspaceClient> =>
   Layer.effectContext(
     Effect.map(make(options), (lakebase) =>
       Context.make(Lakebase, lakebase).pipe(
@@ -276,7 +285,7 @@ export const layer = (
 export const layerConfig: Layer.Layer<
   Lakebase | PgClient.PgClient | SqlClient.SqlClient,
   ServiceContextError,
-  ServiceContext
+  ServiceContext | WorkspaceClient
 > = Layer.unwrap(
   Effect.map(
     Effect.mapError(config, ({ cause }) => failed(cause.message)),

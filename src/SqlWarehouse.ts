@@ -17,6 +17,8 @@
  * @since 0.1.0
  */
 import { Context, Duration, Effect, Layer, Option, Result, type Schema, type Scope, Stream } from "effect"
+import type { HttpClientRequest } from "effect/http"
+import type { Caller } from "./Caller.ts"
 import * as ExecutionContext from "./ExecutionContext.ts"
 import { isReadOnly } from "./internal/sqlWarehouse/readOnly.ts"
 import * as Disposition from "./internal/sqlWarehouse/disposition.ts"
@@ -32,6 +34,7 @@ import * as Operation from "./Operation.ts"
 import type { OperationCache } from "./OperationCache.ts"
 import { ServiceContext } from "./ServiceContext.ts"
 import * as SqlParameter from "./SqlParameter.ts"
+import { WorkspaceClient } from "./WorkspaceClient.ts"
 
 export {
   /**
@@ -90,9 +93,15 @@ export class SqlWarehouse extends Context.Service<
  */
 export const make = Effect.fnUntraced(function* (
   defaults: Operation.Chain = {}
-): Effect.fn.Return<SqlWarehouse["Service"], never, ServiceContext | Scope.Scope> {
+): Effect.fn.Return<SqlWarehouse["Service"], never, ServiceContext | WorkspaceClient | Scope.Scope> {
   const service = yield* ServiceContext
-  const { connection, host } = service
+  const { host } = service
+  const client = yield* WorkspaceClient
+  const connection = {
+    send: (caller: Caller, request: HttpClientRequest.HttpClientRequest) =>
+      ExecutionContext.runAs(client.send(request), caller),
+    fetch: client.fetch
+  }
   const statements = yield* Statements.make(connection.send)
   const inlineIfItFits = Disposition.make()
 
@@ -205,14 +214,15 @@ const warnOf = (text: string) =>
  * @since 0.1.0
  * @category layers
  */
-export const layerWith = (defaults: Operation.Chain): Layer.Layer<SqlWarehouse, never, ServiceContext> =>
-  Layer.effect(SqlWarehouse, make(defaults))
+export const layerWith = (
+  defaults: Operation.Chain
+): Layer.Layer<SqlWarehouse, never, ServiceContext | WorkspaceClient> => Layer.effect(SqlWarehouse, make(defaults))
 
 /**
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<SqlWarehouse, never, ServiceContext> = layerWith({})
+export const layer: Layer.Layer<SqlWarehouse, never, ServiceContext | WorkspaceClient> = layerWith({})
 
 type RowsOf<A, O extends Options, R = never> = Effect.Effect<
   ReadonlyArray<A>,

@@ -1,12 +1,12 @@
 import { assert, layer } from "@effect/vitest"
-import { asService, asUser, type ServiceContext, UserContext } from "effect-databricks"
+import { asService, asUser, type ServiceContext, UserContext, type WorkspaceClient } from "effect-databricks"
 import { Context, Effect, Layer, ManagedRuntime, RcMap } from "effect"
 import { alice, bob, requestOf, seenAs, Workspace } from "./fixtures/workspace.ts"
 
 layer(Workspace, { excludeTestServices: true })("built at start-up", (it) => {
   it.effect("a ManagedRuntime runs as the user whom each call names", () =>
     Effect.gen(function* () {
-      const context = yield* Effect.context<ServiceContext.ServiceContext>()
+      const context = yield* Effect.context<ServiceContext.ServiceContext | WorkspaceClient.WorkspaceClient>()
       const runtime = ManagedRuntime.make(Layer.succeedContext(context))
       // A service that gives its own start-up context back to what it runs.
       const call = Effect.provide(seenAs, context)

@@ -7,6 +7,7 @@ import {
   groupedByCaller,
   Operation,
   ServiceContext,
+  type WorkspaceClient,
   UserContext
 } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
@@ -162,7 +163,11 @@ layer(Workspace, { excludeTestServices: true })("callers", (it) => {
   it.effect("a batched resolver runs once for each caller when it is grouped by caller", () =>
     Effect.gen(function* () {
       const WhoAmI = Request.tagged<WhoAmI>("WhoAmI")
-      interface WhoAmI extends Request.Request<string, never, ServiceContext.ServiceContext> {
+      interface WhoAmI extends Request.Request<
+        string,
+        never,
+        ServiceContext.ServiceContext | WorkspaceClient.WorkspaceClient
+      > {
         readonly _tag: "WhoAmI"
         readonly id: number
       }

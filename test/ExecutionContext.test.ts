@@ -139,8 +139,7 @@ layer(Workspace, { excludeTestServices: true })("asUser", (it) => {
         () => "not yet"
       )
       let ran = false
-      const call = (work: Effect.Effect<unknown, unknown, ServiceContext.ServiceContext>) =>
-        Effect.provide(work, asUser(request))
+      const call = <R>(work: Effect.Effect<unknown, unknown, R>) => Effect.provide(work, asUser(request))
       yield* Effect.provide(seenAs, asUser(yield* requestOf(bob)))
       yield* Effect.scoped(
         Effect.gen(function* () {

@@ -11,7 +11,7 @@ const Workspace = LocalWorkspace.LocalWorkspace
 
 const Service = Layer.unwrap(
   Effect.map(Workspace, ({ env }) =>
-    Layer.provide(ServiceContext.layerConfig, ConfigProvider.layer(ConfigProvider.fromUnknown(env)))
+    Layer.provide(ServiceContext.layerConfig(), ConfigProvider.layer(ConfigProvider.fromUnknown(env)))
   )
 )
 

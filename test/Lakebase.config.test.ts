@@ -1,5 +1,5 @@
 import { assert, describe, it, layer } from "@effect/vitest"
-import { Lakebase, provideUser, ServiceContext } from "effect-databricks"
+import { Lakebase, provideUser, ServiceContext, type WorkspaceClient } from "effect-databricks"
 import type { LocalWorkspace } from "effect-databricks/testing"
 import { ConfigProvider, Effect, type Layer, Redacted } from "effect"
 import type { SqlClient } from "effect/sql"
@@ -95,7 +95,7 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase
     live: Layer.Layer<
       Lakebase.Lakebase | SqlClient.SqlClient,
       E,
-      ServiceContext.ServiceContext | LocalWorkspace.LocalWorkspace
+      ServiceContext.ServiceContext | WorkspaceClient.WorkspaceClient | LocalWorkspace.LocalWorkspace
     >
   ) =>
     Effect.gen(function* () {

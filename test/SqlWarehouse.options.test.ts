@@ -1,5 +1,5 @@
 import { assert, describe, it, layer } from "@effect/vitest"
-import { type Operation, OperationCache, ServiceContext, SqlParameter, SqlWarehouse } from "effect-databricks"
+import { type Operation, OperationCache, SqlParameter, SqlWarehouse, WorkspaceClient } from "effect-databricks"
 import { make as databricksError, UnavailableError } from "effect-databricks/DatabricksError"
 import { LocalWorkspace, TestContext } from "effect-databricks/testing"
 import { Effect, Exit, Fiber, Layer, Logger } from "effect"
@@ -152,19 +152,12 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
 describe("a timeout of a query", () => {
   /** A workspace that refuses every start; `asked` is when. */
   const refusing = (asked: Array<number>) =>
-    Layer.effect(
-      ServiceContext.ServiceContext,
-      Effect.map(ServiceContext.ServiceContext, (service) => ({
-        ...service,
-        connection: {
-          ...service.connection,
-          send: Effect.fnUntraced(function* () {
-            asked.push(yield* Effect.clockWith((clock) => clock.currentTimeMillis))
-            return yield* databricksError(new UnavailableError({ message: "Later" }))
-          })
-        }
-      }))
-    ).pipe(Layer.provide(TestContext.layer()))
+    Layer.mock(WorkspaceClient.WorkspaceClient, {
+      send: Effect.fnUntraced(function* () {
+        asked.push(yield* Effect.clockWith((clock) => clock.currentTimeMillis))
+        return yield* databricksError(new UnavailableError({ message: "Later" }))
+      })
+    }).pipe(Layer.provideMerge(TestContext.layer()))
 
   for (const option of ["timeout", "totalTimeout"] as const) {
     it.effect(`is for all of it: the waits after refused starts are part of ${option}`, () => {

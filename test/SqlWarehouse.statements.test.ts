@@ -1,5 +1,5 @@
 import { assert, describe, it, layer } from "@effect/vitest"
-import { asUser, getWorkspaceClient, ServiceContext, SqlWarehouse } from "effect-databricks"
+import { asUser, getWorkspaceClient, SqlWarehouse, WorkspaceClient } from "effect-databricks"
 import { make as databricksError, UnavailableError } from "effect-databricks/DatabricksError"
 import { LocalWorkspace, TestContext } from "effect-databricks/testing"
 import { Duration, Effect, Exit, Fiber, Layer, Redacted, Schema } from "effect"
@@ -44,30 +44,23 @@ const sqlStateOf = <A, E, R>(query: Effect.Effect<A, E, R>) =>
 
 /** A workspace whose every statement runs for ever; `asked` is when it was polled, and a cancel is never answered. */
 const running = (asked: Array<number>, cancelled: Array<string> = []) =>
-  Layer.effect(
-    ServiceContext.ServiceContext,
-    Effect.map(ServiceContext.ServiceContext, (service) => ({
-      ...service,
-      connection: {
-        ...service.connection,
-        send: Effect.fnUntraced(function* (_caller: unknown, request: HttpClientRequest.HttpClientRequest) {
-          if (request.url === `${statements}/a%2Fb`) {
-            asked.push(yield* Effect.clockWith((clock) => clock.currentTimeMillis))
-            if (asked.length === 4) {
-              const retryAfter = Duration.seconds(20)
-              return yield* databricksError(new UnavailableError({ message: "Later", retryAfter }))
-            }
-          }
-          if (request.url.endsWith("/cancel")) {
-            cancelled.push(request.url)
-            return yield* Effect.never
-          }
-          const answer = { statement_id: "a/b", status: { state: "RUNNING" } }
-          return HttpClientResponse.fromWeb(request, Response.json(answer))
-        })
+  Layer.mock(WorkspaceClient.WorkspaceClient, {
+    send: Effect.fnUntraced(function* (request: HttpClientRequest.HttpClientRequest) {
+      if (request.url === `${statements}/a%2Fb`) {
+        asked.push(yield* Effect.clockWith((clock) => clock.currentTimeMillis))
+        if (asked.length === 4) {
+          const retryAfter = Duration.seconds(20)
+          return yield* databricksError(new UnavailableError({ message: "Later", retryAfter }))
+        }
       }
-    }))
-  ).pipe(Layer.provide(TestContext.layer()))
+      if (request.url.endsWith("/cancel")) {
+        cancelled.push(request.url)
+        return yield* Effect.never
+      }
+      const answer = { statement_id: "a/b", status: { state: "RUNNING" } }
+      return HttpClientResponse.fromWeb(request, Response.json(answer))
+    })
+  }).pipe(Layer.provideMerge(TestContext.layer()))
 
 layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", excludeTestServices: true })(
   "SqlWarehouse",

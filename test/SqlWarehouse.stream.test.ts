@@ -1,5 +1,5 @@
 import { assert, layer } from "@effect/vitest"
-import { AsUser, ServerSentEvents, ServiceContext, SqlWarehouse } from "effect-databricks"
+import { AsUser, getWorkspaceClient, ServerSentEvents, SqlWarehouse } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Exit, Fiber, Latch, Layer, Schema, Stream } from "effect"
 import { HttpClientRequest, HttpRouter } from "effect/http"
@@ -127,13 +127,13 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 10 }), { timeout: "60 seconds", exclu
 
       it.effect("of a result that was closed, or is no longer kept, says so", () =>
         Effect.gen(function* () {
-          const { connection, principal } = yield* ServiceContext.ServiceContext
+          const { send } = yield* getWorkspaceClient
           for (const state of ["CLOSED", "EXPIRED"] as const) {
             const seen = yield* recording
             const lose = Effect.gen(function* () {
               const [first] = yield* seen("GET", link)
               const path = `${statements}/${first!.path.split("/")[2]}`
-              if (state === "CLOSED") return yield* connection.send(principal, HttpClientRequest.delete(path))
+              if (state === "CLOSED") return yield* send(HttpClientRequest.delete(path))
               return yield* misbehave({ kind: "answer", status: 404, path, method: "GET" })
             })
             const lost = Stream.tap(numbers(400), ({ x }) => (x === 1 ? lose : Effect.void))

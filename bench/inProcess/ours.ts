@@ -34,5 +34,5 @@ const main = Effect.gen(function* () {
   return yield* Effect.never
 })
 
-const fiber = Effect.runFork(Effect.provide(main, ServiceContext.layerConfig))
+const fiber = Effect.runFork(Effect.provide(main, ServiceContext.layerConfig()))
 fiber.addObserver((exit) => process.exit(Exit.isSuccess(exit) ? 0 : 1))

@@ -59,7 +59,7 @@ App.runMain(
   HttpRouter.serve(Routes, { disableLogger: true }).pipe(
     Layer.provide(App.layerHttpServer({ host: "127.0.0.1" })),
     Layer.provide([SqlWarehouse.layer, Database, OperationCache.layer()]),
-    Layer.provide(ServiceContext.layerConfig),
+    Layer.provide(ServiceContext.layerConfig()),
     Layer.provide(Telemetry.layerConfig)
   )
 )

@@ -37,7 +37,7 @@ const Deployed = Layer.unwrap(
         )
       : HttpRouter.serve(Layer.merge(Routes, Page.layer("")))
   )
-).pipe(Layer.provide([App.layerHttpServer(), SqlWarehouse.layer]), Layer.provide(ServiceContext.layerConfig))
+).pipe(Layer.provide([App.layerHttpServer(), SqlWarehouse.layer]), Layer.provide(ServiceContext.layerConfig()))
 
 const ServiceContextLocal = Layer.unwrap(
   Effect.map(LocalWorkspace.LocalWorkspace, ({ host, servicePrincipal, warehouseId, workspaceId }) =>

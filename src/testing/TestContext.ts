@@ -4,13 +4,14 @@
  * @since 0.1.0
  */
 import { Context, Effect, Layer, Option, Redacted } from "effect"
-import type { HttpClientRequest } from "effect/http"
 import type { Caller } from "../Caller.ts"
 import { InvalidRequestError, make as databricksError } from "../DatabricksError.ts"
 import { ExecutionContext } from "../ExecutionContext.ts"
 import * as IdentityVerifier from "../IdentityVerifier.ts"
+import * as Client from "../internal/workspace/client.ts"
 import { ServiceContext } from "../ServiceContext.ts"
 import { UserContext } from "../UserContext.ts"
+import { WorkspaceClient } from "../WorkspaceClient.ts"
 
 /**
  * @since 0.1.0
@@ -31,27 +32,29 @@ export interface Options {
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: Options = {}): Layer.Layer<ServiceContext> =>
-  Layer.succeed(ServiceContext, {
+export const layer = (options: Options = {}): Layer.Layer<ServiceContext | WorkspaceClient> => {
+  const service: ServiceContext["Service"] = {
     host: "https://workspace.invalid",
     workspaceId: options.workspaceId ?? "1",
     warehouseId: Option.some(options.warehouseId ?? "test-warehouse"),
     principal: { ...makeCaller({ id: options.servicePrincipalId ?? "service-principal" }), context: "service" },
     development: options.development ?? false,
-    identityVerifier: IdentityVerifier.trustProxy,
-    connection: {
-      send: (_caller, request: HttpClientRequest.HttpClientRequest) =>
-        Effect.fail(
-          databricksError(
-            // Not a ConnectionError: that would be tried again, and a test would wait for its clock.
-            new InvalidRequestError({
-              message: `TestContext has no workspace to send ${request.method} ${request.url} to: use LocalWorkspace, or provide the service that sends it`
-            })
-          )
-        ),
-      fetch: () => Effect.die("TestContext has no workspace, and so nothing that it has linked to")
-    }
+    identityVerifier: IdentityVerifier.trustProxy
+  }
+  const client = Client.make(service, {
+    send: (_caller, request) =>
+      Effect.fail(
+        databricksError(
+          // Not a ConnectionError: that would be tried again, and a test would wait for its clock.
+          new InvalidRequestError({
+            message: `TestContext has no workspace to send ${request.method} ${request.url} to: use LocalWorkspace, or provide a WorkspaceClient`
+          })
+        )
+      ),
+    fetch: () => Effect.die("TestContext has no workspace, and so nothing that it has linked to")
   })
+  return Layer.succeedContext(Context.make(ServiceContext, service).pipe(Context.add(WorkspaceClient, client)))
+}
 
 /**
  * Runs an effect as this user, with no request and no token.

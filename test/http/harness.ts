@@ -73,7 +73,7 @@ export const serve = <A, E, R, A2 = never, E2 = never, R2 = never>(
     Layer.provideMerge(
       Layer.unwrap(
         Effect.map(LocalWorkspace.LocalWorkspace, ({ env }) =>
-          ServiceContext.layerConfig.pipe(
+          ServiceContext.layerConfig().pipe(
             Layer.provide(
               ConfigProvider.layer(
                 ConfigProvider.fromEnvRecord({

@@ -38,6 +38,7 @@ import { both, database, databaseThrough, nameOf, type People, sending, wireThro
 export type Services =
   | LocalWorkspace.LocalWorkspace
   | ServiceContext.ServiceContext
+  | WorkspaceClient.WorkspaceClient
   | Lakebase.Lakebase
   | PgClient.PgClient
   | SqlClient.SqlClient
@@ -51,7 +52,7 @@ type Seen = Effect.Effect<ReadonlyArray<string>, unknown, Services | Kept | Scop
 export class Kept extends Context.Service<
   Kept,
   {
-    readonly client: WorkspaceClient.WorkspaceClient
+    readonly client: WorkspaceClient.WorkspaceClient["Service"]
     readonly sql: PgClient.PgClient
     readonly context: Context.Context<Services>
     readonly jobs: Queue.Queue<Effect.Effect<unknown>>

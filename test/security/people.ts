@@ -58,7 +58,7 @@ export const sending = <E, R>(prefix: string, send: (path: string) => Effect.Eff
     return names.length === 1 ? names[0]! : `${names.length} requests: ${names.join()}`
   })
 
-export const wireThrough = (client: WorkspaceClient.WorkspaceClient) =>
+export const wireThrough = (client: WorkspaceClient.WorkspaceClient["Service"]) =>
   sending("/api/2.0/probe/", (path) => client.request(HttpClientRequest.get(path)))
 
 export const nameOf = (role: string | undefined): string =>

@@ -106,7 +106,7 @@ layer(Fake.layer, { excludeTestServices: true })("a start that fails says why, w
         const fake = yield* Fake
         fake.answers(answers)
         const settings = { DATABRICKS_HOST: fake.host, DATABRICKS_CONFIG_FILE: "/nowhere", ...env }
-        yield* fails(Layer.fresh(ServiceContext.layerConfig).pipe(Layer.provide(from(settings))))
+        yield* fails(Layer.fresh(ServiceContext.layerConfig()).pipe(Layer.provide(from(settings))))
       })
     )
   }

@@ -55,10 +55,9 @@ const Database = Layer.unwrap(
 )
 
 // As `layerConfig`, but for connections to the workspace that would be kept for half a minute.
-const Service = Layer.effect(
-  ServiceContext.ServiceContext,
-  Effect.flatMap(ServiceContext.config, ServiceContext.make)
-).pipe(Layer.provide(NodeHttpClient.layerUndiciOptions({ keepAliveTimeout: 500, keepAliveMaxTimeout: 500 })))
+const Service = Layer.effectContext(Effect.flatMap(ServiceContext.config, ServiceContext.make)).pipe(
+  Layer.provide(NodeHttpClient.layerUndiciOptions({ keepAliveTimeout: 500, keepAliveMaxTimeout: 500 }))
+)
 
 const Server = Layer.unwrap(
   Effect.map(Config.withDefault(Config.Duration("GRACE_PERIOD"), grace), (gracePeriod) =>

@@ -23,7 +23,7 @@ const routesWithout = HttpApiBuilder.layer(Without).pipe(
 // The type of `serve` is left to inference: an annotation would hide what is missing.
 const launch = <A, E>(_server: Layer.Layer<A, E>) => {}
 
-const Surroundings = Layer.merge(App.layerHttpServer(), ServiceContext.layerConfig)
+const Surroundings = Layer.merge(App.layerHttpServer(), ServiceContext.layerConfig())
 
 launch(HttpRouter.serve(routesWith.pipe(Layer.provide(AsUser.layer))).pipe(Layer.provide(Surroundings)))
 

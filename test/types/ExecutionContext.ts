@@ -78,13 +78,15 @@ verifier.verify(headers)
 // @ts-expect-error -- a copy
 verifier.verify({ ...headers })
 
-// The five helpers need the service context and no user.
+// The helpers need the service context and no user.
 typeOf(getCurrentUserId).is<Effect.Effect<string, never, ServiceContext.ServiceContext>>()
 typeOf(getWorkspaceId).is<Effect.Effect<string, never, ServiceContext.ServiceContext>>()
 typeOf(getWarehouseId).is<Effect.Effect<string, ServiceContext.ServiceContextError, ServiceContext.ServiceContext>>()
 typeOf(isInUserContext).is<Effect.Effect<boolean, never, ServiceContext.ServiceContext>>()
-typeOf(getWorkspaceClient).is<Effect.Effect<WorkspaceClient.WorkspaceClient, never, ServiceContext.ServiceContext>>()
+typeOf(getWorkspaceClient).is<
+  Effect.Effect<WorkspaceClient.WorkspaceClient["Service"], never, WorkspaceClient.WorkspaceClient>
+>()
 
 // A client needs nothing when it is called.
-declare const client: WorkspaceClient.WorkspaceClient
+declare const client: WorkspaceClient.WorkspaceClient["Service"]
 typeOf(client.use(async () => 1)).is<Effect.Effect<number, DatabricksError.DatabricksError>>()

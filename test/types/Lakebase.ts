@@ -1,6 +1,14 @@
 /** What the types of Lakebase promise. */
 import type { PgClient } from "@effect/sql-pg"
-import { asService, asUser, Lakebase, provideUser, type ServiceContext, type UserContext } from "effect-databricks"
+import {
+  asService,
+  asUser,
+  Lakebase,
+  provideUser,
+  type ServiceContext,
+  type UserContext,
+  type WorkspaceClient
+} from "effect-databricks"
 import { type Config, Effect, Layer } from "effect"
 import type { SqlClient, SqlError } from "effect/sql"
 import { typeOf } from "./is.ts"
@@ -10,14 +18,13 @@ typeOf(Lakebase.user).is<Effect.Effect<PgClient.PgClient, never, UserContext | L
 const mine = Effect.flatMap(Lakebase.user, (sql) => sql<{ id: number }>`SELECT id FROM orders`)
 typeOf(mine).is<Effect.Effect<ReadonlyArray<{ id: number }>, SqlError.SqlError, UserContext | Lakebase.Lakebase>>()
 
+type Services = ServiceContext.ServiceContext | WorkspaceClient.WorkspaceClient
 type Clients = Lakebase.Lakebase | PgClient.PgClient | SqlClient.SqlClient
-typeOf(Lakebase.layer({ host: "h" })).is<Layer.Layer<Clients, never, ServiceContext.ServiceContext>>()
-typeOf(Lakebase.layerConfig).is<
-  Layer.Layer<Clients, ServiceContext.ServiceContextError, ServiceContext.ServiceContext>
->()
+typeOf(Lakebase.layer({ host: "h" })).is<Layer.Layer<Clients, never, Services>>()
+typeOf(Lakebase.layerConfig).is<Layer.Layer<Clients, ServiceContext.ServiceContextError, Services>>()
 typeOf(Lakebase.config).is<Config.Config<Lakebase.Options>>()
 
-declare const service: Layer.Layer<ServiceContext.ServiceContext>
+declare const service: Layer.Layer<Services>
 const Live = Lakebase.layerConfig.pipe(Layer.provideMerge(service))
 
 void Effect.runPromise(mine.pipe(Effect.provide(asUser({})), Effect.provide(Live)))

@@ -4,7 +4,7 @@ import { type Effect, Schema } from "effect"
 import type { HttpClientRequest, HttpClientResponse } from "effect/http"
 import { typeOf } from "./is.ts"
 
-declare const client: WorkspaceClient.WorkspaceClient
+declare const client: WorkspaceClient.WorkspaceClient["Service"]
 declare const request: HttpClientRequest.HttpClientRequest
 
 type Failure = DatabricksError.DatabricksError

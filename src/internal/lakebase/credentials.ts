@@ -1,11 +1,11 @@
 /** The passwords with which callers log in: short-lived tokens that the workspace mints for an endpoint. */
 import { Clock, DateTime, Duration, Effect, Exit, Random, Redacted, Schema } from "effect"
-import { HttpClientRequest } from "effect/http"
+import { HttpClientRequest, type HttpClientResponse } from "effect/http"
 import * as Caller from "../../Caller.ts"
 import type { DatabricksError } from "../../DatabricksError.ts"
 import * as Answer from "../workspace/answer.ts"
 import * as TokenCache from "../workspace/tokenCache.ts"
-import { json, maxShortAnswer, type Send } from "../workspace/transport.ts"
+import { json, maxShortAnswer } from "../workspace/transport.ts"
 import * as Metrics from "./metrics.ts"
 
 export interface Credentials {
@@ -47,7 +47,10 @@ const asked = <A>(
 
 /** Tokens for one endpoint; `patience` is how long one is waited for, further attempts and their delays included. */
 export const make = Effect.fnUntraced(function* (
-  send: Send,
+  send: (
+    caller: Caller.Caller,
+    request: HttpClientRequest.HttpClientRequest
+  ) => Effect.Effect<HttpClientResponse.HttpClientResponse, DatabricksError>,
   endpoint: string,
   patience: Duration.Duration
 ): Effect.fn.Return<Credentials> {

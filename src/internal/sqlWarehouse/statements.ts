@@ -1,6 +1,6 @@
 /** The life of a statement on a warehouse: it starts once, and runs until it has ended or nobody waits for it. */
 import { Duration, Effect, Fiber, FiberSet, type Scope } from "effect"
-import { HttpClientRequest } from "effect/http"
+import { HttpClientRequest, type HttpClientResponse } from "effect/http"
 import type { Caller } from "../../Caller.ts"
 import {
   type DatabricksError,
@@ -50,7 +50,10 @@ const decodeAnswer = WorkspaceHttp.json(Answer)
 const decodeChunk = WorkspaceHttp.json(Chunk)
 
 export const make = Effect.fnUntraced(function* (
-  send: WorkspaceHttp.Send
+  send: (
+    caller: Caller,
+    request: HttpClientRequest.HttpClientRequest
+  ) => Effect.Effect<HttpClientResponse.HttpClientResponse, DatabricksError>
 ): Effect.fn.Return<Statements, never, Scope.Scope> {
   const abandoned = yield* FiberSet.make<void>()
   yield* Effect.addFinalizer(() => Effect.timeoutOption(FiberSet.awaitEmpty(abandoned), closeTimeout))

@@ -7,19 +7,10 @@ import { InvalidCredentialError, make as databricksError } from "../../Databrick
 import * as Answer from "./answer.ts"
 import * as ClientCredentials from "./oauth.ts"
 import * as Host from "./host.ts"
-import { failed, type ServiceContextError } from "./startError.ts"
-
-export interface CredentialOptions {
-  /** URL or bare host name; may be left to the profile. */
-  readonly host?: string | undefined
-  readonly token?: Redacted.Redacted | undefined
-  readonly clientId?: string | undefined
-  readonly clientSecret?: Redacted.Redacted | undefined
-  /** A profile of `~/.databrickscfg`. */
-  readonly profile?: string | undefined
-  /** Further settings of the SDK's auth chain, by the name of their variable. */
-  readonly environment?: Readonly<Record<string, Redacted.Redacted>> | undefined
-}
+import type { ServiceContextError } from "../../ServiceContext.ts"
+import { type Options } from "../../ServiceContext.ts"
+import { defined } from "../settings.ts"
+import { failed } from "./startError.ts"
 
 export interface Credentials extends Pick<Caller, "authorization"> {
   readonly host: string
@@ -29,7 +20,7 @@ export interface Credentials extends Pick<Caller, "authorization"> {
 
 export const resolve = Effect.fnUntraced(function* (
   http: HttpClient.HttpClient,
-  options: CredentialOptions
+  options: Options
 ): Effect.fn.Return<Credentials, ServiceContextError> {
   const env = Object.fromEntries(
     Object.entries(options.environment ?? {}).map(([name, value]) => [name, Redacted.value(value)])
@@ -116,7 +107,3 @@ const sdkSentence = (cause: unknown): string => {
 }
 
 const withoutQuotes = (sentence: string) => sentence.replace(/\{.*/s, "…")
-
-const defined = <A extends object>(options: A): { [K in keyof A]: NonNullable<A[K]> } =>
-  // The loop drops exactly what the type drops.
-  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as never

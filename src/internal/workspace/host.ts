@@ -1,6 +1,7 @@
 /** The address of a workspace. */
 import { Effect } from "effect"
-import { failed, type ServiceContextError } from "./startError.ts"
+import type { ServiceContextError } from "../../ServiceContext.ts"
+import { failed } from "./startError.ts"
 
 /** Whether nobody on the way can read what is sent there. */
 export const isPrivate = (url: URL): boolean =>

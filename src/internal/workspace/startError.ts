@@ -1,15 +1,6 @@
-import { Schema } from "effect"
+/** The sentences of a start that fails. */
 import type { DatabricksError } from "../../DatabricksError.ts"
-
-/**
- * The application cannot start: a setting is missing or wrong, or the workspace refuses it.
- *
- * @since 0.1.0
- * @category errors
- */
-export class ServiceContextError extends Schema.TaggedError<ServiceContextError>(
-  "effect-databricks/ServiceContextError"
-)("ServiceContextError", { message: Schema.String }) {}
+import { ServiceContextError } from "../../ServiceContext.ts"
 
 export const failed = (message: string) => new ServiceContextError({ message })
 

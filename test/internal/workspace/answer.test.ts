@@ -1,6 +1,13 @@
 /** What a workspace may answer in place of what it should: a typed failure, soon, and in bounded memory. */
 import { assert, describe, it } from "@effect/vitest"
-import { asUser, getWorkspaceClient, ServiceContext, SqlWarehouse, UserContext } from "effect-databricks"
+import {
+  asUser,
+  getWorkspaceClient,
+  ServiceContext,
+  SqlWarehouse,
+  UserContext,
+  type WorkspaceClient
+} from "effect-databricks"
 import { Cause, Duration, Effect, Exit, Fiber, Layer, Schema } from "effect"
 import { HttpClientRequest } from "effect/http"
 import { TestClock } from "effect/testing"
@@ -67,7 +74,7 @@ const startedWith = (env: Record<string, string>) => (host: string) =>
   Effect.provide(ServiceContext.ServiceContext, layerOf({ DATABRICKS_HOST: host, ...env }), { local: true })
 
 const within =
-  <A, E>(effect: Effect.Effect<A, E, ServiceContext.ServiceContext>) =>
+  <A, E>(effect: Effect.Effect<A, E, ServiceContext.ServiceContext | WorkspaceClient.WorkspaceClient>) =>
   (host: string) =>
     Effect.provide(effect, layerOf({ DATABRICKS_HOST: host, DATABRICKS_TOKEN: "t" }), { local: true })
 
@@ -79,7 +86,10 @@ const Row = Schema.Struct({ x: Schema.Int })
 const queried = within(
   Effect.provide(
     SqlWarehouse.query(Row, { warehouseId: "w" })`SELECT x FROM t`,
-    Layer.provideMerge(SqlWarehouse.layer, Layer.effect(ServiceContext.ServiceContext, ServiceContext.ServiceContext))
+    Layer.provideMerge(
+      SqlWarehouse.layer,
+      Layer.effectContext(Effect.context<ServiceContext.ServiceContext | WorkspaceClient.WorkspaceClient>())
+    )
   )
 )
 
@@ -100,8 +110,9 @@ const readers: Record<string, readonly [string, string, (host: string) => Effect
     "",
     within(
       Effect.gen(function* () {
-        const { connection, principal } = yield* ServiceContext.ServiceContext
-        const { token } = yield* Credentials.make(connection.send, "e", Duration.millis(200))
+        const { principal } = yield* ServiceContext.ServiceContext
+        const { send } = yield* getWorkspaceClient
+        const { token } = yield* Credentials.make((_, request) => send(request), "e", Duration.millis(200))
         return yield* token(principal)
       })
     )

@@ -1,0 +1,46 @@
+/** The workspace's APIs as the caller of the running fiber. */
+import { type Context, Effect } from "effect"
+import type { HttpClientRequest } from "effect/http"
+import type { DatabricksError } from "../../DatabricksError.ts"
+import { callerIn } from "../../ExecutionContext.ts"
+import * as Operation from "../../Operation.ts"
+import { ServiceContext } from "../../ServiceContext.ts"
+import type { WorkspaceClient } from "../../WorkspaceClient.ts"
+import * as Answer from "./answer.ts"
+import * as Sdk from "./sdk.ts"
+import * as Transport from "./transport.ts"
+
+/** The client over a transport that is told whose credential to send. */
+export const make = (
+  service: ServiceContext["Service"],
+  transport: { readonly send: Transport.Send; readonly fetch: WorkspaceClient["Service"]["fetch"] }
+): WorkspaceClient["Service"] => {
+  const send = (request: HttpClientRequest.HttpClientRequest) =>
+    Effect.contextWith((context: Context.Context<never>) =>
+      transport.send(callerIn(context, service.principal), request)
+    )
+  const execute = <A, R, O extends Operation.Chain>(
+    effect: Effect.Effect<A, DatabricksError, R>,
+    options: O | undefined,
+    operation: Operation.StreamOptions
+  ) => {
+    const { retry, timeout, totalTimeout }: Operation.Chain = options ?? {}
+    return effect.pipe(
+      Operation.execute({ ...operation, retry, timeout, totalTimeout }),
+      Effect.provideService(ServiceContext, service)
+      // Without a timeout there is no timeout error, which the compiler cannot see through the options.
+    ) as Effect.Effect<A, DatabricksError | Operation.TimeoutOf<O>, Exclude<R, ServiceContext>>
+  }
+  const ofRequest = (request: HttpClientRequest.HttpClientRequest) => ({
+    name: "workspace.request",
+    attributes: { "workspace.endpoint": Answer.endpointOf(request) }
+  })
+  return {
+    send,
+    fetch: transport.fetch,
+    request: (request, options) => execute(send(request), options, ofRequest(request)),
+    requestJson: (request, schema, options) =>
+      execute(Effect.flatMap(send(request), Transport.json(schema)), options, ofRequest(request)),
+    use: (call, options) => execute(Sdk.use(service.host, send, call), options, { name: "workspace.use" })
+  }
+}
