@@ -19,7 +19,7 @@ export interface SqlParameter {
   readonly type: string | undefined
   /** As text, which is how every value travels; `null` is NULL. */
   readonly value: string | null
-  /** Why the value is none of its type. */
+  /** Why the value does not match its type. */
   readonly problem?: string | undefined
   readonly [TypeId]: typeof TypeId
 }
@@ -33,7 +33,7 @@ export interface SqlParameter {
 export type Input = SqlParameter | string | number | bigint | boolean | Date | null
 
 /**
- * A parameter cannot be sent: its name is no name, or its value is none of its type (400).
+ * A parameter cannot be sent: its name is not an identifier, or its value does not match its type (400).
  *
  * @since 0.1.0
  * @category errors
@@ -150,7 +150,7 @@ export const date = (value: string | null): SqlParameter =>
 export const timestamp = (value: Date | string | null): SqlParameter =>
   value instanceof Date
     ? Number.isNaN(value.getTime())
-      ? invalid("TIMESTAMP", "an Invalid Date is no moment")
+      ? invalid("TIMESTAMP", "an Invalid Date is not a moment")
       : make("TIMESTAMP", value.toISOString())
     : checked("TIMESTAMP", value, isMoment, `a moment such as "2026-01-31T12:00:00Z"`)
 
@@ -225,7 +225,7 @@ export const bind = (
   const bound = []
   for (const [name, input] of Object.entries(inputs)) {
     if (!/^[A-Za-z_]\w*$/.test(name)) {
-      return refuse(name, `"${name}" is no name for a parameter: use letters, digits and _, and no digit first`)
+      return refuse(name, `"${name}" is not a name for a parameter: use letters, digits and _, and no digit first`)
     }
     const { problem, type, value } = from(input)
     if (problem !== undefined) return refuse(name, `The parameter :${name} cannot be sent: ${problem}`)

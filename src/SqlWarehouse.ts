@@ -1,8 +1,8 @@
 /**
- * Queries on a SQL warehouse, as whoever runs now.
+ * Queries on a SQL warehouse: those of the module run as the caller of the fiber, those of `user` always as the user.
  *
  * ```ts
- * import { Schema } from "effect"
+ * import { Effect, Schema } from "effect"
  * import { SqlParameter, SqlWarehouse } from "effect-databricks"
  *
  * const Sale = Schema.Struct({ region: Schema.String, amount: Schema.Number })
@@ -10,52 +10,205 @@
  * export const sales = SqlWarehouse.query(Sale)`
  *   SELECT region, amount FROM sales WHERE day = ${SqlParameter.date("2026-01-31")}`
  *
- * // Of any size, in bounded memory; without a Schema each value has the type of its column.
+ * // As the user: without `asUser` it does not compile.
+ * export const mine = Effect.gen(function* () {
+ *   const warehouse = yield* SqlWarehouse.user
+ *   return yield* warehouse.query(Sale)`SELECT region, amount FROM sales`
+ * })
+ *
+ * // Of any size, in bounded memory. Without a Schema each value has the type of its column.
  * export const all = SqlWarehouse.stream()`SELECT * FROM sales`
  * ```
  *
  * @since 0.1.0
  */
-import { Context, Duration, Effect, Layer, Option, Result, type Schema, type Scope, Stream } from "effect"
-import type { HttpClientRequest } from "effect/http"
-import type { Caller } from "./Caller.ts"
-import * as ExecutionContext from "./ExecutionContext.ts"
-import { isReadOnly } from "./internal/sqlWarehouse/readOnly.ts"
-import * as Disposition from "./internal/sqlWarehouse/disposition.ts"
-import type { Failure, Options, Result as Table, Statement, StreamOptions } from "./internal/sqlWarehouse/models.ts"
-import * as Results from "./internal/sqlWarehouse/results.ts"
-import type { RowDecodeError } from "./internal/sqlWarehouse/rowDecodeError.ts"
-import * as Rows from "./internal/sqlWarehouse/rows.ts"
-import { ofTemplate, ofText, type Template, type Text } from "./internal/sqlWarehouse/template.ts"
+import {
+  type BigDecimal,
+  Context,
+  type DateTime,
+  type Duration,
+  Effect,
+  Layer,
+  Schema,
+  type Scope,
+  type Stream
+} from "effect"
+import type { DatabricksError } from "./DatabricksError.ts"
+import { UserContext } from "./ExecutionContext.ts"
+import * as Query from "./internal/sqlWarehouse/query.ts"
+import type { Mismatch } from "./internal/sqlWarehouse/rows.ts"
 import * as Values from "./internal/sqlWarehouse/values.ts"
-import * as Statements from "./internal/sqlWarehouse/statements.ts"
-import { ranAs } from "./internal/workspace/transport.ts"
-import * as Operation from "./Operation.ts"
-import type { OperationCache } from "./OperationCache.ts"
-import { ServiceContext } from "./ServiceContext.ts"
-import * as SqlParameter from "./SqlParameter.ts"
-import { WorkspaceClient } from "./WorkspaceClient.ts"
+import type * as Operation from "./Operation.ts"
+import { ServiceContext, type ServiceContextError } from "./ServiceContext.ts"
+import type { Input, SqlParameterError } from "./SqlParameter.ts"
 
-export {
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Statement {
+  readonly text: string
+  /** The values for the `:name` markers of the text. */
+  readonly parameters?: Readonly<Record<string, Input>> | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface StreamOptions {
+  /** Used in place of the warehouse of the `ServiceContext`. */
+  readonly warehouseId?: string | undefined
+  readonly catalog?: string | undefined
+  readonly schema?: string | undefined
+  /** The most rows to return; `truncated` tells whether there were more. */
+  readonly rowLimit?: number | undefined
   /**
-   * @since 0.1.0
-   * @category errors
+   * Time limit until the first row is available. Includes retries of a refused start and warehouse start-up; excludes
+   * reading rows. When it has passed, the statement is cancelled and not started again.
    */
-  RowDecodeError
-} from "./internal/sqlWarehouse/rowDecodeError.ts"
-
-export {
+  readonly timeout?: Duration.Input | undefined
   /**
-   * A value as JSON can have it: a bigint and a decimal are strings, BINARY is base64, a moment is ISO in UTC, a MAP is
-   * a list of its pairs, and what JSON has no number for (`NaN`, `Infinity`, `-0`) is a string.
+   * Retries a start that the workspace refused for the moment (429, 503, no connection); off unless given. A statement
+   * that has an id is never started twice: its polls and chunks are retried with and without this option.
+   */
+  readonly retry?: Operation.Retry | undefined
+  /** Called when a statement has run for 5 seconds, and then whenever its state changes. */
+  readonly onProgress?: ((progress: Progress) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options extends StreamOptions {
+  /**
+   * Time limit for the whole query, from the first start to the last row. Includes retries of a refused start and
+   * warehouse start-up. When it has passed, the statement is cancelled and not started again.
+   */
+  readonly timeout?: Duration.Input | undefined
+  /** A second time limit for the whole query, which is one attempt: the shorter of the two counts. */
+  readonly totalTimeout?: Duration.Input | undefined
+  /**
+   * Keeps the result in the `OperationCache`, for this caller; off unless given. The key is everything that decides the
+   * result: the text with its parameters, `warehouseId`, `catalog`, `schema` and `rowLimit`.
    *
-   * @since 0.1.0
-   * @category conversions
+   * Only a statement that just reads is cached: one that begins with SELECT, WITH, VALUES, TABLE, FROM, SHOW, DESCRIBE
+   * or EXPLAIN, and has no word that writes (INSERT, INTO, UPDATE, DELETE, MERGE, ANALYZE), not even in a string. Any
+   * other runs each time, with a warning. The text does not show whether a function that it calls writes.
    */
-  toJson
-} from "./internal/sqlWarehouse/values.ts"
+  readonly cache?: Cache | undefined
+}
 
-export type * from "./internal/sqlWarehouse/models.ts"
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Cache {
+  /** How long a result is kept; 1 hour by default. */
+  readonly timeToLive?: Duration.Input | undefined
+}
+
+/**
+ * The state of a statement that has not ended.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Progress {
+  readonly statementId: string
+  /** `PENDING` while the statement waits for its warehouse, which may have to start first. */
+  readonly state: "PENDING" | "RUNNING"
+}
+
+/**
+ * A result, or a part of one. Every value is text as in JSON_ARRAY, or `null` for NULL; `valuesOf` returns its values.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Table {
+  readonly statementId: string
+  readonly columns: ReadonlyArray<Column>
+  readonly rows: ReadonlyArray<ReadonlyArray<string | null>>
+  /** Whether there were more rows than `rowLimit`, or than the warehouse returns. */
+  readonly truncated: boolean
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Column {
+  readonly name: string
+  /** Such as `DECIMAL(10,2)` or `ARRAY<STRING>`. */
+  readonly type_text: string
+  /** Such as `LONG` for BIGINT, and `DECIMAL`. */
+  readonly type_name: string
+}
+
+/**
+ * A row without a Schema: each value by the name of its column.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Row {
+  readonly [column: string]: Value
+}
+
+/**
+ * A value without a Schema, by the type of its column: BIGINT is a bigint, the smaller integers, FLOAT and DOUBLE are
+ * numbers, DECIMAL a `BigDecimal`, BOOLEAN a boolean, BINARY a `Uint8Array`, TIMESTAMP a `DateTime.Utc` (the digits
+ * beyond milliseconds are cut off), ARRAY an array, STRUCT an object, MAP a `Map`, VARIANT its JSON, and NULL `null`.
+ *
+ * The others are text: STRING, INTERVAL, and in ISO form DATE and TIMESTAMP_NTZ, which have no time zone.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Value =
+  | null
+  | string
+  | boolean
+  | number
+  | bigint
+  | BigDecimal.BigDecimal
+  | DateTime.Utc
+  | Uint8Array
+  | ReadonlyArray<Value>
+  | ReadonlyMap<Value, Value>
+  | { readonly [field: string]: Value }
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Json = null | string | boolean | number | ReadonlyArray<Json> | { readonly [field: string]: Json }
+
+/**
+ * A row does not match the Schema or the type of its column, or two columns have the same name.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RowDecodeError extends Schema.TaggedError<RowDecodeError>("effect-databricks/RowDecodeError")(
+  "RowDecodeError",
+  {
+    message: Schema.String,
+    /** Counts from 1; absent where the error is not about one row. */
+    row: Schema.optional(Schema.Int),
+    column: Schema.optional(Schema.String)
+  }
+) {}
+
+/**
+ * What a statement fails with. `OperationTimeoutError` is always one of them, because `layerWith` may set a timeout.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type Failure = DatabricksError | ServiceContextError | SqlParameterError | Operation.OperationTimeoutError
 
 /**
  * @since 0.1.0
@@ -65,198 +218,161 @@ export class SqlWarehouse extends Context.Service<
   SqlWarehouse,
   {
     /**
-     * Runs a statement and reads all of its result, as the caller of the fiber that runs it.
+     * Runs a statement and reads its whole result, as the caller of the fiber that runs it.
      *
-     * Interruption, a timeout included, cancels the statement at the warehouse as the same caller. It waits for the
-     * warehouse to say that the statement has ended, for a second at most: the rest goes on in the background.
+     * Interruption, a timeout included, cancels the statement at the warehouse as the same caller. It waits until the
+     * statement has ended, for at most a second; after that the cancelling goes on in the background.
      *
-     * A result of more than 25 MiB costs a second run the first time that its text is seen, if the statement just reads
-     * (as `cache` has it), and fails if it does not.
+     * A result of more than 25 MiB takes a second run the first time its text is seen if the statement just reads (as
+     * `cache` defines it), and fails otherwise.
      */
     readonly execute: <const O extends Options = {}>(
       statement: Statement,
       options?: O
     ) => Effect.Effect<Table, Failure, Operation.CacheOf<O>>
     /**
-     * The result in parts of a few hundred rows, of any size in bounded memory: a few chunks are fetched ahead, and
-     * no more until the rows are taken. None for a result without rows.
+     * Streams the result of a statement in parts of a few hundred rows, in bounded memory: at most four chunks are
+     * fetched ahead. A result without rows has no parts.
      *
-     * It runs once for each run of the stream, as who opens it. Whoever stops early leaves no statement running.
+     * Each run of the stream runs the statement once, as the caller that opens the stream. Ending it early leaves no
+     * statement running.
      */
-    readonly stream: (statement: Statement, options?: StreamOptions) => Stream.Stream<Table, Failure>
+    readonly executeStream: (statement: Statement, options?: StreamOptions) => Stream.Stream<Table, Failure>
   }
 >()("effect-databricks/SqlWarehouse") {}
 
 /**
+ * A statement as a tagged template, whose interpolations become parameters.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Template<A> = (template: TemplateStringsArray, ...values: ReadonlyArray<Input>) => A
+
+/**
+ * A statement as text, with `:name` markers for its parameters.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Text<A> = (text: string, parameters?: Readonly<Record<string, Input>>) => A
+
+/**
+ * The rows of a query.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Rows<A, O extends Options, R> = Effect.Effect<
+  ReadonlyArray<A>,
+  Failure | RowDecodeError,
+  R | Operation.CacheOf<O>
+>
+
+/**
+ * The rows of a stream.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type RowStream<A, R> = Stream.Stream<A, Failure | RowDecodeError, R>
+
+/**
+ * The four queries: with `R = SqlWarehouse` those of this module, with `R = never` those of a `Client`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Queries<R> {
+  readonly query: {
+    <S extends Schema.Constraint, const O extends Options = {}>(
+      schema: S,
+      options?: O
+    ): Template<Rows<S["Type"], O, R | S["DecodingServices"]>>
+    <const O extends Options = {}>(options?: O): Template<Rows<Row, O, R>>
+  }
+  readonly queryText: {
+    <S extends Schema.Constraint, const O extends Options = {}>(
+      schema: S,
+      options?: O
+    ): Text<Rows<S["Type"], O, R | S["DecodingServices"]>>
+    <const O extends Options = {}>(options?: O): Text<Rows<Row, O, R>>
+  }
+  readonly stream: {
+    <S extends Schema.Constraint>(
+      schema: S,
+      options?: StreamOptions
+    ): Template<RowStream<S["Type"], R | S["DecodingServices"]>>
+    (options?: StreamOptions): Template<RowStream<Row, R>>
+  }
+  readonly streamText: {
+    <S extends Schema.Constraint>(
+      schema: S,
+      options?: StreamOptions
+    ): Text<RowStream<S["Type"], R | S["DecodingServices"]>>
+    (options?: StreamOptions): Text<RowStream<Row, R>>
+  }
+}
+
+/**
+ * The queries and the service of one user.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Client extends Queries<never> {
+  readonly execute: SqlWarehouse["Service"]["execute"]
+  readonly executeStream: SqlWarehouse["Service"]["executeStream"]
+}
+
+/**
+ * Runs on the warehouse of the `ServiceContext`; `defaults` apply to every query and stream that does not set its own.
+ *
  * @since 0.1.0
  * @category constructors
  */
-export const make = Effect.fnUntraced(function* (
+export const make = (
   defaults: Operation.Chain = {}
-): Effect.fn.Return<SqlWarehouse["Service"], never, ServiceContext | WorkspaceClient | Scope.Scope> {
-  const service = yield* ServiceContext
-  const { host } = service
-  const client = yield* WorkspaceClient
-  const connection = {
-    send: (caller: Caller, request: HttpClientRequest.HttpClientRequest) =>
-      ExecutionContext.runAs(client.send(request), caller),
-    fetch: client.fetch
-  }
-  const statements = yield* Statements.make(connection.send)
-  const inlineIfItFits = Disposition.make()
-
-  /** Runs a statement to its end; its result is still to be read. */
-  const run = Effect.fnUntraced(function* (
-    text: string,
-    parameters: ReturnType<typeof SqlParameter.bind>,
-    options: StreamOptions,
-    start: Pick<Statements.RunOptions, "disposition" | "retry">
-  ) {
-    const caller = yield* ExecutionContext.current
-    const order = {
-      statement: text,
-      warehouse_id: options.warehouseId ?? (yield* ExecutionContext.getWarehouseId),
-      catalog: options.catalog,
-      schema: options.schema,
-      row_limit: options.rowLimit,
-      parameters: yield* Effect.fromResult(parameters)
-    }
-    const answer = yield* statements
-      .run(caller, order, { ...start, onProgress: options.onProgress })
-      .pipe(Effect.mapError(ranAs(caller)))
-    const { manifest, statement_id: statementId } = answer
-    const truncated = manifest?.truncated ?? false
-    if (truncated && options.rowLimit === undefined)
-      yield* Effect.logWarning(`The warehouse cut the result of the statement ${statementId} short`)
-    const ask = (index: number) => statements.chunk(caller, statementId, index)
-    const rows = Results.read({ host, fetch: connection.fetch, ask }, answer)
-    return {
-      statementId,
-      columns: manifest?.schema.columns ?? [],
-      rows: Stream.mapError(rows, ranAs(caller)),
-      truncated
-    }
-  })
-
-  const attributesOf = (text: string, { warehouseId = Option.getOrUndefined(service.warehouseId) }: StreamOptions) => ({
-    "db.system.name": "databricks",
-    "db.query.text": text,
-    "warehouse.id": warehouseId
-  })
-
-  const execute = (
-    { parameters, text }: Statement,
-    options: Options = {}
-  ): Effect.Effect<Table, Failure, OperationCache> =>
-    Effect.suspend(() => {
-      const { cache, catalog, rowLimit, schema } = options
-      const { retry, timeout, totalTimeout } = Operation.merge(defaults, options)
-      const bound = SqlParameter.bind(parameters ?? {})
-      const attributes = attributesOf(text, options)
-      const work = inlineIfItFits(text, (disposition) =>
-        run(text, bound, options, { disposition, retry }).pipe(
-          Effect.flatMap((result) =>
-            Effect.map(Stream.runCollect(result.rows), (parts) => ({ ...result, rows: parts.flat() }))
-          ),
-          Effect.tap(({ rows, truncated }) => told(rows.length, truncated))
-        )
-      )
-      const isKept = cache !== undefined && isReadOnly(text)
-      return Operation.execute(cache === undefined || isKept ? work : Effect.andThen(warnOf(text), work), {
-        name: "sql.query",
-        attributes,
-        timeout,
-        totalTimeout,
-        // Its retries are not the operation's: what has an id is never started twice.
-        cache:
-          isKept && Result.isSuccess(bound)
-            ? { ...cache, key: [attributes["warehouse.id"], catalog, schema, rowLimit, text, bound.success] }
-            : undefined
-      })
-    }).pipe(Effect.provideService(ServiceContext, service))
-
-  const stream = ({ parameters, text }: Statement, options: StreamOptions = {}) =>
-    Stream.suspend(() => {
-      const { retry, timeout } = Operation.merge(defaults, options)
-      const started = run(text, SqlParameter.bind(parameters ?? {}), options, { disposition: "EXTERNAL_LINKS", retry })
-      let count = 0
-      return Stream.unwrap(
-        Effect.map(
-          timeout === undefined ? started : Operation.timed(started, "sql.stream", Duration.fromInputUnsafe(timeout)),
-          ({ rows, ...result }) =>
-            rows.pipe(
-              Stream.map((rows) => {
-                count += rows.length
-                return { ...result, rows }
-              }),
-              Stream.onEnd(Effect.suspend(() => told(count, result.truncated)))
-            )
-        )
-      ).pipe(Operation.executeStream({ name: "sql.stream", attributes: attributesOf(text, options) }))
-    }).pipe(Stream.provideService(ServiceContext, service))
-
-  // Without `cache` nothing is kept, which the compiler cannot see through the options.
-  return { execute: execute as SqlWarehouse["Service"]["execute"], stream }
-})
-
-const told = (rows: number, truncated: boolean) =>
-  Effect.annotateCurrentSpan({ "db.response.returned_rows": rows, "db.response.truncated": truncated })
-
-const warnOf = (text: string) =>
-  Effect.annotateLogs(
-    Effect.logWarning("This statement may write, so that its result is not cached: leave out `cache`"),
-    { "db.query.text": text }
-  )
-
-/**
- * With a timeout or retries that a query or stream has unless it says otherwise.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerWith = (
-  defaults: Operation.Chain
-): Layer.Layer<SqlWarehouse, never, ServiceContext | WorkspaceClient> => Layer.effect(SqlWarehouse, make(defaults))
+): Effect.Effect<SqlWarehouse["Service"], never, ServiceContext | Scope.Scope> =>
+  Effect.flatMap(ServiceContext, (service) => Query.make(service, service.connection, defaults))
 
 /**
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<SqlWarehouse, never, ServiceContext | WorkspaceClient> = layerWith({})
-
-type RowsOf<A, O extends Options, R = never> = Effect.Effect<
-  ReadonlyArray<A>,
-  Failure | RowDecodeError,
-  SqlWarehouse | Operation.CacheOf<O> | R
->
-type StreamOf<A, R = never> = Stream.Stream<A, Failure | RowDecodeError, SqlWarehouse | R>
+export const layerWith = (defaults: Operation.Chain): Layer.Layer<SqlWarehouse, never, ServiceContext> =>
+  Layer.effect(SqlWarehouse, make(defaults))
 
 /**
- * Runs the statement that follows it, a template whose interpolations become parameters, and decodes its rows.
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<SqlWarehouse, never, ServiceContext> = layerWith({})
+
+const refused = (mismatch: Mismatch) => new RowDecodeError(mismatch)
+
+const queries = Query.queries(SqlWarehouse, refused)
+
+/**
+ * Runs a statement, a template whose interpolations become parameters, and decodes its rows.
  *
  * An interpolation stands where SQL takes a value, hence never inside quotes; a name goes through `IDENTIFIER(${name})`.
  *
- * The Schema decides what a column becomes. Where it takes a number (`Schema.Number`, `Schema.Int`), a numeric column
- * arrives as one; where it takes a boolean, a BOOLEAN does; where it takes an array or an object, and no text, the JSON
- * of an ARRAY, MAP, STRUCT or VARIANT does. Anything else arrives as text, from which `Schema.BigInt`,
- * `Schema.BigDecimal` and `Schema.Date` read their own. NULL is `null`: `Schema.NullOr`. An integer beyond 2^53 is
- * refused by a Schema of numbers, not rounded.
+ * The Schema decides what a column becomes. If it takes a number (`Schema.Number`, `Schema.Int`), a numeric column
+ * arrives as one; if it takes a boolean, a BOOLEAN does; if it takes an array or an object and no text, the JSON of an
+ * ARRAY, MAP, STRUCT or VARIANT does. Everything else arrives as text, which `Schema.BigInt`, `Schema.BigDecimal` and
+ * `Schema.Date` decode. NULL is `null`: `Schema.NullOr`. A Schema of numbers refuses an integer beyond 2^53, so that
+ * none is rounded.
  *
  * Without a Schema each value has the type of its column: see `Value`.
  *
  * @since 0.1.0
  * @category queries
  */
-export const query: {
-  <S extends Schema.Constraint, const O extends Options = {}>(
-    schema: S,
-    options?: O
-  ): Template<RowsOf<S["Type"], O, S["DecodingServices"]>>
-  <const O extends Options = {}>(options?: O): Template<RowsOf<Rows.TypedRow, O>>
-} = (...args: Rows.Asked<Options>) => ofTemplate(collected(args))
+export const query: Queries<SqlWarehouse>["query"] = queries.query
 
 /**
- * `query` for a statement that is at hand as text, with `:name` markers for its parameters.
+ * Runs `query` for a statement as text, with `:name` markers for its parameters.
  *
  * ```ts
  * import { Schema } from "effect"
@@ -269,41 +385,43 @@ export const query: {
  * @since 0.1.0
  * @category queries
  */
-export const queryText: {
-  <S extends Schema.Constraint, const O extends Options = {}>(
-    schema: S,
-    options?: O
-  ): Text<RowsOf<S["Type"], O, S["DecodingServices"]>>
-  <const O extends Options = {}>(options?: O): Text<RowsOf<Rows.TypedRow, O>>
-} = (...args: Rows.Asked<Options>) => ofText(collected(args))
+export const queryText: Queries<SqlWarehouse>["queryText"] = queries.queryText
 
 /**
- * `query` for a result of any size: a stream of its rows, in order, in bounded memory.
+ * Streams the rows of a result of any size, in order and in bounded memory.
  *
  * @since 0.1.0
  * @category queries
  */
-export const stream: {
-  <S extends Schema.Constraint>(
-    schema: S,
-    options?: StreamOptions
-  ): Template<StreamOf<S["Type"], S["DecodingServices"]>>
-  (options?: StreamOptions): Template<StreamOf<Rows.TypedRow>>
-} = (...args: Rows.Asked<StreamOptions>) => ofTemplate(streamed(args))
+export const stream: Queries<SqlWarehouse>["stream"] = queries.stream
 
 /**
- * `stream` for a statement that is at hand as text.
+ * Streams the rows of a statement as text.
  *
  * @since 0.1.0
  * @category queries
  */
-export const streamText: {
-  <S extends Schema.Constraint>(schema: S, options?: StreamOptions): Text<StreamOf<S["Type"], S["DecodingServices"]>>
-  (options?: StreamOptions): Text<StreamOf<Rows.TypedRow>>
-} = (...args: Rows.Asked<StreamOptions>) => ofText(streamed(args))
+export const streamText: Queries<SqlWarehouse>["streamText"] = queries.streamText
 
 /**
- * The values of a result by the types of its columns and in their order, since names of columns may repeat.
+ * Returns the client of the user: its statements run as that user, also inside `asService` and in another's call.
+ *
+ * An effect that uses it does not compile without `asUser`. On the development fallback the user is the service
+ * principal. A Schema that needs services decodes as the caller of the fiber.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const user: Effect.Effect<Client, never, UserContext | SqlWarehouse> = SqlWarehouse.use((warehouse) =>
+  Effect.map(UserContext, (user) => {
+    const own = Query.runningAs(warehouse, user)
+    return { ...own, ...Query.queries(Effect.succeed(own), refused) }
+  })
+)
+
+/**
+ * Returns the values of a result by the types of its columns. They are in the order of the columns, because the names
+ * of columns may repeat.
  *
  * @since 0.1.0
  * @category conversions
@@ -311,38 +429,14 @@ export const streamText: {
 export const valuesOf = ({
   columns,
   rows
-}: Pick<Table, "columns" | "rows">): Effect.Effect<ReadonlyArray<ReadonlyArray<Values.Value>>, RowDecodeError> =>
-  Effect.suspend(() => Effect.fromResult(Values.valuesOf(columns)(rows, 0)))
+}: Pick<Table, "columns" | "rows">): Effect.Effect<ReadonlyArray<ReadonlyArray<Value>>, RowDecodeError> =>
+  Effect.suspend(() => Effect.mapError(Effect.fromResult(Values.valuesOf(columns)(rows, 0)), refused))
 
-const collected = (args: Rows.Asked<Options>) => {
-  const [decoder, options] = Rows.asked(args)
-  return Effect.fnUntraced(function* (statement: Statement) {
-    const { execute } = yield* SqlWarehouse
-    // What it needs of a cache the overloads say, too.
-    const { columns, rows } = yield* execute(statement, options as {})
-    return yield* decoder(columns)(rows, 0)
-  })
-}
-
-const streamed = (args: Rows.Asked<StreamOptions>) => {
-  const [decoder, options] = Rows.asked(args)
-  return (statement: Statement) =>
-    Stream.unwrap(
-      SqlWarehouse.useSync(({ stream }) => {
-        let decode: ReturnType<typeof decoder> | undefined
-        let count = 0
-        const decoded = ({ columns, rows }: Table) => {
-          const before = count
-          count += rows.length
-          return (decode ??= decoder(columns))(rows, before)
-        }
-        return stream(statement, options).pipe(
-          Stream.filter(({ rows }) => rows.length > 0),
-          // Not by flatMap: what is kept of the stream of one part would keep the rows of the next ones in the heap.
-          Stream.mapArrayEffect(
-            (parts) => Effect.map(Effect.forEach(parts, decoded), (rows) => rows.flat() as [never, ...Array<never>]) // no part is empty
-          )
-        )
-      })
-    )
-}
+/**
+ * Returns a value as JSON: a bigint and a decimal are strings, BINARY is base64, a timestamp is ISO in UTC, a MAP is a
+ * list of its pairs, and a number that JSON does not have (`NaN`, `Infinity`, `-0`) is a string.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const toJson: (value: Value) => Json = Values.toJson

@@ -67,12 +67,12 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("SqlWareh
 
     it.effect("is the same text from every kind of warehouse", () =>
       Effect.gen(function* () {
-        const { execute, stream } = yield* SqlWarehouse.SqlWarehouse
+        const { execute, executeStream } = yield* SqlWarehouse.SqlWarehouse
         const [standard, ...others] = yield* Effect.forEach(kinds, (kind) =>
           Effect.flatMap(warehouseOf(kind), (on) => execute({ text: everyType }, on))
         )
         for (const other of others) assert.deepStrictEqual(other.rows, standard!.rows)
-        const [part] = yield* Stream.runCollect(stream({ text: everyType }))
+        const [part] = yield* Stream.runCollect(executeStream({ text: everyType }))
         assert.deepStrictEqual(part?.rows, standard!.rows)
       })
     )
@@ -143,8 +143,8 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("SqlWareh
 
     it.effect("says whether it is all, part by part too", () =>
       Effect.gen(function* () {
-        const { stream } = yield* SqlWarehouse.SqlWarehouse
-        const parts = yield* Stream.runCollect(stream({ text: numbers(500) }, { rowLimit: 250 }))
+        const { executeStream } = yield* SqlWarehouse.SqlWarehouse
+        const parts = yield* Stream.runCollect(executeStream({ text: numbers(500) }, { rowLimit: 250 }))
         assert.deepStrictEqual(
           parts.map(({ rows, truncated }) => [rows.length, truncated]),
           [

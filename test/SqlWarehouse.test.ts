@@ -295,4 +295,13 @@ describe("SqlWarehouse without a workspace", () => {
       assert.deepStrictEqual(seen, [{ text: "SELECT :p_1 AS caller", parameters: { p_1: 1 } }])
     })
   )
+
+  it.effect("valuesOf fails with the row and the column of a value that does not match its type", () =>
+    Effect.gen(function* () {
+      const columns = [{ name: "a", type_text: "INT", type_name: "INT" }]
+      const error = yield* mismatchOf(SqlWarehouse.valuesOf({ columns, rows: [["1"], ["x"]] }))
+      assert.include(error, { _tag: "RowDecodeError", row: 2, column: "a" })
+      assert.strictEqual(error.message, 'Row 2, column "a": the value does not match INT')
+    })
+  )
 })

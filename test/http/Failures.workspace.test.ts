@@ -37,7 +37,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
         const workspace = yield* LocalWorkspace.LocalWorkspace
         const refused = { status: 400, _tag: "SqlParameterError" }
         const text = "SELECT upper(:a) AS value"
-        yield* failing("POST", "/sql", { ...refused, message: /no name/ }, { text, parameters: { "a b": "x" } })
+        yield* failing("POST", "/sql", { ...refused, message: /not a name/ }, { text, parameters: { "a b": "x" } })
         yield* failing("POST", "/sql", { ...refused, message: /:int cannot be sent/ }, { text, int: 1.5 })
         const extra = yield* call("POST", "/sql", {
           headers: yield* workspace.headers(alice),

@@ -1,6 +1,15 @@
-import type { Effect, Stream } from "effect"
-import { Schema } from "effect"
-import { type OperationCache, SqlParameter, SqlWarehouse } from "effect-databricks"
+/** What the types of SqlWarehouse promise. */
+import { Effect, type Layer, Schema, type Stream } from "effect"
+import {
+  asService,
+  asUser,
+  type OperationCache,
+  provideUser,
+  type ServiceContext as Service,
+  SqlParameter,
+  SqlWarehouse,
+  type UserContext
+} from "effect-databricks"
 import type { DatabricksError } from "effect-databricks/DatabricksError"
 import type { OperationTimeoutError } from "effect-databricks/Operation"
 import type { ServiceContextError } from "effect-databricks/ServiceContext"
@@ -74,3 +83,44 @@ isTrue<Equal<Stream.Success<typeof streamedText>, SqlWarehouse.Row>>()
 
 // @ts-expect-error -- rows of any number are not kept
 void SqlWarehouse.stream(Sale, { cache: {} })
+
+// The user's client needs the user once, when it is asked for, and then nothing but what a Schema or a cache needs.
+isTrue<
+  Equal<typeof SqlWarehouse.user, Effect.Effect<SqlWarehouse.Client, never, UserContext | SqlWarehouse.SqlWarehouse>>
+>()
+declare const client: SqlWarehouse.Client
+const own = client.query(Sale)`SELECT * FROM sales WHERE day = ${SqlParameter.date("2026-01-31")}`
+isTrue<Equal<Effect.Success<typeof own>, ReadonlyArray<{ readonly region: string; readonly amount: number }>>>()
+isTrue<Equal<Effect.Error<typeof own>, Expected>>()
+isTrue<Equal<Effect.Services<typeof own>, never>>()
+const ownAndKept = client.queryText({ cache: {} })("SELECT 1")
+isTrue<Equal<Effect.Success<typeof ownAndKept>, ReadonlyArray<SqlWarehouse.Row>>>()
+isTrue<Equal<Effect.Services<typeof ownAndKept>, OperationCache.OperationCache>>()
+declare const Priced: Schema.Codec<number, string, UserContext>
+const ownDecoded = client.query(Schema.Struct({ price: Priced }))`SELECT price FROM sales`
+isTrue<Equal<Effect.Services<typeof ownDecoded>, UserContext>>()
+const ownStream = client.stream(Sale)`SELECT * FROM sales`
+isTrue<Equal<Stream.Success<typeof ownStream>, { readonly region: string; readonly amount: number }>>()
+isTrue<Equal<Stream.Services<typeof ownStream>, never>>()
+const ownText = client.streamText({ rowLimit: 3 })("SELECT 1")
+isTrue<Equal<Stream.Error<typeof ownText>, Expected>>()
+isTrue<Equal<Stream.Services<typeof ownText>, never>>()
+isTrue<Equal<typeof client.execute, typeof warehouse.execute>>()
+isTrue<Equal<typeof client.executeStream, typeof warehouse.executeStream>>()
+
+// What the functions are called with and return has names.
+isTrue<Equal<typeof own, SqlWarehouse.Rows<{ readonly region: string; readonly amount: number }, {}, never>>>()
+isTrue<Equal<typeof ownStream, SqlWarehouse.RowStream<{ readonly region: string; readonly amount: number }, never>>>()
+export const template: SqlWarehouse.Template<typeof own> = client.query(Sale)
+export const textual: SqlWarehouse.Text<typeof own> = client.queryText(Sale)
+
+const mine = Effect.flatMap(SqlWarehouse.user, (warehouse) => warehouse.query(Sale)`SELECT * FROM sales`)
+declare const Live: Layer.Layer<SqlWarehouse.SqlWarehouse | Service.ServiceContext>
+
+void Effect.runPromise(mine.pipe(Effect.provide(asUser({})), Effect.provide(Live)))
+void Effect.runPromise(mine.pipe(provideUser({}), Effect.provide(Live)))
+void Effect.runPromise(asService(mine).pipe(provideUser({}), Effect.provide(Live)))
+// @ts-expect-error -- nobody says who the user is
+void Effect.runPromise(mine.pipe(Effect.provide(Live)))
+// @ts-expect-error -- the service principal is not a user
+void Effect.runPromise(asService(mine).pipe(Effect.provide(Live)))

@@ -2,14 +2,14 @@
 import * as Arrow from "@uwdata/flechette"
 import { Base64 } from "effect/encoding"
 import { decimalText } from "./values.ts"
-import type { Row } from "./wire.ts"
+import type { TextRow } from "./wire.ts"
 
 const rowsPerPart = 256
 
 const exact = { useBigInt: true, useBigIntTimestamp: true, useDecimalInt: true }
 
-/** Throws at what is no Arrow stream, at a type that has no text, and at a value that is out of its bounds. */
-export function* partsOf(bytes: Uint8Array): Generator<ReadonlyArray<Row>> {
+/** Throws if the bytes are not an Arrow stream, a type has no text, or a value is out of its bounds. */
+export function* partsOf(bytes: Uint8Array): Generator<ReadonlyArray<TextRow>> {
   const table = Arrow.tableFromIPC(bytes, exact)
   const columns = table.schema.fields.map(({ type }, index) => ({
     text: textOf(type),

@@ -1,5 +1,5 @@
 /** The rows of a JSON_ARRAY chunk. */
-import type { Row } from "./wire.ts"
+import type { TextRow } from "./wire.ts"
 
 const rowsPerPart = 256
 const bytesPerPart = 256 * 1024
@@ -8,22 +8,22 @@ const [quote, backslash, comma, opening, closing, n] = Buffer.from(`"\\,[]n`)
 const isSpace = (byte: number | undefined) => byte === 32 || byte === 10 || byte === 13 || byte === 9
 
 /**
- * Reads a chunk part by part, each once it is asked for: as values its rows take many times the memory of their text.
+ * Parses a chunk part by part, each when it is asked for: as values its rows take many times the memory of their text.
+ * Throws if the chunk is not a list of lists of text and null, or breaks off.
  *
- * By hand, because JSON.parse keeps short strings for good until a major collection: a large result would fill the heap
- * with them. Throws at what is no list of lists of text and null, or breaks off.
+ * By hand: with JSON.parse a large result takes more than the memory that a stream promises.
  */
-export function* partsOf(chunk: Uint8Array): Generator<ReadonlyArray<Row>> {
+export function* partsOf(chunk: Uint8Array): Generator<ReadonlyArray<TextRow>> {
   const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
   let at = 0
-  let part: Array<Row> = []
+  let part: Array<TextRow> = []
   let from = 0
 
   const next = () => {
     while (isSpace(bytes[at])) at++
     return bytes[at++]
   }
-  const broken = () => new SyntaxError(`The chunk is no list of rows at byte ${at}`)
+  const broken = () => new SyntaxError(`The chunk is not a list of rows at byte ${at}`)
 
   const value = (first: number | undefined): string | null => {
     if (first === n && bytes.toString("latin1", at, at + 3) === "ull") {
@@ -47,7 +47,7 @@ export function* partsOf(chunk: Uint8Array): Generator<ReadonlyArray<Row>> {
     return isAscii ? bytes.toString("latin1", start, end) : utf8(bytes.subarray(start, end))
   }
 
-  const row = (): Row => {
+  const row = (): TextRow => {
     const values: Array<string | null> = []
     let byte = next()
     if (byte === closing) return values

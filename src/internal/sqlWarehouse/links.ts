@@ -35,7 +35,7 @@ export const download = Effect.fnUntraced(function* (
   const url = URL.parse(external_link)
   // In the clear only where the workspace itself is.
   if (url === null || !["https:", new URL(host).protocol].includes(url.protocol)) {
-    return yield* invalid("is no https address")
+    return yield* invalid("is not an https address")
   }
   const request = HttpClientRequest.get(external_link, { headers: http_headers ?? {} })
   const response = yield* Effect.mapError(fetch(request), lost)
@@ -46,7 +46,7 @@ export const download = Effect.fnUntraced(function* (
   return yield* bytesOf(response, Number(headers["content-length"]) || 0)
 })
 
-// Into its place at once where the length is told: parts that wait outlive their use in the heap.
+// Each part goes into its place as it arrives: to join them at the end takes twice the memory of the chunk.
 const bytesOf = (response: HttpClientResponse.HttpClientResponse, declared: number) =>
   Effect.suspend(() => {
     if (declared > maxBytes) return tooLong

@@ -5,7 +5,7 @@ import { patiently } from "../operation/retry.ts"
 import * as Arrow from "./arrow.ts"
 import * as Json from "./json.ts"
 import { download, type Fetch, isStale } from "./links.ts"
-import type { Answer, Chunk, Link, Manifest, Place, Row } from "./wire.ts"
+import type { Answer, Chunk, Link, Manifest, Place, TextRow } from "./wire.ts"
 
 export interface Source {
   readonly host: string
@@ -27,7 +27,7 @@ const bytesAhead = 64 * 1024 * 1024
 const maxChunks = 1_000_000
 
 /** The rows in parts of a few hundred; fails where a chunk or a row is missing, or is there twice. */
-export const read = (source: Source, answer: Answer): Stream.Stream<ReadonlyArray<Row>, DatabricksError> =>
+export const read = (source: Source, answer: Answer): Stream.Stream<ReadonlyArray<TextRow>, DatabricksError> =>
   Stream.suspend(() => {
     const { manifest, result, statement_id } = answer
     const count = manifest?.total_chunk_count ?? (result === undefined ? 0 : 1)
@@ -45,11 +45,11 @@ export const read = (source: Source, answer: Answer): Stream.Stream<ReadonlyArra
       const offset = rows
       const wrong = misplaced(place, index, offset, index === count - 1)
       if (wrong !== undefined) return Stream.fromEffect(broken(wrong))
-      const part = Effect.suspend((): Pull.Pull<readonly [ReadonlyArray<Row>], DatabricksError> => {
+      const part = Effect.suspend((): Pull.Pull<readonly [ReadonlyArray<TextRow>], DatabricksError> => {
         try {
           const { done, value } = parts.next()
           if (done !== true) {
-            if (!isRows(value, width)) return broken(`chunk ${index} has what is no row`)
+            if (!isRows(value, width)) return broken(`chunk ${index} has a value that is not a row`)
             rows += value.length
             return Effect.succeed([value] as const)
           }
@@ -109,7 +109,7 @@ const load = Effect.fnUntraced(function* (
   }
 })
 
-/** Gives the memory of a chunk back with its last part: a collector that is in no hurry would let many of them wait. */
+/** Frees a chunk with its last part: left to the garbage collector, chunks take more than the memory that a stream promises. */
 function* thenFreed<A>(parts: Iterable<A>, { buffer }: Uint8Array) {
   yield* parts
   // TypeScript's library does not have it yet.
@@ -159,7 +159,7 @@ const misplaced = (place: Place, index: number, offset: number, isLast: boolean)
   return isLast && typeof next_chunk_index === "number" ? `it goes on after its last chunk, ${index}` : undefined
 }
 
-const isRows = (part: ReadonlyArray<unknown>, width: number): part is ReadonlyArray<Row> =>
+const isRows = (part: ReadonlyArray<unknown>, width: number): part is ReadonlyArray<TextRow> =>
   part.every(
     (row) =>
       Array.isArray(row) && row.length === width && row.every((value) => value === null || typeof value === "string")

@@ -1,14 +1,21 @@
 /** Turns the text of rows into what their reader wants: what a Schema describes, or values by the columns' own types. */
 import { Effect, Result, Schema, SchemaAST, SchemaIssue } from "effect"
 import { type ColumnType, parse } from "./columnType.ts"
-import { RowDecodeError } from "./rowDecodeError.ts"
-import { reader as valueReader, toJson, type Value, valuesOf } from "./values.ts"
-import type { Column, Row } from "./wire.ts"
+import type { Column, Row } from "../../SqlWarehouse.ts"
+import { reader as valueReader, toJson, valuesOf } from "./values.ts"
+import type { TextRow } from "./wire.ts"
+
+/** Where a row is not what its reader wants; `RowDecodeError` is made of it. */
+export interface Mismatch {
+  readonly message: string
+  readonly row?: number | undefined
+  readonly column?: string | undefined
+}
 
 /** For the columns of a result, how its rows are decoded; `before` is how many have been. */
 export type Decoder<A, R> = (
   columns: ReadonlyArray<Column>
-) => (rows: ReadonlyArray<Row>, before: number) => Effect.Effect<ReadonlyArray<A>, RowDecodeError, R>
+) => (rows: ReadonlyArray<TextRow>, before: number) => Effect.Effect<ReadonlyArray<A>, Mismatch, R>
 
 export const bySchema = <S extends Schema.Constraint>(row: S): Decoder<S["Type"], S["DecodingServices"]> => {
   const codec = Schema.toCodecJson(row)
@@ -41,10 +48,7 @@ export const asked = <O>(args: Asked<O>): readonly [decoder: Decoder<never, neve
   return [decoder as Decoder<never, never>, (Schema.isSchema(first) ? second : first) as O | undefined]
 }
 
-/** A row without a Schema: each value by the name of its column. */
-export type TypedRow = { readonly [column: string]: Value }
-
-export const byType = (): Decoder<TypedRow, never> =>
+export const byType = (): Decoder<Row, never> =>
   named((columns) => {
     const values = valuesOf(columns)
     const record = recordOf(columns)
@@ -59,7 +63,7 @@ const named =
     const twice = names.find((name, index) => names.indexOf(name) !== index)
     if (twice === undefined) return decoder(columns)
     const message = `The result has two columns "${twice}": give one of them another name with AS, or take \`valuesOf\` a result`
-    return () => Effect.fail(new RowDecodeError({ column: twice, message }))
+    return () => Effect.fail<Mismatch>({ column: twice, message })
   }
 
 const recordOf = (columns: ReadonlyArray<Column>) => {
@@ -86,7 +90,7 @@ const reader = ({ type_name, type_text }: Column, wanted: ReadonlySet<string>): 
   return (text) => text
 }
 
-// What is none of its type stays text, which a Schema of objects refuses.
+// A value that does not match its type stays text, which a Schema of objects refuses.
 const toObject = (type: ColumnType): Read => {
   const read = valueReader(type)
   return (text) => {
@@ -146,7 +150,7 @@ const primitivesOf = (ast: SchemaAST.AST): ReadonlyArray<string> => {
 
 const format = SchemaIssue.makeFormatterStandardSchemaV1()
 
-const mismatch = (issue: SchemaIssue.Issue, columns: ReadonlyArray<Column>, before: number) => {
+const mismatch = (issue: SchemaIssue.Issue, columns: ReadonlyArray<Column>, before: number): Mismatch => {
   const first = format(issue).issues[0]
   const [index, name] = first?.path ?? []
   const row = typeof index === "number" ? before + index + 1 : undefined
@@ -156,9 +160,6 @@ const mismatch = (issue: SchemaIssue.Issue, columns: ReadonlyArray<Column>, befo
     row === undefined ? "A row" : `Row ${row}`,
     column === undefined ? "" : `, column "${column}"${type === undefined ? "" : ` (${type})`}`
   ]
-  return new RowDecodeError({
-    row,
-    column,
-    message: `${where.join("")} does not match the Schema: ${first?.message ?? "it is something else"}`
-  })
+  const message = `${where.join("")} does not match the Schema: ${first?.message ?? "it is something else"}`
+  return { row, column, message }
 }

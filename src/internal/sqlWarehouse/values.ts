@@ -6,35 +6,20 @@
 import { BigDecimal, DateTime, Result } from "effect"
 import { Base64 } from "effect/encoding"
 import { type ColumnType, parse } from "./columnType.ts"
-import { RowDecodeError } from "./rowDecodeError.ts"
-import type { Column, Row } from "./wire.ts"
+import type { Column, Json, Value } from "../../SqlWarehouse.ts"
+import type { Mismatch } from "./rows.ts"
+import type { TextRow } from "./wire.ts"
 
-export type Value =
-  | null
-  | string
-  | boolean
-  | number
-  | bigint
-  | BigDecimal.BigDecimal
-  /** Has milliseconds; the microseconds of a TIMESTAMP are cut off. */
-  | DateTime.Utc
-  | Uint8Array
-  | ReadonlyArray<Value>
-  | ReadonlyMap<Value, Value>
-  | { readonly [field: string]: Value }
-
-export type Json = null | string | boolean | number | ReadonlyArray<Json> | { readonly [field: string]: Json }
-
-/** `undefined` for what is none of the type. */
+/** `undefined` for a value that does not match the type. */
 export type Read<A> = (from: A) => Value | undefined
 
 /** The rows in the order of the columns, since two columns may have the same name; `before` is how many have been. */
 export const valuesOf = (columns: ReadonlyArray<Column>) => {
   const readers = columns.map(({ type_text }) => reader(parse(type_text)))
   return (
-    rows: ReadonlyArray<Row>,
+    rows: ReadonlyArray<TextRow>,
     before: number
-  ): Result.Result<ReadonlyArray<ReadonlyArray<Value>>, RowDecodeError> => {
+  ): Result.Result<ReadonlyArray<ReadonlyArray<Value>>, Mismatch> => {
     const decoded: Array<ReadonlyArray<Value>> = []
     for (const row of rows) {
       const values: Array<Value> = []
@@ -51,8 +36,11 @@ export const valuesOf = (columns: ReadonlyArray<Column>) => {
 }
 
 // Without the value, which is somebody's data and may end in a log.
-const mismatch = ({ name, type_text }: Column, row: number) =>
-  new RowDecodeError({ row, column: name, message: `Row ${row}, column "${name}": the value is no ${type_text}` })
+const mismatch = ({ name, type_text }: Column, row: number): Mismatch => ({
+  row,
+  column: name,
+  message: `Row ${row}, column "${name}": the value does not match ${type_text}`
+})
 
 /** For the text of a whole column. */
 export const reader = (type: ColumnType): Read<string> => {
@@ -267,12 +255,7 @@ const yearMillis = 365.2425 * 86_400_000
 
 const two = (text: string, at: number) => text.charCodeAt(at) * 10 + text.charCodeAt(at + 1) - 11 * 48
 
-/**
- * A value as JSON can have it, from which a reader of its type makes it again.
- *
- * A bigint and a decimal are strings, BINARY is base64, a moment is ISO in UTC, a map is a list of its pairs, and what
- * JSON has no number for (`NaN`, `Infinity`, `-0`) is a string.
- */
+/** A reader of the value's type makes the value of its JSON again. */
 export const toJson = (value: Value): Json => {
   switch (typeof value) {
     case "bigint":

@@ -30,10 +30,8 @@ export const Column = Schema.Struct({
   type_name: Schema.String
 })
 
-export type Column = typeof Column.Type
-
 /** The text of each value, as JSON_ARRAY has it. */
-export type Row = ReadonlyArray<string | null>
+export type TextRow = ReadonlyArray<string | null>
 
 const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 

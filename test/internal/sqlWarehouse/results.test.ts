@@ -1,13 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema, Stream } from "effect"
 import * as Results from "../../../src/internal/sqlWarehouse/results.ts"
-import type { Answer, Chunk, Row } from "../../../src/internal/sqlWarehouse/wire.ts"
+import type { Answer, Chunk, TextRow } from "../../../src/internal/sqlWarehouse/wire.ts"
 
 const Lengths = Schema.Array(Schema.Literals([0, 1, 2, 3, 50]))
 
 const chunksOf = (lengths: ReadonlyArray<number>) => {
   let offset = 0
-  return lengths.map((length, index): Chunk & { readonly data_array: ReadonlyArray<Row> } => {
+  return lengths.map((length, index): Chunk & { readonly data_array: ReadonlyArray<TextRow> } => {
     const data_array = Array.from({ length }, (_, row) => [String(offset + row)])
     const next = index + 1 < lengths.length ? { next_chunk_index: index + 1 } : {}
     const chunk = { chunk_index: index, row_offset: offset, row_count: length, data_array, ...next }

@@ -1,0 +1,156 @@
+import { assert, describe, it, layer } from "@effect/vitest"
+import { asService, asUser, ExecutionContext, OperationCache, SqlWarehouse } from "effect-databricks"
+import { LocalWorkspace, TestContext } from "effect-databricks/testing"
+import { Cause, Effect, Exit, Layer, Pull, Stream } from "effect"
+import { as, Caller, chunk, Live, One, recording, start } from "./fixtures/sqlWarehouse.ts"
+import { spansOf } from "./fixtures/spans.ts"
+import { alice, bob, serviceContext } from "./fixtures/workspace.ts"
+
+const text = "SELECT current_user AS caller"
+
+const asAlice = Effect.provide(as(alice))
+const asBob = Effect.provide(as(bob))
+
+/** Every way to ask through a client, and who the warehouse says that it was. */
+const waysThrough = (warehouse: SqlWarehouse.Client) => {
+  const first = Effect.map((rows: ReadonlyArray<{ readonly [column: string]: unknown }>) => rows[0]?.["caller"])
+  const firstOf = Effect.map(({ rows }: SqlWarehouse.Table) => rows[0]?.[0])
+  const ways = {
+    query: first(warehouse.query(Caller)`SELECT current_user AS caller`),
+    "query without a Schema": first(warehouse.query()`SELECT current_user AS caller`),
+    queryText: first(warehouse.queryText(Caller)(text)),
+    stream: first(Stream.runCollect(warehouse.stream(Caller)`SELECT current_user AS caller`)),
+    streamText: first(Stream.runCollect(warehouse.streamText()(text))),
+    execute: firstOf(warehouse.execute({ text })),
+    executeStream: firstOf(Effect.map(Stream.runCollect(warehouse.executeStream({ text })), (parts) => parts[0]!))
+  }
+  return Effect.all(ways, { concurrency: "unbounded" })
+}
+
+layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", excludeTestServices: true })(
+  "SqlWarehouse.user",
+  (it) => {
+    it.layer(Layer.merge(Live, OperationCache.layer()))("the client of alice", (it) => {
+      it.effect("runs as alice in her call, in bob's, asService and after her call, in every way to ask", () =>
+        Effect.gen(function* () {
+          const id = yield* asAlice(ExecutionContext.getCurrentUserId)
+          const hers = asAlice(SqlWarehouse.user)
+          const taken = yield* hers
+          const situations = {
+            "in her call": asAlice(Effect.flatMap(SqlWarehouse.user, waysThrough)),
+            "in her call, asService": asAlice(Effect.flatMap(SqlWarehouse.user, (_) => asService(waysThrough(_)))),
+            "asked for asService": asAlice(asService(Effect.flatMap(SqlWarehouse.user, waysThrough))),
+            "in bob's call": asBob(waysThrough(taken)),
+            "in bob's call, asService": asBob(asService(waysThrough(taken))),
+            "after her call": waysThrough(taken)
+          }
+          for (const [situation, effect] of Object.entries(situations)) {
+            const { exit, spans } = yield* spansOf(effect)
+            if (Exit.isFailure(exit)) return assert.fail(`${situation}: ${Cause.pretty(exit.cause)}`)
+            for (const [way, by] of Object.entries(exit.value)) assert.strictEqual(by, alice, `${way}, ${situation}`)
+            const operations = spans.filter(({ name }) => name === "plugin.execute")
+            assert.lengthOf(operations, 7, situation)
+            for (const { attributes } of operations) {
+              assert.include(attributes, { "caller.id": id, "execution.context": "user" }, situation)
+            }
+          }
+        })
+      )
+
+      it.effect("leaves whoever uses it as they are", () =>
+        Effect.gen(function* () {
+          const taken = yield* asAlice(SqlWarehouse.user)
+          const module = SqlWarehouse.query(Caller)`SELECT current_user AS caller`
+          const both = Effect.all([taken.query(Caller)`SELECT current_user AS caller`, module])
+          assert.deepStrictEqual(yield* asBob(both), [[{ caller: alice }], [{ caller: bob }]])
+          const pulled = Stream.mapEffect(taken.stream(Caller)`SELECT current_user AS caller`, (hers) =>
+            Effect.map(module, (his) => [hers.caller, his[0]?.caller])
+          )
+          assert.deepStrictEqual(yield* asBob(Stream.runCollect(pulled)), [[alice, bob]])
+        })
+      )
+
+      it.effect("shares what is cached with alice, and not with who uses it", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          const cache = {}
+          const taken = yield* asAlice(SqlWarehouse.user)
+          const hers = taken.query(Caller, { cache })`SELECT current_user AS caller`
+          const own = SqlWarehouse.query(Caller, { cache })`SELECT current_user AS caller`
+          assert.deepStrictEqual(yield* asBob(hers), [{ caller: alice }])
+          assert.deepStrictEqual(yield* asBob(own), [{ caller: bob }])
+          assert.lengthOf(yield* seen("POST", start), 2)
+          for (const again of [asAlice(own), asBob(hers), asService(hers)]) {
+            const { exit, spans } = yield* spansOf(again)
+            assert.deepStrictEqual(exit, Exit.succeed([{ caller: alice }]))
+            assert.strictEqual(spans.find((_) => _.name === "plugin.execute")!.attributes["cache.hit"], true)
+          }
+          assert.deepStrictEqual(yield* asBob(own), [{ caller: bob }])
+          assert.lengthOf(yield* seen("POST", start), 2)
+        })
+      )
+
+      it.effect("streams as alice, whoever opens the stream and whoever pulls", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          const taken = yield* asAlice(SqlWarehouse.user)
+          const rows = taken.stream(Caller)`SELECT current_user AS caller FROM generate_series(1, 30)`
+          const pull = yield* asBob(Stream.toPull(rows))
+          const callers: Array<string> = []
+          const next = Effect.map(pull, (part) => void callers.push(...part.map(({ caller }) => caller)))
+          const end = Effect.forever(Effect.andThen(asBob(next), asService(next)))
+          yield* Pull.catchDone(end, () => Effect.void)
+          assert.deepStrictEqual(
+            callers,
+            Array.from({ length: 30 }, () => alice)
+          )
+          const asked = [...(yield* seen("POST", start)), ...(yield* seen("GET", chunk))]
+          assert.isAbove(asked.length, 5)
+          for (const { path, user } of asked) assert.strictEqual(user, alice, path)
+        }).pipe(Effect.scoped)
+      )
+    })
+
+    const development = serviceContext({ NODE_ENV: "development" })
+
+    it.layer(SqlWarehouse.layer.pipe(Layer.provideMerge(development)))("in development without a token", (it) => {
+      it.effect("it is the client of the service principal, and the span says so, in bob's call too", () =>
+        Effect.gen(function* () {
+          const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
+          const taken = yield* Effect.provide(SqlWarehouse.user, asUser({}))
+          for (const effect of [waysThrough(taken), asBob(waysThrough(taken))]) {
+            const { exit, spans } = yield* spansOf(effect)
+            if (Exit.isFailure(exit)) return assert.fail(Cause.pretty(exit.cause))
+            for (const [way, by] of Object.entries(exit.value)) {
+              assert.strictEqual(by, servicePrincipal.clientId, way)
+            }
+            for (const { attributes } of spans.filter(({ name }) => name === "plugin.execute")) {
+              assert.include(attributes, { "execution.context": "service", "execution.obo_dev_fallback": true })
+            }
+          }
+        })
+      )
+    })
+  }
+)
+
+describe("SqlWarehouse.user without a workspace", () => {
+  const columns = [{ name: "x", type_text: "STRING", type_name: "STRING" }]
+  const Swapped = Layer.mock(SqlWarehouse.SqlWarehouse, {
+    execute: () =>
+      Effect.map(ExecutionContext.ExecutionContext, (caller) => ({
+        statementId: "1",
+        columns,
+        rows: [[caller?.userName ?? "service"]],
+        truncated: false
+      }))
+  })
+
+  it.effect("is that of a layer of one function, which runs as the user", () =>
+    Effect.gen(function* () {
+      const mine = Effect.flatMap(SqlWarehouse.user, (warehouse) => warehouse.query(One)`SELECT ${1} AS x`)
+      const rows = yield* asService(mine).pipe(Effect.provide(TestContext.user({ id: "1", userName: alice })))
+      assert.deepStrictEqual(rows, [{ x: alice }])
+    }).pipe(Effect.provide(Swapped))
+  )
+})
