@@ -257,4 +257,12 @@ const myTransaction = Effect.flatMap(Lakebase.user, (sql) =>
 )
 
 /** They run as the user whose call it is in, also asService; nothing else compiles. */
-export const ofUser = { "Lakebase.user": mine, "a transaction of Lakebase.user": myTransaction }
+export const ofUser = {
+  "Lakebase.user": mine,
+  "a transaction of Lakebase.user": myTransaction,
+  "SqlWarehouse.user": one(
+    Effect.flatMap(SqlWarehouse.user, (warehouse) =>
+      Effect.map(warehouse.query(Caller)`SELECT current_user AS caller`, ([row]) => nameOf(row?.caller))
+    )
+  )
+}
