@@ -11,18 +11,18 @@ import {
 import * as Answer from "../workspace/answer.ts"
 import type { Link } from "./wire.ts"
 
-/** How a request leaves as it is: without a credential, and unseen by spans, since its address is one. */
+/** Sends a request without a credential, and without a span: the address is a credential. */
 export type Fetch = (
   request: HttpClientRequest.HttpClientRequest
 ) => Effect.Effect<HttpClientResponse.HttpClientResponse, HttpClientError.HttpClientError>
 
-/** The storage does not take the link: it has expired, or its object is gone. */
+/** The storage refuses the link: it has expired, or its object is gone. */
 export class LinkRefused extends Data.TaggedError("LinkRefused")<{ readonly status: number }> {}
 
 // Databricks makes chunks of about 20 MB.
 const maxBytes = 256 * 1024 * 1024
 
-// A link that ends on the way to the storage is of no use.
+// A link must not expire on the way to the storage.
 const margin = 10_000
 
 export const isStale = ({ expiration }: Link, now: number): boolean => Date.parse(expiration ?? "") <= now + margin
@@ -33,7 +33,7 @@ export const download = Effect.fnUntraced(function* (
   { external_link, http_headers }: Link
 ): Effect.fn.Return<Uint8Array, DatabricksError | LinkRefused> {
   const url = URL.parse(external_link)
-  // In the clear only where the workspace itself is.
+  // Plaintext only if the workspace itself is reached in plaintext.
   if (url === null || !["https:", new URL(host).protocol].includes(url.protocol)) {
     return yield* invalid("is not an https address")
   }

@@ -19,14 +19,14 @@ interface Loaded {
   readonly parts: Iterator<ReadonlyArray<unknown>>
 }
 
-// So many are fetched, or wait to be read, beside the chunk that is being read.
+// The most that is fetched ahead of the chunk that is being read.
 const chunksAhead = 4
 const bytesAhead = 64 * 1024 * 1024
 
 // 100 GiB, the most that a result has, in chunks of 100 kB.
 const maxChunks = 1_000_000
 
-/** The rows in parts of a few hundred; fails where a chunk or a row is missing, or is there twice. */
+/** Reads the rows in parts of a few hundred; fails if a chunk or a row is missing or comes twice. */
 export const read = (source: Source, answer: Answer): Stream.Stream<ReadonlyArray<TextRow>, DatabricksError> =>
   Stream.suspend(() => {
     const { manifest, result, statement_id } = answer
@@ -71,7 +71,7 @@ export const read = (source: Source, answer: Answer): Stream.Stream<ReadonlyArra
       Stream.mapEffect(
         (index) =>
           Effect.map(load(source, manifest, index, index === 0 ? result : undefined), (loaded) => ({ index, loaded })),
-        // Most results are one chunk, which needs no fiber of its own.
+        // Most results are one chunk, which then needs no fiber of its own.
         { concurrency: Math.min(aheadOf(manifest), count) }
       ),
       Stream.flatMap(({ index, loaded }) => partsOf(loaded, index)),
@@ -119,7 +119,7 @@ function* thenFreed<A>(parts: Iterable<A>, { buffer }: Uint8Array) {
 const linkIn = ({ external_links }: Chunk, index: number) =>
   external_links?.find(({ chunk_index }) => (chunk_index ?? index) === index)
 
-/** A link that has expired, by its own word or by that of the storage, is asked for again. */
+/** Asks for a new link if this one has expired or the storage refuses it. */
 const fetched = (source: Source, index: number, first: Link): Effect.Effect<Uint8Array, DatabricksError> => {
   let link: Link | undefined = first
   let refusals = 0

@@ -1,4 +1,4 @@
-/** The life of a statement on a warehouse: it starts once, and runs until it has ended or nobody waits for it. */
+/** The life of a statement on a warehouse: it starts once, and runs until it has ended or is cancelled. */
 import { Duration, Effect, Fiber, FiberSet, type Scope } from "effect"
 import { HttpClientRequest, type HttpClientResponse } from "effect/http"
 import type { Caller } from "../../Caller.ts"
@@ -8,17 +8,11 @@ import {
   StatementFailedError,
   StatementGoneError
 } from "../../DatabricksError.ts"
-import type { Retry } from "../operation/models.ts"
+import type { Retry } from "../../Operation.ts"
+import type { Progress } from "../../SqlWarehouse.ts"
 import { patiently, retried } from "../operation/retry.ts"
 import { Answer, Chunk, type Disposition, type Format, type Order } from "./wire.ts"
 import * as WorkspaceHttp from "../workspace/transport.ts"
-
-/** Where a statement is that has not ended. */
-export interface Progress {
-  readonly statementId: string
-  /** `PENDING`: it waits for its warehouse, which may have to start first. */
-  readonly state: "PENDING" | "RUNNING"
-}
 
 export interface RunOptions {
   readonly disposition: Disposition
@@ -27,21 +21,21 @@ export interface RunOptions {
 }
 
 export interface Statements {
-  /** Runs a statement until it has succeeded; whoever gives up before that leaves it cancelled. */
+  /** Runs a statement until it has succeeded; interrupted before that, cancels it. */
   readonly run: (caller: Caller, order: Order, options: RunOptions) => Effect.Effect<Answer, DatabricksError>
-  /** One chunk of the result of a statement that has succeeded. */
+  /** Asks for one chunk of the result of a statement that has succeeded. */
   readonly chunk: (caller: Caller, statementId: string, index: number) => Effect.Effect<Chunk, DatabricksError>
 }
 
 const path = "/api/2.0/sql/statements"
 
-// The shortest that the API has: until it answers nobody knows the id, so nothing can be cancelled.
+// The shortest that the API has: a statement can be cancelled only when the answer has told its id.
 const waitTimeout = "5s"
 
 const firstDelay = Duration.millis(100)
 const maxDelay = Duration.seconds(5)
 const abandonTimeout = Duration.seconds(30)
-// Who gives up learns that the statement has stopped, and is not held by a warehouse that does not say so.
+// An interrupted query waits so long for the statement to stop.
 const stopTimeout = Duration.seconds(1)
 // An application that is told to stop has 10 s, of which requests in flight may take 8.
 const closeTimeout = Duration.millis(1_500)
@@ -58,7 +52,7 @@ export const make = Effect.fnUntraced(function* (
   const abandoned = yield* FiberSet.make<void>()
   yield* Effect.addFinalizer(() => Effect.timeoutOption(FiberSet.awaitEmpty(abandoned), closeTimeout))
 
-  // What a warehouse has refused a format for; most have never refused any.
+  // The format that a warehouse asked for when it refused another; most never refuse one.
   const formats = new Map<string, Format>()
 
   const start = (caller: Caller, order: Order, disposition: Disposition) => {
@@ -72,7 +66,7 @@ export const make = Effect.fnUntraced(function* (
     return Effect.catch(startAs(format), (error) => {
       const wanted = formatWanted(error)
       if (wanted === undefined || wanted === format) return Effect.fail(error)
-      // Refused as a request, it has not started.
+      // The request was refused, so that the statement has not started.
       return Effect.tap(startAs(wanted), () => Effect.sync(() => formats.set(place, wanted)))
     })
   }
@@ -97,14 +91,14 @@ export const make = Effect.fnUntraced(function* (
     }
   })
 
-  // It may have lost the race, or take effect later than it is answered.
+  // The statement may have ended before, or end later than the cancelling is answered: hence the polls.
   const cancel = (caller: Caller, started: Answer) =>
     patiently(send(caller, HttpClientRequest.post(`${pathOf(started.statement_id)}/cancel`))).pipe(
       Effect.andThen(untilEnded(caller, started, undefined)),
       Effect.ignore({ log: "Warn", message: `The statement ${started.statement_id} may go on: it cannot be cancelled` })
     )
 
-  // It learns the id, however late, and cancels as the one who started the statement.
+  // Waits for the answer that has the id, and cancels as the caller that started the statement.
   const abandon = (caller: Caller, starting: Fiber.Fiber<Answer, DatabricksError>) =>
     Fiber.join(starting).pipe(
       Effect.flatMap((started) => (isUnderWay(started) ? cancel(caller, started) : Effect.void)),
@@ -115,7 +109,7 @@ export const make = Effect.fnUntraced(function* (
       Effect.flatMap((fiber) => Effect.timeoutOption(Fiber.await(fiber), stopTimeout))
     )
 
-  // What a caller may not see does not tell whether it was closed, or is no longer kept.
+  // A refused chunk does not tell whether the statement was closed or its result has expired: a poll does.
   const gone = (caller: Caller, statementId: string) => (error: DatabricksError) =>
     error.status !== 400 && error.status !== 404 && error.status !== 410
       ? Effect.fail(error)
@@ -131,7 +125,7 @@ export const make = Effect.fnUntraced(function* (
     run: (caller, order, { disposition, onProgress, retry }) =>
       Effect.suspend(() => {
         let starting: Fiber.Fiber<Answer, DatabricksError> | undefined
-        // A fiber of its own: giving up must not lose the answer that has the id.
+        // In a fiber of its own: interruption must not lose the answer that has the id.
         const fork = Effect.uninterruptible(
           Effect.map(Effect.forkDetach(start(caller, order, disposition)), (fiber) => (starting = fiber))
         )
@@ -165,7 +159,7 @@ const succeeded = (answer: Answer): Effect.Effect<Answer, DatabricksError> => {
   if (status.state === "SUCCEEDED") return Effect.succeed(answer)
   const said = status.error?.message ?? "The warehouse does not say why the statement failed"
   const sqlState = status.sql_state ?? /\bSQLSTATE: ([0-9A-Z]{5})\b/.exec(said)?.[1]
-  // It goes into logs and spans, and may be as long as an answer.
+  // The message goes into logs and spans, and may be as long as an answer.
   const message = said.slice(0, 4_000)
   return Effect.fail(
     databricksError(new StatementFailedError({ statementId, message, sqlState, errorCode: status.error?.error_code }))
@@ -185,7 +179,7 @@ const became = {
   EXPIRED: "is not known any more: a result is kept for an hour"
 }
 
-// Only its sentence tells this refusal from others.
+// Only the message tells this refusal from others.
 const formatWanted = ({ reason }: DatabricksError): Format | undefined =>
   reason._tag === "InvalidRequestError"
     ? (/\b(?:only supports|must be) (JSON_ARRAY|ARROW_STREAM)\b/.exec(reason.message)?.[1] as Format | undefined) // it matched one
@@ -193,6 +187,6 @@ const formatWanted = ({ reason }: DatabricksError): Format | undefined =>
 
 const neverConnected = new Set<unknown>(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"])
 
-// A connection that was lost later may have left a statement behind, whose id nobody knows.
+// A connection that was lost later may have left a statement behind, and its id is unknown.
 const neverStarted = ({ reason, isRetryable }: DatabricksError) =>
   reason._tag === "ConnectionError" ? neverConnected.has(reason.cause) : isRetryable

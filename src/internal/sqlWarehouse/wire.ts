@@ -55,7 +55,7 @@ export type Link = typeof Link.Type
 
 export const Chunk = Schema.Struct({
   ...place,
-  // Its rows are looked at one by one when they are read, which costs a tenth of a Schema.
+  // Rows are checked one by one when they are read, at a tenth of the cost of a Schema.
   data_array: Schema.optional(Schema.NullOr(Schema.Array(Schema.Unknown))),
   /** An Arrow stream in base64. */
   attachment: Schema.optional(Schema.NullOr(Schema.String)),
