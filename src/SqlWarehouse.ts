@@ -34,7 +34,7 @@ import {
   type Stream
 } from "effect"
 import type { DatabricksError } from "./DatabricksError.ts"
-import { UserContext } from "./ExecutionContext.ts"
+import { UserContext } from "./UserContext.ts"
 import * as Query from "./internal/sqlWarehouse/query.ts"
 import type { Mismatch } from "./internal/sqlWarehouse/rows.ts"
 import * as Values from "./internal/sqlWarehouse/values.ts"
@@ -413,8 +413,8 @@ export const streamText: Queries<SqlWarehouse>["streamText"] = queries.streamTex
  * @category accessors
  */
 export const user: Effect.Effect<Client, never, UserContext | SqlWarehouse> = SqlWarehouse.use((warehouse) =>
-  Effect.map(UserContext, (user) => {
-    const own = Query.runningAs(warehouse, user)
+  Effect.map(UserContext, (caller) => {
+    const own = Query.runningAs(warehouse, caller)
     return { ...own, ...Query.queries(Effect.succeed(own), refused) }
   })
 )

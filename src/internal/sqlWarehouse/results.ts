@@ -109,7 +109,7 @@ const load = Effect.fnUntraced(function* (
   }
 })
 
-/** Frees a chunk with its last part: left to the garbage collector, chunks take more than the memory that a stream promises. */
+/** Frees the memory of a chunk with its last part, so that a stream stays within the memory that it promises. */
 function* thenFreed<A>(parts: Iterable<A>, { buffer }: Uint8Array) {
   yield* parts
   // TypeScript's library does not have it yet.
