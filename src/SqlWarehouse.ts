@@ -326,7 +326,7 @@ export interface Client extends Queries<never> {
 }
 
 /**
- * Runs on the warehouse of the `ServiceContext`; `defaults` apply to every query and stream that does not set its own.
+ * Makes the service for the warehouse of the `ServiceContext`; `defaults` are as in `layerWith`.
  *
  * @since 0.1.0
  * @category constructors
@@ -337,6 +337,8 @@ export const make = (
   Effect.flatMap(ServiceContext, (service) => Query.make(service, service.connection, defaults))
 
 /**
+ * Provides a warehouse with a timeout or retries for every query and stream that does not set its own.
+ *
  * @since 0.1.0
  * @category layers
  */
