@@ -34,13 +34,14 @@ import {
   type Stream
 } from "effect"
 import type { DatabricksError } from "./DatabricksError.ts"
-import { UserContext } from "./UserContext.ts"
 import * as Query from "./internal/sqlWarehouse/query.ts"
 import type { Mismatch } from "./internal/sqlWarehouse/rows.ts"
 import * as Values from "./internal/sqlWarehouse/values.ts"
 import type * as Operation from "./Operation.ts"
 import { ServiceContext, type ServiceContextError } from "./ServiceContext.ts"
 import type { Input, SqlParameterError } from "./SqlParameter.ts"
+import { UserContext } from "./UserContext.ts"
+import { WorkspaceClient } from "./WorkspaceClient.ts"
 
 /**
  * @since 0.1.0
@@ -333,8 +334,10 @@ export interface Client extends Queries<never> {
  */
 export const make = (
   defaults: Operation.Chain = {}
-): Effect.Effect<SqlWarehouse["Service"], never, ServiceContext | Scope.Scope> =>
-  Effect.flatMap(ServiceContext, (service) => Query.make(service, service.connection, defaults))
+): Effect.Effect<SqlWarehouse["Service"], never, ServiceContext | WorkspaceClient | Scope.Scope> =>
+  Effect.flatMap(Effect.all([ServiceContext, WorkspaceClient]), ([service, client]) =>
+    Query.make(service, client, defaults)
+  )
 
 /**
  * Provides a warehouse with a timeout or retries for every query and stream that does not set its own.
@@ -342,14 +345,15 @@ export const make = (
  * @since 0.1.0
  * @category layers
  */
-export const layerWith = (defaults: Operation.Chain): Layer.Layer<SqlWarehouse, never, ServiceContext> =>
-  Layer.effect(SqlWarehouse, make(defaults))
+export const layerWith = (
+  defaults: Operation.Chain
+): Layer.Layer<SqlWarehouse, never, ServiceContext | WorkspaceClient> => Layer.effect(SqlWarehouse, make(defaults))
 
 /**
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<SqlWarehouse, never, ServiceContext> = layerWith({})
+export const layer: Layer.Layer<SqlWarehouse, never, ServiceContext | WorkspaceClient> = layerWith({})
 
 const refused = (mismatch: Mismatch) => new RowDecodeError(mismatch)
 
@@ -416,7 +420,7 @@ export const streamText: Queries<SqlWarehouse>["streamText"] = queries.streamTex
  */
 export const user: Effect.Effect<Client, never, UserContext | SqlWarehouse> = SqlWarehouse.use((warehouse) =>
   Effect.map(UserContext, (caller) => {
-    const own = Query.runningAs(warehouse, caller)
+    const own = Query.runAs(warehouse, caller)
     return { ...own, ...Query.queries(Effect.succeed(own), refused) }
   })
 )

@@ -17,8 +17,8 @@ import type {
   Template,
   Text
 } from "../../SqlWarehouse.ts"
-import { ranAs, type Send } from "../workspace/transport.ts"
-import type { Fetch } from "./links.ts"
+import type { WorkspaceClient } from "../../WorkspaceClient.ts"
+import { ranAs } from "../workspace/transport.ts"
 import { isReadOnly } from "./readOnly.ts"
 import * as Results from "./results.ts"
 import * as Rows from "./rows.ts"
@@ -72,9 +72,8 @@ export const queries = <R>(
 }
 
 /** A warehouse on which every statement runs as this user. */
-export const runningAs = (warehouse: Service, user: Caller): Service => ({
-  execute: (statement, options) =>
-    Effect.updateContext(warehouse.execute(statement, options), (context) => ExecutionContext.runningAs(context, user)),
+export const runAs = (warehouse: Service, user: Caller): Service => ({
+  execute: (statement, options) => ExecutionContext.runAs(warehouse.execute(statement, options), user),
   executeStream: (statement, options) =>
     Stream.provideService(warehouse.executeStream(statement, options), ExecutionContext.ExecutionContext, user)
 })
@@ -102,10 +101,10 @@ const ofTemplate =
 /** Runs statements, as the caller of the fiber. */
 export const make = Effect.fnUntraced(function* (
   service: ServiceContext["Service"],
-  { fetch, send }: { readonly fetch: Fetch; readonly send: Send },
+  client: WorkspaceClient["Service"],
   defaults: Operation.Chain
 ): Effect.fn.Return<Service, never, Scope.Scope> {
-  const statements = yield* Statements.make(send)
+  const statements = yield* Statements.make(client.send)
   const large = makeLarge()
 
   const execute = ({ parameters, text }: Statement, options: Options = {}) =>
@@ -186,7 +185,7 @@ export const make = Effect.fnUntraced(function* (
     if (truncated && rowLimit === undefined)
       yield* Effect.logWarning(`The warehouse cut the result of the statement ${statementId} short`)
     const ask = (index: number) => statements.chunk(caller, statementId, index)
-    const rows = Stream.mapError(Results.read({ host: service.host, fetch, ask }, answer), ranAs(caller))
+    const rows = Stream.mapError(Results.read({ host: service.host, fetch: client.fetch, ask }, answer), ranAs(caller))
     return { statementId, columns: manifest?.schema.columns ?? [], rows, truncated }
   })
 

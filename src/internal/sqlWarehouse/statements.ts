@@ -1,6 +1,6 @@
 /** The life of a statement on a warehouse: it starts once, and runs until it has ended or is cancelled. */
 import { Duration, Effect, Fiber, FiberSet, type Scope } from "effect"
-import { HttpClientRequest, type HttpClientResponse } from "effect/http"
+import { HttpClientRequest } from "effect/http"
 import type { Caller } from "../../Caller.ts"
 import {
   type DatabricksError,
@@ -8,8 +8,10 @@ import {
   StatementFailedError,
   StatementGoneError
 } from "../../DatabricksError.ts"
+import { runAs } from "../../ExecutionContext.ts"
 import type { Retry } from "../../Operation.ts"
 import type { Progress } from "../../SqlWarehouse.ts"
+import type { WorkspaceClient } from "../../WorkspaceClient.ts"
 import { patiently, retried } from "../operation/retry.ts"
 import { Answer, Chunk, type Disposition, type Format, type Order } from "./wire.ts"
 import * as WorkspaceHttp from "../workspace/transport.ts"
@@ -44,11 +46,11 @@ const decodeAnswer = WorkspaceHttp.json(Answer)
 const decodeChunk = WorkspaceHttp.json(Chunk)
 
 export const make = Effect.fnUntraced(function* (
-  send: (
-    caller: Caller,
-    request: HttpClientRequest.HttpClientRequest
-  ) => Effect.Effect<HttpClientResponse.HttpClientResponse, DatabricksError>
+  sendAsCurrent: WorkspaceClient["Service"]["send"]
 ): Effect.fn.Return<Statements, never, Scope.Scope> {
+  // Every request of a statement leaves as the caller that started it, whoever the fiber runs as.
+  const send = (caller: Caller, request: HttpClientRequest.HttpClientRequest) => runAs(sendAsCurrent(request), caller)
+
   const abandoned = yield* FiberSet.make<void>()
   yield* Effect.addFinalizer(() => Effect.timeoutOption(FiberSet.awaitEmpty(abandoned), closeTimeout))
 
