@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { Clock, Duration, Effect, Exit, Option, Redacted, Result, Schema } from "effect"
+import { Cache, Clock, Duration, Effect, Exit, Option, Redacted, Result, Schema } from "effect"
 import { Base64Url } from "effect/encoding"
 import type { Caller } from "./Caller.ts"
 import type { DatabricksError } from "./DatabricksError.ts"
@@ -14,7 +14,6 @@ import {
   IdentityMismatchError,
   IdentityUnavailableError
 } from "./IdentityError.ts"
-import * as Lru from "./internal/operation/lru.ts"
 import * as Scim from "./internal/workspace/scim.ts"
 import * as TokenCache from "./internal/workspace/tokenCache.ts"
 import type { Send } from "./internal/workspace/transport.ts"
@@ -38,7 +37,11 @@ export interface IdentityVerifier {
  * @category constructors
  */
 export const make = Effect.fnUntraced(function* (send: Send): Effect.fn.Return<IdentityVerifier> {
-  const proven = Lru.make<Scim.Identity>({ maxEntries: 10_000 })
+  const context = yield* Effect.context<never>()
+  const proven = yield* Cache.makeWith((_key: string): Effect.Effect<Proof> => Effect.never, {
+    capacity: 10_000,
+    timeToLive: Exit.match({ onFailure: () => Duration.zero, onSuccess: ({ timeToLive }) => timeToLive })
+  })
   // Those that are asked about, and those that were refused.
   const unproven = yield* TokenCache.make<Scim.Identity, IdentityError>({
     capacity: 1_000,
@@ -58,7 +61,9 @@ export const make = Effect.fnUntraced(function* (send: Send): Effect.fn.Return<I
         orElse: () => Effect.fail(unavailable(`no answer within ${Duration.format(timeout)}`))
       }
     )
-    proven.set(key, identity, { expiresAt: expiryOf(headers.accessToken, yield* Clock.currentTimeMillis) })
+    const timeToLive = timeToLiveOf(headers.accessToken, yield* Clock.currentTimeMillis)
+    // An entry keeps the context that it is set in, which must not be that of a request.
+    yield* Effect.setContext(Cache.set(proven, key, { identity, timeToLive }), context)
     return identity
   })
   return {
@@ -66,10 +71,11 @@ export const make = Effect.fnUntraced(function* (send: Send): Effect.fn.Return<I
       const key = headers.tokenDigest
       const admit = (identity: Scim.Identity) =>
         agree(headers, identity) ? Effect.succeed(asCaller(headers, identity)) : Effect.fail(mismatch())
-      return Clock.clockWith((clock) => {
-        const identity = proven.get(key, clock.currentTimeMillisUnsafe())
-        return identity === undefined ? Effect.flatMap(unproven.get(key, prove(key, headers)), admit) : admit(identity)
-      })
+      return Effect.flatMap(Cache.getSuccess(proven, key), (proof) =>
+        Option.isSome(proof)
+          ? admit(proof.value.identity)
+          : Effect.flatMap(unproven.get(key, prove(key, headers)), admit)
+      )
     }
   }
 })
@@ -93,10 +99,15 @@ export const trustProxy: IdentityVerifier = {
   }
 }
 
+interface Proof {
+  readonly identity: Scim.Identity
+  readonly timeToLive: Duration.Duration
+}
+
 const timeout = Duration.seconds(10)
 
-/** In milliseconds: a token may be revoked long before it expires. */
-const longestProof = 3_600_000
+/** A token may be revoked long before it expires. */
+const longestProof = Duration.hours(1)
 
 /** Whoever goes on with a wrong token is answered without the workspace; who is let in late waits no longer than this. */
 const refusalTimeToLive = Duration.seconds(5)
@@ -138,13 +149,13 @@ const refusal = ({ reason }: DatabricksError): IdentityError => {
 const unavailable = (why: string) =>
   new IdentityUnavailableError({ message: `The workspace cannot be asked who sent this request: ${why}` })
 
-const expiryOf = (token: Redacted.Redacted, now: number) =>
+const timeToLiveOf = (token: Redacted.Redacted, now: number) =>
   Base64Url.decodeString(Redacted.value(token).split(".")[1] ?? "").pipe(
     Result.getSuccess,
     Option.flatMap(decodeClaims),
     Option.match({
-      onNone: () => now + 5 * 60_000,
-      onSome: ({ exp }) => Math.min(exp * 1000, now + longestProof)
+      onNone: () => Duration.minutes(5),
+      onSome: ({ exp }) => Duration.min(Duration.millis(Math.max(0, exp * 1000 - now)), longestProof)
     })
   )
 

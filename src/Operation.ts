@@ -3,18 +3,99 @@
  *
  * @since 0.1.0
  */
-import { Context, Duration, Effect, Metric, Predicate, References, Schema, Stream, Tracer } from "effect"
+import {
+  Context,
+  Duration,
+  Effect,
+  Exit,
+  Metric,
+  Predicate,
+  Random,
+  References,
+  Schedule,
+  Schema,
+  Stream,
+  Tracer
+} from "effect"
 import { dual } from "effect/Function"
 import type { Caller } from "./Caller.ts"
 import * as ExecutionContext from "./ExecutionContext.ts"
-import type { Cache, Chain, Options, StreamOptions } from "./internal/operation/models.ts"
-import { retried } from "./internal/operation/retry.ts"
-import { timeoutOrFail } from "./internal/operation/timeout.ts"
 import * as OperationCache from "./OperationCache.ts"
 import type { ServiceContext } from "./ServiceContext.ts"
 import { UserContext } from "./UserContext.ts"
 
-export type * from "./internal/operation/models.ts"
+/**
+ * The options of `execute`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options extends Policy, SpanOptions {
+  /** Off unless asked for, and never for what writes. */
+  readonly cache?: Cache | undefined
+}
+
+/**
+ * How long a call may take and how often it is tried: the default of a connector, or what one call asks for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Policy {
+  /** The time limit of one attempt, which is interrupted when it has passed. */
+  readonly timeout?: Duration.Input | undefined
+  /** The time limit of all attempts and the waits between them. */
+  readonly totalTimeout?: Duration.Input | undefined
+  /** Off unless asked for. Only a failure with `isRetryable: true` is retried. */
+  readonly retry?: Retry | undefined
+}
+
+/**
+ * How often a call is retried, and after which delays.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Retry {
+  /** The number of attempts, the first one included; 3 by default. */
+  readonly attempts?: number | undefined
+  /** The delay before the second attempt, which doubles with each further one; 1 s by default. */
+  readonly delay?: Duration.Input | undefined
+  /** The longest delay; 30 s by default. */
+  readonly maxDelay?: Duration.Input | undefined
+  /** No attempt begins later than this after the first failure; 5 min by default. */
+  readonly budget?: Duration.Input | undefined
+}
+
+/**
+ * What is cached, and for how long.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Cache {
+  /**
+   * The parameters of the call. If you leave one out, different calls share one entry. The operation's name and the
+   * caller are always part of the key; what is cached `asService` therefore cannot read `UserContext`, and dies when it
+   * does.
+   */
+  readonly key: ReadonlyArray<OperationCache.KeyPart>
+  /** How long a success is kept; 1 hour by default. A failure is not kept. */
+  readonly timeToLive?: Duration.Input | undefined
+}
+
+/**
+ * What the span of an operation says beside its caller.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SpanOptions {
+  /** The operation's name, for `operation.name`. */
+  readonly name: string
+  /** Further attributes; `undefined` and `null` are left out. */
+  readonly attributes?: Readonly<Record<string, unknown>> | undefined
+}
 
 /**
  * An operation took longer than its `timeout`, and was interrupted (504). Retryable, as the next attempt starts afresh.
@@ -49,7 +130,7 @@ export const execute: {
     options: O
   ): Effect.Effect<A, E | TimeoutOf<O>, R | ServiceContext | CacheOf<O>>
 } = dual(2, <A, E, R>(effect: Effect.Effect<A, E, R>, options: Options) => {
-  const { name, retry } = options
+  const { cache, name, retry } = options
   const timeout = durationOf(options.timeout)
   const totalTimeout = durationOf(options.totalTimeout)
   const attempt = timeout === undefined ? effect : timed(effect, name, timeout)
@@ -60,9 +141,8 @@ export const execute: {
     return Effect.useSpan("plugin.execute", (span) => {
       describe(span, caller, options)
       if (timeout !== undefined) span.attribute("timeout_ms", Duration.toMillis(timeout))
-      return isCached(options)
-        ? cached(work, span, caller, options, context)
-        : Effect.updateContext(work, within<R>(span, caller, options))
+      const inSpan = Effect.updateContext(work, within<R>(span, caller, options))
+      return cache === undefined ? inSpan : cached(inSpan, span, caller, name, cache)
     })
   })
 })
@@ -75,7 +155,7 @@ export const execute: {
 export const executeAs = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   caller: Caller,
-  options: StreamOptions
+  options: SpanOptions
 ): Effect.Effect<A, E, R> =>
   Effect.useSpan("plugin.execute", (span) => {
     describe(span, caller, options)
@@ -83,12 +163,54 @@ export const executeAs = <A, E, R>(
   })
 
 /**
+ * Returns the schedule of a retry: exponential delays, each a random part of `delay` doubled, plus the error's own
+ * `retryAfter`.
+ *
+ * It ends with the last attempt, and before one that would begin later than `budget` after the first failure. Which
+ * failures are retried is up to `while`:
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { type DatabricksError, Operation } from "effect-databricks"
+ *
+ * export const retried = Effect.retry<DatabricksError.DatabricksError, {}>({
+ *   schedule: Operation.schedule({ attempts: 5, maxDelay: "10 seconds" }),
+ *   while: (error) => error.isRetryable
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const schedule = ({
+  attempts = 3,
+  budget = "5 minutes",
+  delay = "1 second",
+  maxDelay = "30 seconds"
+}: Retry = {}): Schedule.Schedule<Duration.Duration> => {
+  const [longest, end] = [Duration.toMillis(maxDelay), Duration.toMillis(budget)]
+  return Schedule.exponential(delay).pipe(
+    Schedule.modifyDelay(({ duration, input }) =>
+      Effect.map(Random.next, (random) => askedFor(input) + random * Math.min(Duration.toMillis(duration), longest))
+    ),
+    Schedule.while(
+      ({ attempt, duration, elapsed }) => attempt < attempts && elapsed + Duration.toMillis(duration) < end
+    )
+  )
+}
+
+const askedFor = (error: unknown) =>
+  Predicate.hasProperty(error, "retryAfter") && Duration.isDuration(error.retryAfter)
+    ? Duration.toMillis(error.retryAfter)
+    : 0
+
+/**
  * What a connector has by default, with what a call says otherwise.
  *
  * @since 0.1.0
  * @category combinators
  */
-export const merge = (defaults: Chain, call: Chain): Chain => ({
+export const merge = (defaults: Policy, call: Policy): Policy => ({
   timeout: call.timeout ?? defaults.timeout,
   totalTimeout: call.totalTimeout ?? defaults.totalTimeout,
   retry:
@@ -109,9 +231,9 @@ export const merge = (defaults: Chain, call: Chain): Chain => ({
  * @category combinators
  */
 export const executeStream: {
-  (options: StreamOptions): <A, E, R>(stream: Stream.Stream<A, E, R>) => Stream.Stream<A, E, R | ServiceContext>
-  <A, E, R>(stream: Stream.Stream<A, E, R>, options: StreamOptions): Stream.Stream<A, E, R | ServiceContext>
-} = dual(2, <A, E, R>(stream: Stream.Stream<A, E, R>, options: StreamOptions) =>
+  (options: SpanOptions): <A, E, R>(stream: Stream.Stream<A, E, R>) => Stream.Stream<A, E, R | ServiceContext>
+  <A, E, R>(stream: Stream.Stream<A, E, R>, options: SpanOptions): Stream.Stream<A, E, R | ServiceContext>
+} = dual(2, <A, E, R>(stream: Stream.Stream<A, E, R>, options: SpanOptions) =>
   Stream.unwrap(
     Effect.contextWith((context: Context.Context<ServiceContext>) =>
       Effect.map(ExecutionContext.current, (caller) => executeStreamAs(stream, caller, context, options))
@@ -128,7 +250,7 @@ export const executeStreamAs = <A, E, R>(
   stream: Stream.Stream<A, E, R>,
   caller: Caller,
   context: Context.Context<never>,
-  options: StreamOptions
+  options: SpanOptions
 ): Stream.Stream<A, E, R> => {
   const opener = Context.get(context, ExecutionContext.ExecutionContext)
   // Any fiber may pull: whoever it runs as, the stream goes on as the caller who opened it.
@@ -149,7 +271,7 @@ export const executeStreamAs = <A, E, R>(
  * @since 0.1.0
  * @category models
  */
-export type TimeoutOf<O extends Chain> =
+export type TimeoutOf<O extends Policy> =
   Pick<O, keyof O & ("timeout" | "totalTimeout")> extends {
     readonly timeout?: undefined
     readonly totalTimeout?: undefined
@@ -169,43 +291,35 @@ export type CacheOf<O extends { readonly cache?: unknown }> =
 /** The context of the work, which begins in it. */
 const within =
   <R>(span: Tracer.Span, caller: Caller, options: Options) =>
-  (context: Context.Context<R>): Context.Context<R> => {
-    if (options.retry !== undefined) span.attribute("retry.attempts", 1)
-    return Context.add(
+  (context: Context.Context<R>): Context.Context<R> =>
+    Context.add(
       Context.add(context, Tracer.ParentSpan, span),
       References.CurrentLogAnnotations,
       logged(context, caller, options)
     )
-  }
 
-const isCached = (options: Options): options is Options & { readonly cache: Cache } => options.cache !== undefined
-
+/** Runs the work of a call that the cache has no answer to. What fails, or is interrupted, counts as a miss. */
 const cached = <A, E, R>(
   work: Effect.Effect<A, E, R>,
   span: Tracer.Span,
   caller: Caller,
-  options: Options & { readonly cache: Cache },
-  context: Context.Context<R>
-): Effect.Effect<A, E> => {
-  const cache = Context.getUnsafe(context, OperationCache.OperationCache)
-  const { key, timeToLive } = options.cache
-  const told = (isHit: boolean) => {
-    span.attribute("cache.hit", isHit)
-    ;(isHit ? hits : misses).updateUnsafe(1, context)
-  }
-  return cache.get(OperationCache.keyOf(caller, options.name, key), {
-    onHit: () => told(true),
-    onMiss: () => {
-      told(false)
-      const own = caller.context === "service" ? withoutUser(context) : context
-      return {
-        work,
-        context: within<R>(span, caller, options)(own),
-        timeToLive: durationOf(timeToLive) ?? defaultTimeToLive
-      }
-    }
-  })
-}
+  name: string,
+  { key, timeToLive }: Cache
+): Effect.Effect<A, E, R | OperationCache.OperationCache> =>
+  OperationCache.OperationCache.use(({ get }) =>
+    get(
+      OperationCache.keyOf(caller, name, key),
+      durationOf(timeToLive) ?? defaultTimeToLive,
+      caller.context === "service" ? Effect.updateContext(work, withoutUser<R>) : work
+    ).pipe(
+      Effect.onExit((exit) => {
+        const hit = Exit.isSuccess(exit) && exit.value.hit
+        span.attribute("cache.hit", hit)
+        return Metric.update(hit ? hits : misses, 1)
+      }),
+      Effect.map(({ value }) => value)
+    )
+  )
 
 // asService leaves the UserContext of whose call it is in: what is kept for the service must not be made of that.
 const withoutUser = <R>(context: Context.Context<R>): Context.Context<R> =>
@@ -223,7 +337,7 @@ const durationOf = (input: Duration.Input | undefined) =>
   input === undefined ? undefined : Duration.fromInputUnsafe(input)
 
 /**
- * Interrupts what takes longer.
+ * Fails with `OperationTimeoutError` when an effect takes longer, once it has been interrupted.
  *
  * @internal
  */
@@ -232,10 +346,29 @@ export const timed = <A, E, R>(
   operation: string,
   duration: Duration.Duration
 ): Effect.Effect<A, E | OperationTimeoutError, R> =>
-  timeoutOrFail(effect, duration, () => {
-    const message = `${operation} took longer than ${Duration.format(duration)}`
-    return new OperationTimeoutError({ operation, message })
+  Effect.timeoutOrElse(effect, {
+    duration,
+    orElse: () => {
+      const message = `${operation} took longer than ${Duration.format(duration)}`
+      return Effect.fail(new OperationTimeoutError({ operation, message }))
+    }
   })
+
+/**
+ * Retries an effect while it fails with an error that `again` accepts; the span of the operation counts the attempts.
+ *
+ * @internal
+ */
+export const retried = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  retry: Retry,
+  again: (error: E) => boolean
+): Effect.Effect<A, E, R> =>
+  Effect.retry(Effect.andThen(countAttempt, effect), { schedule: schedule(retry), while: again })
+
+const countAttempt = Effect.flatMap(Schedule.CurrentMetadata, ({ attempt }) =>
+  Effect.annotateCurrentSpan("retry.attempts", attempt + 1)
+)
 
 const isRetryable = <E>(error: E): boolean => Predicate.hasProperty(error, "isRetryable") && error.isRetryable === true
 
@@ -243,7 +376,7 @@ const isRetryable = <E>(error: E): boolean => Predicate.hasProperty(error, "isRe
 const describe = (
   span: { readonly attribute: (name: string, value: unknown) => unknown },
   caller: Caller,
-  options: StreamOptions
+  options: SpanOptions
 ) => {
   for (const name in options.attributes) {
     const value = options.attributes[name]
@@ -255,13 +388,13 @@ const describe = (
   if (caller.oboDevFallback) span.attribute("execution.obo_dev_fallback", true)
 }
 
-const attributesOf = (caller: Caller, options: StreamOptions) => {
+const attributesOf = (caller: Caller, options: SpanOptions) => {
   const attributes: Record<string, unknown> = {}
   describe({ attribute: (name, value) => (attributes[name] = value) }, caller, options)
   return attributes
 }
 
-const logged = (context: Context.Context<never>, caller: Caller, { name }: StreamOptions) => ({
+const logged = (context: Context.Context<never>, caller: Caller, { name }: SpanOptions) => ({
   ...Context.get(context, References.CurrentLogAnnotations),
   "operation.name": name,
   "execution.context": caller.context,

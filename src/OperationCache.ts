@@ -68,26 +68,27 @@ export interface Store {
 }
 
 /**
- * Who looks something up: told when it is kept, and asked how to come by it when it is not.
+ * A value, and whether the cache had it.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Lookup<A, E, R> {
-  readonly onHit: () => void
-  readonly onMiss: () => Load<A, E, R>
+export interface Answer<A> {
+  readonly value: A
+  readonly hit: boolean
 }
 
 /**
- * How to come by what is not kept, and how long to keep it then.
+ * The bounds of the cache in memory; beyond them the least recently used entries are evicted.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Load<A, E, R> {
-  readonly work: Effect.Effect<A, E, R>
-  readonly context: Context.Context<R>
-  readonly timeToLive: Duration.Duration
+export interface MemoryOptions {
+  /** 1,000 by default. */
+  readonly maxEntries?: number | undefined
+  /** An estimate of what keys and values take in memory; 64 MiB by default. A value that is larger is not kept. */
+  readonly maxBytes?: number | undefined
 }
 
 /**
@@ -110,10 +111,16 @@ export class OperationCache extends Context.Service<
   OperationCache,
   {
     /**
-     * What is kept by this key. Where nothing is, runs the work once for all who wait for it, for as long as one of
-     * them does, and keeps what it succeeds with.
+     * Returns what is kept under this key, or runs `work` and keeps what it succeeds with for `timeToLive`.
+     *
+     * Callers of the same key share one run of the work, in the context of the first; it is interrupted when the last
+     * of them leaves. A failure is shared too, and not kept.
      */
-    readonly get: <A, E, R>(key: Key, lookup: Lookup<A, E, R>) => Effect.Effect<A, E>
+    readonly get: <A, E, R>(
+      key: Key,
+      timeToLive: Duration.Duration,
+      work: Effect.Effect<A, E, R>
+    ) => Effect.Effect<Answer<A>, E, R>
     readonly remove: (which: Which) => Effect.Effect<void, InvalidationError>
   }
 >()("effect-databricks/OperationCache") {}
@@ -154,41 +161,34 @@ export const invalidateCaller = (caller: Caller.Caller): Effect.Effect<void, Inv
   OperationCache.use(({ remove }) => remove({ caller: Caller.key(caller) }))
 
 /**
+ * Makes a cache over a store.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const make = (store: Store): OperationCache["Service"] => {
   const flights = Flights.make()
-  const keep = <A>(key: Key, value: A, timeToLive: Duration.Duration, flight: Flights.Flight): Effect.Effect<A> =>
-    Effect.flatMapEager(
-      answered(() => store.set(key, value, timeToLive), undefined, "written"),
-      () =>
-        flight.isCurrent
-          ? Effect.succeed(value)
-          : // It was invalidated while it was written, and there is no telling which came first.
-            Effect.as(
-              answered(() => store.remove(key), undefined, "written"),
-              value
-            )
-    )
-  const load = <A, E, R>(key: Key, { context, timeToLive, work }: Load<A, E, R>) =>
-    flights.share(key, context, (flight) =>
-      Effect.flatMap(work, (value) =>
-        flight.isCurrent && Duration.isPositive(timeToLive)
-          ? keep(key, value, timeToLive, flight)
-          : Effect.succeed(value)
-      )
-    )
+
+  const keep = (flight: Flights.Flight, value: unknown, timeToLive: Duration.Duration): Effect.Effect<void> =>
+    flight.isCurrent && Duration.isPositive(timeToLive)
+      ? Effect.flatMapEager(
+          answered(() => store.set(flight.key, value, timeToLive), undefined, "written"),
+          // An invalidation during the write may have reached the store before it.
+          () => (flight.isCurrent ? Effect.void : answered(() => store.remove(flight.key), undefined, "written"))
+        )
+      : Effect.void
+
   return {
-    get: <A, E, R>(key: Key, { onHit, onMiss }: Lookup<A, E, R>) =>
+    get: <A, E, R>(key: Key, timeToLive: Duration.Duration, work: Effect.Effect<A, E, R>) =>
       Effect.suspend(() =>
         Effect.flatMapEager(
           answered(() => store.get(key), Option.none(), "read"),
-          (found): Effect.Effect<A, E> => {
-            if (Option.isNone(found)) return load(key, onMiss())
-            onHit()
-            return Effect.succeed(found.value as A) // who has the key has the operation
-          }
+          (kept): Effect.Effect<Answer<A>, E, R> =>
+            Option.isSome(kept)
+              ? Effect.succeed({ value: kept.value as A, hit: true }) // who has the key has the operation
+              : flights.share(key, (flight) =>
+                  Effect.flatMap(work, (value) => Effect.as(keep(flight, value, timeToLive), { value, hit: false }))
+                )
         )
       ),
     remove: (which) =>
@@ -204,16 +204,16 @@ export const make = (store: Store): OperationCache["Service"] => {
 }
 
 /**
- * In memory: the least recently used give way to what is new.
+ * Provides a cache in memory, bounded by entries and bytes.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: Memory.Options = {}): Layer.Layer<OperationCache> =>
+export const layer = (options: MemoryOptions = {}): Layer.Layer<OperationCache> =>
   Layer.effect(OperationCache, Effect.map(Memory.make(options), make))
 
 /**
- * In a store of one's own.
+ * Provides a cache over a store of your own.
  *
  * @since 0.1.0
  * @category layers

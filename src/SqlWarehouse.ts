@@ -333,7 +333,7 @@ export interface Client extends Queries<never> {
  * @category constructors
  */
 export const make = (
-  defaults: Operation.Chain = {}
+  defaults: Operation.Policy = {}
 ): Effect.Effect<SqlWarehouse["Service"], never, ServiceContext | WorkspaceClient | Scope.Scope> =>
   Effect.flatMap(Effect.all([ServiceContext, WorkspaceClient]), ([service, client]) =>
     Query.make(service, client, defaults)
@@ -346,7 +346,7 @@ export const make = (
  * @category layers
  */
 export const layerWith = (
-  defaults: Operation.Chain
+  defaults: Operation.Policy
 ): Layer.Layer<SqlWarehouse, never, ServiceContext | WorkspaceClient> => Layer.effect(SqlWarehouse, make(defaults))
 
 /**

@@ -28,18 +28,18 @@ export class WorkspaceClient extends Context.Service<
      * Sends a request to a path of the workspace; a response outside 2xx fails with `DatabricksError`. Its timeout ends
      * with the response's head.
      */
-    readonly request: <const O extends Operation.Chain = {}>(
+    readonly request: <const O extends Operation.Policy = {}>(
       request: HttpClientRequest.HttpClientRequest,
       options?: O
     ) => Effect.Effect<HttpClientResponse.HttpClientResponse, DatabricksError | Operation.TimeoutOf<O>>
     /** Sends a request and decodes the JSON of its response, at most 64 MiB. */
-    readonly requestJson: <S extends Schema.Constraint, const O extends Operation.Chain = {}>(
+    readonly requestJson: <S extends Schema.Constraint, const O extends Operation.Policy = {}>(
       request: HttpClientRequest.HttpClientRequest,
       schema: S,
       options?: O
     ) => Effect.Effect<S["Type"], DatabricksError | Operation.TimeoutOf<O>, S["DecodingServices"]>
     /** Makes any call of the official SDK, with a client for this call alone; interruption aborts it. */
-    readonly use: <A, const O extends Operation.Chain = {}>(
+    readonly use: <A, const O extends Operation.Policy = {}>(
       call: (sdk: Sdk.WorkspaceClient) => Promise<A>,
       options?: O
     ) => Effect.Effect<A, DatabricksError | Operation.TimeoutOf<O>>

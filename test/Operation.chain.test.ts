@@ -110,7 +110,7 @@ describe("the order", () => {
     "shows in the span: one attempt of a retry, no number without one, and nothing that was not asked for",
     () =>
       Effect.gen(function* () {
-        const attributesOf = (options: Operation.Chain & Pick<Operation.StreamOptions, "attributes">) =>
+        const attributesOf = (options: Operation.Policy & Pick<Operation.SpanOptions, "attributes">) =>
           Effect.map(spansOf(Operation.execute(Effect.void, { name: "greet", ...options })), ({ spans }) => {
             const { "caller.id": _, "execution.context": __, "operation.name": ___, ...others } = spans[0]!.attributes
             return others
@@ -126,13 +126,13 @@ describe("the order", () => {
 
 describe("merge", () => {
   it("of three levels takes each option from the innermost that says it", () => {
-    const library: Operation.Chain = {
+    const library: Operation.Policy = {
       timeout: 1,
       totalTimeout: 1,
       retry: { attempts: 1, delay: 1, maxDelay: 1, budget: 1 }
     }
-    const connector: Operation.Chain = { totalTimeout: 2, retry: { delay: 2, maxDelay: 2 } }
-    const call: Operation.Chain = { retry: { maxDelay: 3 } }
+    const connector: Operation.Policy = { totalTimeout: 2, retry: { delay: 2, maxDelay: 2 } }
+    const call: Operation.Policy = { retry: { maxDelay: 3 } }
     assert.deepStrictEqual(Operation.merge(Operation.merge(library, connector), call), {
       timeout: 1,
       totalTimeout: 2,
@@ -142,8 +142,8 @@ describe("merge", () => {
 
   it("takes undefined for nothing said, and zero for something", () => {
     const retry = { attempts: 4, delay: 4, maxDelay: 4, budget: 4 }
-    const defaults: Operation.Chain = { timeout: 4, totalTimeout: 4, retry }
-    const nothing: Operation.Chain = { timeout: undefined, totalTimeout: undefined, retry: undefined }
+    const defaults: Operation.Policy = { timeout: 4, totalTimeout: 4, retry }
+    const nothing: Operation.Policy = { timeout: undefined, totalTimeout: undefined, retry: undefined }
     assert.deepStrictEqual(Operation.merge(defaults, nothing), defaults)
     assert.deepStrictEqual(Operation.merge(nothing, defaults), defaults)
     const blank = { attempts: undefined, delay: undefined, maxDelay: undefined, budget: undefined }

@@ -20,7 +20,7 @@ const gapsOf = (began: ReadonlyArray<number>) => began.slice(1).map((at, index) 
 describe("execute with retry", () => {
   /** When each attempt began, in milliseconds; `fail` says how each ends. */
   const attempts = (
-    options: Operation.Chain,
+    options: Operation.Policy,
     fail: (attempt: number) => Effect.Effect<string, unknown>,
     waited: ReadonlyArray<Duration.Input>
   ) =>

@@ -9,7 +9,7 @@ const test = Layer.merge(service, OperationCache.layer())
 
 const asAlice = Effect.provide(TestContext.user({ id: "alice" }))
 
-const makeSales = (options: Operation.Chain = {}) => {
+const makeSales = (options: Operation.Policy = {}) => {
   let runs = 0
   const run = Effect.map(getCurrentUserId, (id) => `${id} ${++runs}`)
   return Operation.execute(run, { name: "sales", ...options, cache: { key: [] } })

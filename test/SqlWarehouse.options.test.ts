@@ -164,7 +164,7 @@ describe("a timeout of a query", () => {
       const asked: Array<number> = []
       return Effect.gen(function* () {
         const { execute } = yield* SqlWarehouse.SqlWarehouse
-        const options: Operation.Chain = {
+        const options: Operation.Policy = {
           retry: { attempts: 1000, delay: "1 second", maxDelay: "1 second" },
           [option]: "10 seconds"
         }

@@ -19,4 +19,4 @@ typeOf(client.requestJson(request, Schema.Int)).is<Effect.Effect<number, Failure
 typeOf(client.requestJson(request, Schema.Int, { totalTimeout: "1 second" })).is<Effect.Effect<number, Timed>>()
 typeOf(client.use(async () => 1)).is<Effect.Effect<number, Failure>>()
 typeOf(client.use(async () => 1, { timeout: undefined })).is<Effect.Effect<number, Failure>>()
-typeOf(client.use(async () => 1, {} as Operation.Chain)).is<Effect.Effect<number, Timed>>()
+typeOf(client.use(async () => 1, {} as Operation.Policy)).is<Effect.Effect<number, Timed>>()

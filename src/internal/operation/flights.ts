@@ -13,16 +13,13 @@ export interface Flight {
 }
 
 export const make = () => {
-  let flights = new Map<string, Flight>()
+  const flights = new Map<string, Flight>()
   /** Those whose work has not come to its first wait, the innermost last: most end there, and nobody can join them. */
   const beginning: Array<Flight> = []
 
   const detach = (flight: Flight) => {
     flight.isCurrent = false
-    if (flights.get(flight.key.id) !== flight) return
-    // Not its last deletion: a Map chains the tables it outgrows, and the chain keeps what is in them from dying young.
-    if (flights.size === 1) flights = new Map()
-    else flights.delete(flight.key.id)
+    if (flights.get(flight.key.id) === flight) flights.delete(flight.key.id)
   }
 
   const begin = (key: Key, fork: (flight: Flight) => Fiber.Fiber<unknown, unknown>) => {
@@ -43,28 +40,26 @@ export const make = () => {
     return flight
   }
 
-  /** Joins the flight of this key, or begins it with `work` in this context. */
-  const share = <A, E, R>(
-    key: Key,
-    context: Context.Context<R>,
-    work: (flight: Flight) => Effect.Effect<A, E, R>
-  ): Effect.Effect<A, E> =>
-    // Begun and waited for in one step, so that no interruption comes in between.
-    Effect.callback<A, E>((resume) => {
-      const flight = flights.get(key.id) ?? begin(key, (flight) => Effect.runForkWith(context)(work(flight)))
-      const fiber = flight.fiber as Fiber.Fiber<A, E> // who has the key has the operation
-      const exit = fiber.pollUnsafe()
-      if (exit !== undefined) return resume(exit)
-      flight.waiting++
-      const leave = fiber.addObserver(resume)
-      return Effect.suspend(() => {
-        leave()
-        if (--flight.waiting > 0) return Effect.void
-        // Who comes while it stops begins anew.
-        detach(flight)
-        return Fiber.interrupt(fiber)
+  /** Joins the flight of this key, or begins it with `work` in the context of this caller. */
+  const share = <A, E, R>(key: Key, work: (flight: Flight) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.contextWith((context: Context.Context<R>) =>
+      // Begun and waited for in one step, so that no interruption comes in between.
+      Effect.callback<A, E>((resume) => {
+        const flight = flights.get(key.id) ?? begin(key, (flight) => Effect.runForkWith(context)(work(flight)))
+        const fiber = flight.fiber as Fiber.Fiber<A, E> // who has the key has the operation
+        const exit = fiber.pollUnsafe()
+        if (exit !== undefined) return resume(exit)
+        flight.waiting++
+        const leave = fiber.addObserver(resume)
+        return Effect.suspend(() => {
+          leave()
+          if (--flight.waiting > 0) return Effect.void
+          // Who comes while it stops begins anew.
+          detach(flight)
+          return Fiber.interrupt(fiber)
+        })
       })
-    })
+    )
 
   return {
     share,

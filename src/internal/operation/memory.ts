@@ -1,45 +1,62 @@
 /** A store in memory, bounded by entries and by an estimate of their bytes. */
 import { Clock, Duration, Effect } from "effect"
-import type { Key, Store } from "../../OperationCache.ts"
-import * as Lru from "./lru.ts"
+import type { Key, MemoryOptions, Store } from "../../OperationCache.ts"
 import { matches } from "./key.ts"
 import { weigh } from "./weigh.ts"
 
-export interface Options {
-  /** 1,000 unless given. */
-  readonly maxEntries?: number | undefined
-  /** By an estimate of what keys and values take in memory: 64 MiB unless given. What is larger alone is not kept. */
-  readonly maxBytes?: number | undefined
+interface Entry {
+  readonly key: Key
+  readonly value: unknown
+  readonly bytes: number
+  readonly expiresAt: number
 }
 
 // What an entry takes beside its text and its value, as measured.
 export const entryBytes = 600
 
-// No literal, as in `lru.ts`.
-class Kept {
-  readonly key: Key
-  readonly value: unknown
-  constructor(key: Key, value: unknown) {
-    this.key = key
-    this.value = value
-  }
-}
-
-export const make = ({ maxBytes = 64 * 2 ** 20, maxEntries = 1_000 }: Options): Effect.Effect<Store> =>
+export const make = ({ maxBytes = 64 * 2 ** 20, maxEntries = 1_000 }: MemoryOptions): Effect.Effect<Store> =>
   Effect.map(Clock.Clock, (clock) => {
-    const entries = Lru.make<Kept>({ maxBytes, maxEntries })
+    // In the order of use, the least recently used first.
+    const entries = new Map<string, Entry>()
+    let total = 0
+
+    const add = (entry: Entry) => {
+      entries.set(entry.key.id, entry)
+      total += entry.bytes
+    }
+    const remove = (entry: Entry) => {
+      entries.delete(entry.key.id)
+      total -= entry.bytes
+    }
+    const evict = () => {
+      for (const oldest of entries.values()) {
+        if (entries.size <= maxEntries && total <= maxBytes) return
+        remove(oldest)
+      }
+    }
+
     return {
       get: ({ id }) => {
-        const kept = entries.get(id, clock.currentTimeMillisUnsafe())
-        return kept === undefined ? Effect.succeedNone : Effect.succeedSome(kept.value)
+        const entry = entries.get(id)
+        if (entry === undefined) return Effect.succeedNone
+        remove(entry)
+        if (entry.expiresAt <= clock.currentTimeMillisUnsafe()) return Effect.succeedNone
+        add(entry)
+        return Effect.succeedSome(entry.value)
       },
       set: (key, value, timeToLive) => {
-        entries.set(key.id, new Kept(key, value), {
-          bytes: weigh(value, maxBytes) + 2 * key.id.length + entryBytes,
-          expiresAt: clock.currentTimeMillisUnsafe() + Duration.toMillis(timeToLive)
-        })
+        const bytes = weigh(value, maxBytes) + 2 * key.id.length + entryBytes
+        const before = entries.get(key.id)
+        if (before !== undefined) remove(before)
+        // A value that is too large for the whole store evicts nothing.
+        if (bytes > maxBytes) return Effect.void
+        add({ key, value, bytes, expiresAt: clock.currentTimeMillisUnsafe() + Duration.toMillis(timeToLive) })
+        evict()
         return Effect.void
       },
-      remove: (which) => Effect.sync(() => entries.removeWhere(({ key }) => matches(which, key)))
+      remove: (which) =>
+        Effect.sync(() => {
+          for (const entry of entries.values()) if (matches(which, entry.key)) remove(entry)
+        })
     }
   })

@@ -102,7 +102,7 @@ const ofTemplate =
 export const make = Effect.fnUntraced(function* (
   service: ServiceContext["Service"],
   client: WorkspaceClient["Service"],
-  defaults: Operation.Chain
+  defaults: Operation.Policy
 ): Effect.fn.Return<Service, never, Scope.Scope> {
   const statements = yield* Statements.make(client.send)
   const large = makeLarge()

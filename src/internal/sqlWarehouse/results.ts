@@ -1,10 +1,10 @@
 /** The result of a statement, chunk by chunk: in order, whole, and no more of it in memory than is being read. */
 import { Cause, Clock, Effect, type Pull, Stream } from "effect"
 import { type DatabricksError, InvalidResponseError, make as databricksError } from "../../DatabricksError.ts"
-import { patiently } from "../operation/retry.ts"
 import * as Arrow from "./arrow.ts"
 import * as Json from "./json.ts"
 import { download, type Fetch, isStale } from "./links.ts"
+import { patiently } from "./patiently.ts"
 import type { Answer, Chunk, Link, Manifest, Place, TextRow } from "./wire.ts"
 
 export interface Source {

@@ -9,10 +9,10 @@ import {
   StatementGoneError
 } from "../../DatabricksError.ts"
 import { runAs } from "../../ExecutionContext.ts"
-import type { Retry } from "../../Operation.ts"
+import { type Retry, retried } from "../../Operation.ts"
 import type { Progress } from "../../SqlWarehouse.ts"
 import type { WorkspaceClient } from "../../WorkspaceClient.ts"
-import { patiently, retried } from "../operation/retry.ts"
+import { patiently } from "./patiently.ts"
 import { Answer, Chunk, type Disposition, type Format, type Order } from "./wire.ts"
 import * as WorkspaceHttp from "../workspace/transport.ts"
 
@@ -132,10 +132,7 @@ export const make = Effect.fnUntraced(function* (
           Effect.map(Effect.forkDetach(start(caller, order, disposition)), (fiber) => (starting = fiber))
         )
         const started = Effect.flatMap(fork, Fiber.join)
-        const startedAtLast =
-          retry === undefined
-            ? started
-            : Effect.andThen(Effect.annotateCurrentSpan("retry.attempts", 1), retried(started, retry, neverStarted))
+        const startedAtLast = retry === undefined ? started : retried(started, retry, neverStarted)
         return startedAtLast.pipe(
           Effect.tap(({ statement_id }) => Effect.annotateCurrentSpan("statement.id", statement_id)),
           Effect.flatMap((answer) => untilEnded(caller, answer, onProgress)),

@@ -19,12 +19,12 @@ export const make = (
     Effect.contextWith((context: Context.Context<never>) =>
       transport.send(callerIn(context, service.principal), request)
     )
-  const execute = <A, R, O extends Operation.Chain>(
+  const execute = <A, R, O extends Operation.Policy>(
     effect: Effect.Effect<A, DatabricksError, R>,
     options: O | undefined,
-    operation: Operation.StreamOptions
+    operation: Operation.SpanOptions
   ) => {
-    const { retry, timeout, totalTimeout }: Operation.Chain = options ?? {}
+    const { retry, timeout, totalTimeout }: Operation.Policy = options ?? {}
     return effect.pipe(
       Operation.execute({ ...operation, retry, timeout, totalTimeout }),
       Effect.provideService(ServiceContext, service)
