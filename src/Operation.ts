@@ -98,7 +98,7 @@ export interface SpanOptions {
 }
 
 /**
- * An operation took longer than its `timeout`, and was interrupted (504). Retryable, as the next attempt starts afresh.
+ * An operation took longer than its `timeout` or `totalTimeout`, and was interrupted (504). Retryable.
  *
  * @since 0.1.0
  * @category errors
@@ -163,20 +163,24 @@ export const executeAs = <A, E, R>(
   })
 
 /**
- * Returns the schedule of a retry: exponential delays, each a random part of `delay` doubled, plus the error's own
- * `retryAfter`.
+ * Returns the schedule of a retry: each delay is a random part of an exponential backoff, plus the error's `retryAfter`.
  *
- * It ends with the last attempt, and before one that would begin later than `budget` after the first failure. Which
- * failures are retried is up to `while`:
+ * It ends after `attempts`, and where the next attempt would begin later than `budget` after the first failure. It takes
+ * any error: say with `while` which ones to retry.
  *
  * ```ts
  * import { Effect } from "effect"
- * import { type DatabricksError, Operation } from "effect-databricks"
+ * import { HttpClientRequest } from "effect/http"
+ * import { getWorkspaceClient, Operation } from "effect-databricks"
  *
- * export const retried = Effect.retry<DatabricksError.DatabricksError, {}>({
- *   schedule: Operation.schedule({ attempts: 5, maxDelay: "10 seconds" }),
- *   while: (error) => error.isRetryable
- * })
+ * export const clusters = Effect.flatMap(getWorkspaceClient, (client) =>
+ *   client.request(HttpClientRequest.get("/api/2.1/clusters/list"))
+ * ).pipe(
+ *   Effect.retry({
+ *     schedule: Operation.schedule({ attempts: 5, maxDelay: "10 seconds" }),
+ *     while: (error) => error.isRetryable
+ *   })
+ * )
  * ```
  *
  * @since 0.1.0
@@ -205,7 +209,7 @@ const askedFor = (error: unknown) =>
     : 0
 
 /**
- * What a connector has by default, with what a call says otherwise.
+ * Returns the policy of a call: each option as the call says it, else as the connector's `defaults` do.
  *
  * @since 0.1.0
  * @category combinators
@@ -298,7 +302,7 @@ const within =
       logged(context, caller, options)
     )
 
-/** Runs the work of a call that the cache has no answer to. What fails, or is interrupted, counts as a miss. */
+/** Asks the cache before it runs the work. A call that fails or is interrupted counts as a miss. */
 const cached = <A, E, R>(
   work: Effect.Effect<A, E, R>,
   span: Tracer.Span,
@@ -332,7 +336,7 @@ const misses = Metric.counter("cache.miss", { description: "Calls that the cache
 
 const defaultTimeToLive = Duration.hours(1)
 
-// Text takes longer to read than an answer that is there takes to come.
+// Text is parsed when the operation is made, not each time it runs.
 const durationOf = (input: Duration.Input | undefined) =>
   input === undefined ? undefined : Duration.fromInputUnsafe(input)
 

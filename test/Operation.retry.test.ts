@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { asUser, DatabricksError, getCurrentUserId, Operation } from "effect-databricks"
 import { TestContext } from "effect-databricks/testing"
-import { Deferred, Duration, Effect, Exit, Fiber, Random } from "effect"
+import { Clock, Deferred, Duration, Effect, Exit, Fiber, Random } from "effect"
 import { TestClock } from "effect/testing"
 import { spansOf } from "./fixtures/spans.ts"
 
@@ -196,8 +196,47 @@ describe("execute with retry", () => {
         Effect.forkChild
       )
       yield* TestClock.adjust("1 minute")
-      assert.lengthOf((yield* Fiber.join(fiber)).spans, 1)
+      const { spans } = yield* Fiber.join(fiber)
+      assert.lengthOf(spans, 1)
+      assert.strictEqual(spans[0]!.attributes["retry.attempts"], 3)
       assert.deepStrictEqual(callers, ["alice", "alice", "alice"])
     }).pipe(Effect.provide(test))
+  )
+})
+
+describe("the schedule of a retry", () => {
+  it.effect("retries any effect, with the delays of execute, while its caller says so", () =>
+    Effect.gen(function* () {
+      const began: Array<number> = []
+      const fiber = yield* Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        Effect.fail({ attempt: began.push(now), retryAfter: Duration.seconds(1) })
+      ).pipe(
+        Effect.retry({
+          schedule: Operation.schedule({ attempts: 9, delay: 100, maxDelay: 150 }),
+          while: ({ attempt }) => attempt < 4
+        }),
+        Effect.flip,
+        Effect.forkChild
+      )
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* Fiber.join(fiber)).attempt, 4)
+      assert.deepStrictEqual(gapsOf(began), [1050, 1075, 1075])
+    }).pipe(halfway)
+  )
+
+  it.effect("is three attempts by default, and starts afresh with each run", () =>
+    Effect.gen(function* () {
+      let attempts = 0
+      const retried = Effect.ignore(
+        Effect.retry(
+          Effect.suspend(() => Effect.fail(++attempts)),
+          Operation.schedule()
+        )
+      )
+      const fiber = yield* Effect.forkChild(Effect.andThen(retried, retried))
+      yield* TestClock.adjust("1 minute")
+      yield* Fiber.join(fiber)
+      assert.strictEqual(attempts, 6)
+    })
   )
 })

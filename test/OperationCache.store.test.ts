@@ -84,6 +84,23 @@ describe("a store of one's own", () => {
     }).pipe(Effect.provide(service))
   )
 
+  it.effect("answers with the value, and with whether it had it", () =>
+    Effect.gen(function* () {
+      const key = OperationCache.keyOf(yield* ExecutionContext.current, "count", [])
+      const { get } = yield* OperationCache.OperationCache
+      let runs = 0
+      const count = get(
+        key,
+        Duration.hours(1),
+        Effect.sync(() => ++runs)
+      )
+      assert.deepStrictEqual(yield* Effect.all([count, count]), [
+        { value: 1, hit: false },
+        { value: 1, hit: true }
+      ])
+    }).pipe(Effect.provide([service, makeStore().layer]))
+  )
+
   it.effect("keeps what it is given", () =>
     Effect.gen(function* () {
       const count = makeCount()

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { asUser, ExecutionContext, getCurrentUserId, Operation, OperationCache } from "effect-databricks"
 import { TestContext } from "effect-databricks/testing"
-import { Effect, Exit, Layer, Logger, Metric, References } from "effect"
+import { Deferred, Effect, Exit, Layer, Logger, Metric, References } from "effect"
 import { makeRecorder, spansOf } from "./fixtures/spans.ts"
 
 const service = TestContext.layer({ servicePrincipalId: "sp" })
@@ -33,6 +33,26 @@ describe("what is told", () => {
         [Exit.succeed("alice 1"), Exit.succeed("alice 1")]
       )
     }).pipe(Effect.provide(test))
+  )
+
+  it.effect("what fails or is interrupted is a miss, in the span and in the count", () =>
+    Effect.gen(function* () {
+      const ends = { fail: Effect.fail("no"), die: Effect.die("bug"), interrupt: Effect.interrupt }
+      for (const [name, end] of Object.entries<Effect.Effect<never, string>>(ends)) {
+        const { exit, spans } = yield* spansOf(Operation.execute(end, { name, cache: { key: [] } }))
+        assert.isTrue(Exit.isFailure(exit))
+        assert.strictEqual(spans[0]!.attributes["cache.hit"], false)
+      }
+      const started = yield* Deferred.make<void>()
+      const endless = Effect.andThen(Deferred.succeed(started, undefined), Effect.never)
+      const left = yield* Operation.execute(endless, { name: "endless", cache: { key: [] } }).pipe(
+        Effect.raceFirst(Deferred.await(started)),
+        spansOf
+      )
+      assert.strictEqual(left.spans[0]!.attributes["cache.hit"], false)
+      const [count] = (yield* Metric.snapshot).filter(({ id }) => id === "cache.miss")
+      assert.deepStrictEqual(count?.state, { count: 4, incremental: true })
+    }).pipe(Effect.provide(test), Effect.provideService(Metric.MetricRegistry, new Map()))
   )
 
   it.effect("no cache, no cache.hit", () =>

@@ -1,4 +1,7 @@
-/** Runs what several wait for once, for as long as one of them waits. */
+/**
+ * Runs what several wait for once, for as long as one of them waits. Effect's `Cache` passes 69 of the 71 tests: it makes
+ * a lookup known after its first step, so that the lookup cannot invalidate itself in it, nor ask for its own key.
+ */
 import { type Context, Effect, Fiber } from "effect"
 import type { Key, Which } from "../../OperationCache.ts"
 import { matches } from "./key.ts"

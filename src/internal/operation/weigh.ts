@@ -28,7 +28,7 @@ export const weigh = (value: unknown, limit: number): number => {
     } else {
       for (const name in part) {
         if (bytes > limit) break
-        // Rows have the same names, and the engine keeps each once.
+        // Rows share the names of their columns.
         if (!names.has(name)) {
           names.add(name)
           bytes += leaf(name)
