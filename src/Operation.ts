@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import {
+  Cause,
   Context,
   Duration,
   Effect,
@@ -142,7 +143,7 @@ export const execute: {
       describe(span, caller, options)
       if (timeout !== undefined) span.attribute("timeout_ms", Duration.toMillis(timeout))
       const inSpan = Effect.updateContext(work, within<R>(span, caller, options))
-      return cache === undefined ? inSpan : cached(inSpan, span, caller, name, cache)
+      return cache === undefined ? inSpan : cached(inSpan, span, caller, context, name, cache)
     })
   })
 })
@@ -188,19 +189,20 @@ export const executeAs = <A, E, R>(
  */
 export const schedule = ({
   attempts = 3,
-  budget = "5 minutes",
-  delay = "1 second",
-  maxDelay = "30 seconds"
+  budget = 300_000,
+  delay = 1_000,
+  maxDelay = 30_000
 }: Retry = {}): Schedule.Schedule<Duration.Duration> => {
-  const [longest, end] = [Duration.toMillis(maxDelay), Duration.toMillis(budget)]
-  return Schedule.exponential(delay).pipe(
-    Schedule.modifyDelay(({ duration, input }) =>
-      Effect.map(Random.next, (random) => askedFor(input) + random * Math.min(Duration.toMillis(duration), longest))
-    ),
-    Schedule.while(
-      ({ attempt, duration, elapsed }) => attempt < attempts && elapsed + Duration.toMillis(duration) < end
-    )
-  )
+  const [first, longest, end] = [Duration.toMillis(delay), Duration.toMillis(maxDelay), Duration.toMillis(budget)]
+  const step = ({ attempt, elapsed, input }: Schedule.InputMetadata<unknown>) =>
+    Effect.flatMap(Random.next, (random) => {
+      const wait = askedFor(input) + random * Math.min(first * 2 ** (attempt - 1), longest)
+      const duration = Duration.millis(wait)
+      return attempt < attempts && elapsed + wait < end
+        ? Effect.succeed<[Duration.Duration, Duration.Duration]>([duration, duration])
+        : Cause.done(duration)
+    })
+  return Schedule.fromStepWithMetadata(Effect.succeed(step))
 }
 
 const askedFor = (error: unknown) =>
@@ -307,23 +309,25 @@ const cached = <A, E, R>(
   work: Effect.Effect<A, E, R>,
   span: Tracer.Span,
   caller: Caller,
+  context: Context.Context<R>,
   name: string,
   { key, timeToLive }: Cache
-): Effect.Effect<A, E, R | OperationCache.OperationCache> =>
-  OperationCache.OperationCache.use(({ get }) =>
-    get(
-      OperationCache.keyOf(caller, name, key),
-      durationOf(timeToLive) ?? defaultTimeToLive,
-      caller.context === "service" ? Effect.updateContext(work, withoutUser<R>) : work
-    ).pipe(
-      Effect.onExit((exit) => {
-        const hit = Exit.isSuccess(exit) && exit.value.hit
-        span.attribute("cache.hit", hit)
-        return Metric.update(hit ? hits : misses, 1)
-      }),
-      Effect.map(({ value }) => value)
-    )
+): Effect.Effect<A, E, R> => {
+  const { get } = Context.getUnsafe(context, OperationCache.OperationCache)
+  return get(
+    OperationCache.keyOf(caller, name, key),
+    durationOf(timeToLive) ?? defaultTimeToLive,
+    caller.context === "service" ? Effect.updateContext(work, withoutUser<R>) : work
+  ).pipe(
+    Effect.onExit((exit) => {
+      const hit = Exit.isSuccess(exit) && exit.value.hit
+      span.attribute("cache.hit", hit)
+      ;(hit ? hits : misses).updateUnsafe(1, context)
+      return Effect.void
+    }),
+    Effect.map(({ value }) => value)
   )
+}
 
 // asService leaves the UserContext of whose call it is in: what is kept for the service must not be made of that.
 const withoutUser = <R>(context: Context.Context<R>): Context.Context<R> =>
