@@ -33,7 +33,7 @@ const Deployed = Layer.unwrap(
     hasDatabase
       ? HttpRouter.serve(Layer.merge(RoutesWithDesk, Page.layer(Page.desk))).pipe(
           Layer.provide(Orders.layer),
-          Layer.provide(Lakebase.layerConfig)
+          Layer.provide(Lakebase.layerConfig())
         )
       : HttpRouter.serve(Layer.merge(Routes, Page.layer("")))
   )

@@ -9,7 +9,7 @@ import { HttpApiError } from "effect/http-api"
 import { SqlError } from "effect/sql"
 import { DatabricksError, type Reason } from "../DatabricksError.ts"
 import { IdentityUnavailableError } from "../IdentityError.ts"
-import { PoolExhaustedError } from "../Lakebase.ts"
+import { PoolExhaustedError } from "../LakebaseError.ts"
 import { ServiceContext } from "../ServiceContext.ts"
 
 /**

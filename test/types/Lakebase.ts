@@ -4,6 +4,7 @@ import {
   asService,
   asUser,
   Lakebase,
+  type LakebaseError,
   provideUser,
   type ServiceContext,
   type UserContext,
@@ -21,11 +22,23 @@ typeOf(mine).is<Effect.Effect<ReadonlyArray<{ id: number }>, SqlError.SqlError, 
 type Services = ServiceContext.ServiceContext | WorkspaceClient.WorkspaceClient
 type Clients = Lakebase.Lakebase | PgClient.PgClient | SqlClient.SqlClient
 typeOf(Lakebase.layer({ host: "h" })).is<Layer.Layer<Clients, never, Services>>()
-typeOf(Lakebase.layerConfig).is<Layer.Layer<Clients, ServiceContext.ServiceContextError, Services>>()
+type Configured = Layer.Layer<Clients, Config.ConfigError, Services>
+typeOf(Lakebase.layerConfig()).is<Configured>()
+typeOf(Lakebase.layerConfig({ maxConnections: 100, port: undefined })).is<Configured>()
+// What a signature reaches has a name of its own.
+typeOf(Lakebase.pgConfig).is<Effect.Effect<Lakebase.PgConfig, never, Lakebase.Lakebase>>()
+declare const stats: Effect.Success<Lakebase.Lakebase["Service"]["stats"]>
+typeOf(stats).is<{ readonly service: Lakebase.Stats; readonly users: Lakebase.Stats }>()
+
+// An error is one and the same class, with the driver and without.
+typeOf(Lakebase.PoolExhaustedError).is<typeof LakebaseError.PoolExhaustedError>()
+typeOf(Lakebase.LoginError).is<typeof LakebaseError.LoginError>()
+typeOf(Lakebase.MissingRoleError).is<typeof LakebaseError.MissingRoleError>()
+
 typeOf(Lakebase.config).is<Config.Config<Lakebase.Options>>()
 
 declare const service: Layer.Layer<Services>
-const Live = Lakebase.layerConfig.pipe(Layer.provideMerge(service))
+const Live = Lakebase.layerConfig().pipe(Layer.provideMerge(service))
 
 void Effect.runPromise(mine.pipe(Effect.provide(asUser({})), Effect.provide(Live)))
 void Effect.runPromise(mine.pipe(provideUser({}), Effect.provide(Live)))
@@ -34,5 +47,7 @@ void Effect.runPromise(asService(mine).pipe(provideUser({}), Effect.provide(Live
 void Effect.runPromise(mine.pipe(Effect.provide(Live)))
 // @ts-expect-error -- the service principal is no user
 void Effect.runPromise(asService(mine).pipe(Effect.provide(Live)))
+// @ts-expect-error -- a misspelt setting would be none
+Lakebase.layerConfig({ maxConnection: 100 })
 // @ts-expect-error -- there is no database without a host
 Lakebase.layer({})

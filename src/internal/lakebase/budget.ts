@@ -2,6 +2,7 @@
  * Who may have a connection, and who next. All of it happens at once: what takes time is the pool's.
  */
 import { Deferred, Duration, Effect, Exit, Fiber, Latch, Scope } from "effect"
+import type { Stats } from "../../Lakebase.ts"
 import { insert, remove } from "./sorted.ts"
 
 export interface Limits {
@@ -13,14 +14,6 @@ export interface Limits {
   readonly maxLifetime: Duration.Duration
   /** How long a caller waits for a connection, its opening included. */
   readonly acquireTimeout: Duration.Duration
-}
-
-export interface Stats {
-  /** Open, opening and closing. */
-  readonly total: number
-  readonly idle: number
-  readonly waiting: number
-  readonly evictions: number
 }
 
 /** A part of the budget, taken until what opens in it has closed. */

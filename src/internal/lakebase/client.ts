@@ -1,23 +1,15 @@
 /** One `PgClient` for all callers: every statement, stream, transaction and listener goes to the caller's own connection. */
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { Cause, Context, Effect, Effectable, type Fiber, type Scope, Stream } from "effect"
+import { Context, Effect, Effectable, type Fiber, Stream } from "effect"
 import type { Reactivity } from "effect/reactivity"
 import { SqlClient, type SqlConnection, SqlError, Statement } from "effect/sql"
 import * as Caller from "../../Caller.ts"
-import { ExecutionContext } from "../../ExecutionContext.ts"
+import { callerIn } from "../../ExecutionContext.ts"
 import * as Operation from "../../Operation.ts"
 import * as Failure from "./failure.ts"
 import * as Metrics from "./metrics.ts"
-import type { Session } from "./driver/session.ts"
-
-export interface Sessions {
-  readonly use: <A, E, R>(
-    caller: Caller.Caller,
-    depth: number,
-    f: (session: Session) => Effect.Effect<A, E, R>
-  ) => Effect.Effect<A, E | SqlError.SqlError, R>
-  readonly lease: (caller: Caller.Caller, depth: number) => Effect.Effect<Session, SqlError.SqlError, Scope.Scope>
-}
+import type { Session, Target } from "./driver/session.ts"
+import type { Sessions } from "./sessions.ts"
 
 interface Transaction {
   readonly session: Session
@@ -31,24 +23,26 @@ const Transactions = Context.Reference<ReadonlyMap<string, Transaction>>("effect
   defaultValue: () => new Map()
 })
 
-export const compiler = PgClient.makeCompiler()
+const compiler = PgClient.makeCompiler()
 
 /** Makes clients, for whoever runs or for `fixed` alone. What is no caller's they inherit, so that one costs little. */
 export const make = Effect.fnUntraced(function* (
   sessions: Sessions,
-  options: {
-    readonly principal: Caller.Caller
-    readonly config: PgClient.PgClientConfig
-    readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
-  }
+  { host, port, database, ssl, applicationName }: Target,
+  principal: Caller.Caller
 ): Effect.fn.Return<(fixed?: Caller.Caller) => PgClient.PgClient, never, Reactivity.Reactivity> {
-  const { principal, spanAttributes } = options
+  const spanAttributes = [
+    ["db.system.name", "postgresql"],
+    ["db.namespace", database],
+    ["server.address", host],
+    ["server.port", port]
+  ] as const
   const shared = Object.assign(
     // It has no connections: all that runs is a client's own.
     yield* SqlClient.make({ acquirer: Effect.never, compiler, driver: "@effect/sql-pg", spanAttributes }),
     {
       [PgClient.TypeId]: PgClient.TypeId,
-      config: options.config,
+      config: { host, port, database, ssl, applicationName },
       json: (value: unknown) => Statement.fragment([PgJson(value)])
     }
   )
@@ -62,7 +56,7 @@ export const make = Effect.fnUntraced(function* (
   }
 
   return (fixed) => {
-    const whose = (fiber: Fiber.Fiber<unknown, unknown>) => fixed ?? fiber.getRef(ExecutionContext) ?? principal
+    const whose = ({ context }: Fiber.Fiber<unknown, unknown>) => fixed ?? callerIn(context, principal)
 
     /** Looks up, when an effect runs, whose it is, and their transaction if the fiber is in one. */
     const located = <A, E, R>(
@@ -114,20 +108,17 @@ export const make = Effect.fnUntraced(function* (
 
     const withTransaction = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError.SqlError, R> =>
       located((caller, outer, fiber) => {
-        if (outer !== undefined) return typedFailure(outer.session.transactions.withTransaction(effect))
+        if (outer !== undefined) return outer.session.transactions.withTransaction(effect)
         const afterCommit: Transaction["afterCommit"] = []
         return sessions
           .use(caller, depthOf(fiber), (session) => {
             const transaction: Transaction = { session, afterCommit, ended: false }
-            return typedFailure(
-              session.transactions.withTransaction(
-                Effect.provideService(
-                  effect,
-                  Transactions,
-                  new Map(fiber.getRef(Transactions)).set(keyOf(caller), transaction)
-                )
-              )
+            return Effect.provideService(
+              effect,
+              Transactions,
+              new Map(fiber.getRef(Transactions)).set(keyOf(caller), transaction)
             ).pipe(
+              session.transactions.withTransaction,
               Effect.ensuring(
                 Effect.sync(() => {
                   transaction.ended = true
@@ -248,10 +239,3 @@ const ended = new SqlError.SqlError({
     operation: "execute"
   })
 })
-
-// A failed ROLLBACK of a dead connection is a defect to the driver: to whoever called it is a failure like others.
-const typedFailure = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError.SqlError, R> =>
-  Effect.catchCause(effect, (cause): Effect.Effect<never, E | SqlError.SqlError> => {
-    const died = cause.reasons.find(Cause.isDieReason)
-    return died !== undefined && SqlError.isSqlError(died.defect) ? Effect.fail(died.defect) : Effect.failCause(cause)
-  })

@@ -1,8 +1,10 @@
 /** The passwords with which callers log in: short-lived tokens that the workspace mints for an endpoint. */
-import { Clock, DateTime, Duration, Effect, Exit, Random, Redacted, Schema } from "effect"
-import { HttpClientRequest, type HttpClientResponse } from "effect/http"
+import { Clock, DateTime, Duration, Effect, Exit, Redacted, Schedule, Schema } from "effect"
+import { HttpClientRequest } from "effect/http"
 import * as Caller from "../../Caller.ts"
 import type { DatabricksError } from "../../DatabricksError.ts"
+import { runAs } from "../../ExecutionContext.ts"
+import type { WorkspaceClient } from "../../WorkspaceClient.ts"
 import * as Answer from "../workspace/answer.ts"
 import * as TokenCache from "../workspace/tokenCache.ts"
 import { json, maxShortAnswer } from "../workspace/transport.ts"
@@ -24,33 +26,23 @@ const decode = json(Schema.Struct({ token: Token, expire_time: Schema.DateTimeUt
 
 const path = "/api/2.0/postgres/credentials"
 
-const maxDelay = 5_000
-
-/** Asks again, as late as it is told to, while there is time left for another answer. */
-const asked = <A>(
-  mint: Effect.Effect<A, DatabricksError>,
-  until: number,
-  delay = 200
-): Effect.Effect<A, DatabricksError> =>
-  Effect.catchIf(
-    mint,
-    (error) => error.isRetryable,
-    Effect.fnUntraced(function* (error): Effect.fn.Return<A, DatabricksError> {
-      const wait = Duration.max(
-        Duration.millis(delay * (yield* Random.nextBetween(0.8, 1.2))),
-        error.retryAfter ?? Duration.zero
-      )
-      if ((yield* Clock.currentTimeMillis) + Duration.toMillis(wait) >= until) return yield* error
-      return yield* Effect.delay(asked(mint, until, Math.min(2 * delay, maxDelay)), wait)
-    })
+/** Asks again, no sooner than the workspace says, while there is time left for another answer. */
+const inTime = (end: number) =>
+  Schedule.exponential("200 millis").pipe(
+    Schedule.setInputType<DatabricksError>(),
+    Schedule.modifyDelay(({ duration }) => Effect.succeed(Duration.min(duration, maxDelay))),
+    Schedule.jittered,
+    Schedule.modifyDelay(({ duration, input }) =>
+      Effect.succeed(Duration.max(duration, input.retryAfter ?? Duration.zero))
+    ),
+    Schedule.while(({ duration, now }) => now + Duration.toMillis(duration) < end)
   )
+
+const maxDelay = Duration.seconds(5)
 
 /** Tokens for one endpoint; `patience` is how long one is waited for, further attempts and their delays included. */
 export const make = Effect.fnUntraced(function* (
-  send: (
-    caller: Caller.Caller,
-    request: HttpClientRequest.HttpClientRequest
-  ) => Effect.Effect<HttpClientResponse.HttpClientResponse, DatabricksError>,
+  send: WorkspaceClient["Service"]["send"],
   endpoint: string,
   patience: Duration.Duration
 ): Effect.fn.Return<Credentials> {
@@ -60,8 +52,9 @@ export const make = Effect.fnUntraced(function* (
     timeToLive: (exit) => (Exit.isSuccess(exit) ? Duration.subtract(exit.value.timeToLive, margin) : Duration.zero)
   })
   const mint = Effect.fnUntraced(function* (caller: Caller.Caller): Effect.fn.Return<Minted, DatabricksError> {
-    const until = (yield* Clock.currentTimeMillis) + Duration.toMillis(patience)
-    const { token, expire_time } = yield* asked(Effect.flatMap(send(caller, request), decode), until).pipe(
+    const end = (yield* Clock.currentTimeMillis) + Duration.toMillis(patience)
+    const { token, expire_time } = yield* Effect.flatMap(runAs(send(request), caller), decode).pipe(
+      Effect.retry({ schedule: inTime(end), while: (error) => error.isRetryable }),
       Effect.timeoutOrElse({
         duration: patience,
         orElse: () => Effect.fail(Answer.connection(`POST ${path}`, "timeout"))

@@ -1,7 +1,7 @@
 /** What Lakebase measures. No label but `execution.context`: one for each user would grow with them. */
 import { Clock, type Context, Effect, Metric, type Scope } from "effect"
 import type { Caller } from "../../Caller.ts"
-import type { Stats } from "./pool.ts"
+import type { Stats } from "../../Lakebase.ts"
 
 type Whose = Caller["context"]
 

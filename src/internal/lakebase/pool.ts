@@ -3,9 +3,10 @@
  * to another; at the budget the least recently used idle one gives way, whoever's it is.
  */
 import { Clock, Deferred, Duration, Effect, Exit, Scope } from "effect"
+import type { Stats } from "../../Lakebase.ts"
 import * as Budget from "./budget.ts"
 
-export type { Limits, Stats } from "./budget.ts"
+export type { Limits } from "./budget.ts"
 
 export interface Driver<C, R extends object, E> {
   readonly keyOf: (caller: C) => string
@@ -29,7 +30,7 @@ export interface Pool<C, R extends object, E> {
   ) => Effect.Effect<A, E | E2, R2>
   /** Lends a connection until the scope closes. */
   readonly lease: (caller: C, depth: number) => Effect.Effect<R, E, Scope.Scope>
-  readonly stats: () => Budget.Stats
+  readonly stats: () => Stats
 }
 
 /** How often idle connections are looked over. */

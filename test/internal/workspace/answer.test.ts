@@ -112,7 +112,7 @@ const readers: Record<string, readonly [string, string, (host: string) => Effect
       Effect.gen(function* () {
         const { principal } = yield* ServiceContext.ServiceContext
         const { send } = yield* getWorkspaceClient
-        const { token } = yield* Credentials.make((_, request) => send(request), "e", Duration.millis(200))
+        const { token } = yield* Credentials.make((request) => send(request), "e", Duration.millis(200))
         return yield* token(principal)
       })
     )

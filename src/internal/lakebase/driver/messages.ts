@@ -1,4 +1,8 @@
-/** What the server says on a connection, which the driver keeps to itself. */
+/**
+ * The driver keeps to itself what the server says: whether a transaction is open, so that its pool lends a connection on
+ * which one was left open, and which types a result has. Can go when these fail: driver.upstream.test.ts, "lends a
+ * connection in the middle of a transaction" and "keeps what the server says to itself".
+ */
 import type * as PgConnection from "@effect/sql-pg/PgConnection"
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import { Predicate } from "effect"

@@ -1,6 +1,7 @@
 /**
- * What becomes of the values that a connection reads: all of them reach JSON, and one that cannot be decoded fails its
- * statement. The driver's own codecs throw in the middle of a result, which ends the connection.
+ * A value that the driver cannot decode ends the connection in the middle of a result; others come as bytes, or as
+ * bigint, which JSON has not. Here all that is decoded reaches JSON, and what is not fails its statement. Can go when
+ * these fail: driver.upstream.test.ts, "ends the connection at a value …" and "decodes … as …".
  */
 import type * as PgConnection from "@effect/sql-pg/PgConnection"
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
