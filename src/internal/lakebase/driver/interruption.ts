@@ -1,7 +1,7 @@
 /**
  * The driver holds an interrupted caller up until the server has stopped their statement or stream: on a server that
- * hangs for 5 s. Here that is 100 ms, and the rest happens behind the scenes. Can go when this fails:
- * driver.upstream.test.ts, "holds up an interrupt for 5 seconds …".
+ * hangs for 5 s. Here the caller waits 100 ms, and the rest happens behind the scenes. Goes when "holds up an
+ * interrupt …" fails in driver.upstream.test.ts.
  */
 import { type Context, Duration, Effect, Exit, Fiber, Scope, Stream } from "effect"
 import type { SqlError } from "effect/sql"

@@ -1,7 +1,7 @@
 /**
- * The driver keeps to itself what the server says: whether a transaction is open, so that its pool lends a connection on
- * which one was left open, and which types a result has. Can go when these fail: driver.upstream.test.ts, "lends a
- * connection in the middle of a transaction" and "keeps what the server says to itself".
+ * The driver keeps to itself what the server says: whether a transaction is open, for want of which its pool lends a
+ * connection in the middle of one, and which types a result has. Goes when "lends a connection …" fails in
+ * driver.upstream.test.ts, and test/types/driver.ts does not compile.
  */
 import type * as PgConnection from "@effect/sql-pg/PgConnection"
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"

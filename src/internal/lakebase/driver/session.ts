@@ -1,7 +1,7 @@
 /**
  * One authenticated connection, with what the pool must know of it. The driver exports neither the `SqlConnection` that
- * it makes of one nor its client of one, and its own pool knows no callers. Can go when this fails:
- * driver.upstream.test.ts, "exports no …".
+ * it makes of one nor a client of one, and its own pool knows no callers. The adapter goes when test/types/driver.ts
+ * does not compile.
  */
 import * as PgConnection from "@effect/sql-pg/PgConnection"
 import { Effect, type Redacted, type Scope, Stream } from "effect"

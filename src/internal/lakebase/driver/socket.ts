@@ -1,6 +1,6 @@
 /**
- * The driver calls a connection closed once it has said goodbye, while the server counts it until its process has ended.
- * A budget counts as the server does. Can go when this fails: driver.upstream.test.ts, "closes a connection before …".
+ * The driver calls a connection closed once it has said goodbye; the server counts it until its process has ended, and a
+ * budget counts as the server does. Goes when "calls a connection closed …" fails in driver.upstream.test.ts.
  */
 import { Effect } from "effect"
 import * as Net from "node:net"

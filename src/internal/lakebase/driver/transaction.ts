@@ -1,10 +1,9 @@
 /**
- * Effect's `withTransaction` sends what ends a transaction where nobody may be interrupted, waits for the server however
- * long it hangs, and makes a defect of a ROLLBACK that fails. Here an interrupt is heard, a failure is typed, and a
- * transaction that cannot be ended ends with its connection. Can go when these fail: driver.upstream.test.ts, "waits
- * for a ROLLBACK …" and "makes a defect of …".
- *
- * Its `commit`, which fails when COMMIT was a ROLLBACK, is the driver's own, which does not export it: "exports no …".
+ * Effect's `withTransaction` sends what ends a transaction where nobody may be interrupted, waits for it however long the
+ * server hangs, and makes a defect of a ROLLBACK that fails. Here an interrupt is heard, a failure is typed, and a
+ * transaction that cannot be ended ends with its connection. Goes when "waits for a COMMIT …", "waits for a ROLLBACK …"
+ * and "makes a defect …" fail in driver.upstream.test.ts. `commit` is the driver's own, which test/types/driver.ts says
+ * it does not export.
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import type { Result } from "@effect/sql-pg/PgConnection"

@@ -1,7 +1,7 @@
 /**
- * A value that the driver cannot decode ends the connection in the middle of a result; others come as bytes, or as
- * bigint, which JSON has not. Here all that is decoded reaches JSON, and what is not fails its statement. Can go when
- * these fail: driver.upstream.test.ts, "ends the connection at a value …" and "decodes … as …".
+ * The driver ends the connection at a value that it cannot decode, and reads others as bytes, or as bigint, which JSON
+ * does not have. Here every value that is decoded reaches JSON, and one that is not fails its statement. Goes when "ends
+ * the connection …" and "reads ranges, bits …" fail in driver.upstream.test.ts.
  */
 import type * as PgConnection from "@effect/sql-pg/PgConnection"
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
