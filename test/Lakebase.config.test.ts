@@ -1,12 +1,13 @@
 import { assert, describe, it, layer } from "@effect/vitest"
 import { Lakebase, provideUser, ServiceContext, type WorkspaceClient } from "effect-databricks"
-import type { LocalWorkspace } from "effect-databricks/testing"
+import { LocalWorkspace } from "effect-databricks/testing"
 import { ConfigProvider, Effect, type Layer, Redacted } from "effect"
-import type { SqlClient } from "effect/sql"
+import { SqlClient } from "effect/sql"
 import { writeFileSync } from "node:fs"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { asked } from "./fixtures/lakebaseFaults.ts"
 import { fromEnvironment, lakebase, who } from "./fixtures/lakebaseClient.ts"
 import { alice, requestOf, Workspace } from "./fixtures/workspace.ts"
 
@@ -91,17 +92,15 @@ describe("Lakebase.config", () => {
 })
 
 layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase.layerConfig", (it) => {
+  const runsAs = Effect.flatMap(requestOf(alice), (request) => Effect.all([who, provideUser(who, request)]))
+
   const runs = <E>(
     live: Layer.Layer<
       Lakebase.Lakebase | SqlClient.SqlClient,
       E,
       ServiceContext.ServiceContext | WorkspaceClient.WorkspaceClient | LocalWorkspace.LocalWorkspace
     >
-  ) =>
-    Effect.gen(function* () {
-      const request = yield* requestOf(alice)
-      return yield* Effect.provide(Effect.all([who, provideUser(who, request)]), live)
-    })
+  ) => Effect.provide(runsAs, live)
 
   it.effect("connects the service principal and users", () =>
     Effect.gen(function* () {
@@ -131,6 +130,66 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase
       assert.match(error.cause.message, /^PGHOST is not set: [^\n]+$/)
     })
   )
+
+  it.effect("options come on top of the environment, and one that is undefined leaves what is there", () =>
+    Effect.gen(function* () {
+      const { postgres } = yield* LocalWorkspace.LocalWorkspace
+      const overridden = fromEnvironment(
+        { PGHOST: "nowhere.example.com", PGPORT: "1" },
+        { ...postgres, applicationName: "on top", user: undefined, endpoint: undefined, maxConnections: undefined }
+      )
+      const name = Effect.flatMap(
+        SqlClient.SqlClient,
+        (sql) => sql<{ name: string }>`SELECT current_setting('application_name') AS name`
+      )
+      const [seen, names] = yield* Effect.provide(Effect.all([runsAs, name]), overridden)
+      assert.deepStrictEqual(seen, ["service", alice])
+      assert.deepStrictEqual(names, [{ name: "on top" }])
+    })
+  )
+
+  it.effect("a variable in whose place an option is given need not be there, and may be wrong", () =>
+    Effect.gen(function* () {
+      const { endpoint, postgres } = yield* LocalWorkspace.LocalWorkspace
+      const wrong = { PGHOST: undefined, PGPORT: "door", PGSSLMODE: "prefer", LAKEBASE_ENDPOINT: undefined }
+      const given = fromEnvironment(wrong, { ...postgres, ssl: false, endpoint })
+      assert.deepStrictEqual(yield* runs(given), ["service", alice])
+      const error = yield* Effect.flip(Effect.provide(who, fromEnvironment(wrong, { ...postgres, ssl: false })))
+      if (error._tag !== "ConfigError") return assert.fail(error._tag)
+      assert.match(error.cause.message, /^LAKEBASE_ENDPOINT is not set: /)
+    })
+  )
+
+  it.effect("a password that is given takes the place of LAKEBASE_ENDPOINT, and an endpoint that of PGPASSWORD", () =>
+    Effect.gen(function* () {
+      const { endpoint } = yield* LocalWorkspace.LocalWorkspace
+      const { principal } = yield* ServiceContext.ServiceContext
+      const token = Redacted.value(yield* principal.authorization).replace("Bearer ", "")
+      const before = yield* asked
+      const withPassword = fromEnvironment({}, { password: Redacted.make(token) })
+      assert.strictEqual(yield* Effect.provide(who, withPassword), "service")
+      assert.strictEqual(yield* asked, before)
+      const withEndpoint = fromEnvironment({ LAKEBASE_ENDPOINT: undefined, PGPASSWORD: "hush" }, { endpoint })
+      assert.strictEqual(yield* Effect.provide(who, withEndpoint), "service")
+      assert.strictEqual(yield* asked, before + 1)
+    })
+  )
+
+  it.effect("a limit is an option", () =>
+    Effect.gen(function* () {
+      const both = Effect.gen(function* () {
+        const reserve = Effect.flatMap(SqlClient.SqlClient, (sql) => sql.reserve)
+        return yield* Effect.flip(Effect.andThen(reserve, reserve))
+      })
+      const limited = fromEnvironment({}, { maxConnectionsService: 1, acquireTimeout: "100 millis" })
+      const { reason } = yield* Effect.scoped(Effect.provide(both, limited))
+      assert.instanceOf(reason.cause, Lakebase.PoolExhaustedError)
+    })
+  )
+
+  it("without options is one and the same layer, which a composition builds once", () => {
+    assert.strictEqual(Lakebase.layerConfig(), Lakebase.layerConfig())
+  })
 
   it.effect("a user does not log in with the password of a local database", () =>
     Effect.gen(function* () {

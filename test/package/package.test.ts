@@ -49,8 +49,8 @@ const run = (code: string): unknown => {
   return JSON.parse(execFileSync(process.execPath, ["main.js"], { cwd: application, encoding: "utf8" }))
 }
 
-/** The files of other packages that importing an entry loads, as `package/path`. */
-const loadedBy = (entry: string) =>
+/** The files of other packages that importing these entries loads, as `package/path`. */
+const loadedBy = (...entries: ReadonlyArray<string>) =>
   run(`
     import { registerHooks } from "node:module"
     const loaded = new Set()
@@ -60,7 +60,7 @@ const loadedBy = (entry: string) =>
         return next(url, context)
       }
     })
-    await import("${specifier(entry)}")
+    ${entries.map((entry) => `await import("${specifier(entry)}")`).join("\n")}
     console.log(JSON.stringify([...loaded]))
   `) as ReadonlyArray<string> // what the line above prints
 
@@ -108,6 +108,11 @@ describe("the package", () => {
     // Of the SDK just its chain of credentials: the services are read with the first client.
     assert.deepStrictEqual(
       loaded.filter((_) => /^@databricks\/sdk-experimental\/dist\/(index\.js|apis\/|WorkspaceClient)/.test(_)),
+      []
+    )
+    // What a route or a browser needs of Lakebase without a database.
+    assert.deepStrictEqual(
+      loadedBy("./LakebaseError", "./http/AsUser", "./http/Failures").filter((_) => _.startsWith("@effect/sql-pg/")),
       []
     )
     assert.deepStrictEqual(
