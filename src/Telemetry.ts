@@ -3,11 +3,7 @@
  *
  * @since 0.1.0
  */
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import { Config, ConfigProvider, Duration, Effect, Layer, Option, Schema, Semaphore } from "effect"
-import * as HttpClient from "effect/http/HttpClient"
-import * as Otlp from "effect/observability/Otlp"
-import * as OtlpSerialization from "effect/observability/OtlpSerialization"
+import { Config, Duration, Effect, Layer, Option, Schema } from "effect"
 
 /**
  * How telemetry travels: `"grpc"` is what Databricks Apps sets, `"http/protobuf"` the default of OpenTelemetry.
@@ -61,21 +57,7 @@ export interface Options {
  */
 export const layer = (options: Options): Layer.Layer<never> => {
   const settings = resolve(options)
-  return Otlp.layer({
-    baseUrl: settings.endpoint,
-    resource: settings.resource,
-    headers: settings.headers,
-    maxBatchSize: settings.maxBatchSize,
-    loggerExportInterval: settings.exportInterval,
-    tracerExportInterval: settings.exportInterval,
-    metricsExportInterval: settings.metricInterval,
-    shutdownTimeout: settings.flushTimeout
-  }).pipe(
-    Layer.provide(layerBounded(settings.requestTimeout)),
-    Layer.provide([layerSerialization(settings), layerTransport(settings)]),
-    // Otlp reads OTEL_* again by itself and dies of what it dislikes; the settings are whole already.
-    Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({})))
-  )
+  return Layer.unwrap(Effect.promise(() => import("./internal/telemetry/sdk.ts").then((sdk) => sdk.layer(settings))))
 }
 
 /**
@@ -89,28 +71,38 @@ export const layer = (options: Options): Layer.Layer<never> => {
  * @since 0.1.0
  * @category layers
  */
-export const layerConfig: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
-  Effect.gen(function* () {
-    const endpoint = yield* optional(Config.schema(Endpoint, "OTEL_EXPORTER_OTLP_ENDPOINT"))
-    const disabled = yield* Config.withDefault(Config.Boolean("OTEL_SDK_DISABLED"), false)
-    if (disabled || endpoint === undefined) return Layer.empty
-    const attributes = yield* pairs("OTEL_RESOURCE_ATTRIBUTES")
-    return layer({
-      endpoint,
-      protocol: yield* optional(Config.Literals(["grpc", "http/protobuf", "http/json"], "OTEL_EXPORTER_OTLP_PROTOCOL")),
-      serviceName:
-        (yield* optional(Config.String("OTEL_SERVICE_NAME"))) ??
-        attributes?.["service.name"] ??
-        (yield* optional(Config.String("DATABRICKS_APP_NAME"))),
-      attributes,
-      headers: yield* pairs("OTEL_EXPORTER_OTLP_HEADERS"),
-      exportInterval: yield* positive("OTEL_BSP_SCHEDULE_DELAY"),
-      metricInterval: yield* positive("OTEL_METRIC_EXPORT_INTERVAL"),
-      maxBatchSize: yield* positive("OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
-      requestTimeout: yield* positive("OTEL_EXPORTER_OTLP_TIMEOUT")
+export const layerConfig = (overrides?: Partial<Options>): Layer.Layer<never, Config.ConfigError> =>
+  overrides === undefined ? fromEnvironment : withOverrides(overrides)
+
+const withOverrides = (overrides: Partial<Options>) =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const endpoint = yield* overrides.endpoint === undefined
+        ? optional(Config.schema(Endpoint, "OTEL_EXPORTER_OTLP_ENDPOINT"))
+        : Effect.mapError(Schema.decodeEffect(Endpoint)(overrides.endpoint), (error) => new Config.ConfigError(error))
+      const disabled = yield* Config.withDefault(Config.Boolean("OTEL_SDK_DISABLED"), false)
+      if (disabled || endpoint === undefined) return Layer.empty
+      const attributes = overrides.attributes ?? (yield* pairs("OTEL_RESOURCE_ATTRIBUTES"))
+      return layer({
+        endpoint,
+        protocol:
+          overrides.protocol ??
+          (yield* optional(Config.Literals(["grpc", "http/protobuf", "http/json"], "OTEL_EXPORTER_OTLP_PROTOCOL"))),
+        serviceName:
+          overrides.serviceName ??
+          (yield* optional(Config.String("OTEL_SERVICE_NAME"))) ??
+          attributes?.["service.name"] ??
+          (yield* optional(Config.String("DATABRICKS_APP_NAME"))),
+        attributes,
+        headers: overrides.headers ?? (yield* pairs("OTEL_EXPORTER_OTLP_HEADERS")),
+        exportInterval: overrides.exportInterval ?? (yield* positive("OTEL_BSP_SCHEDULE_DELAY")),
+        metricInterval: overrides.metricInterval ?? (yield* positive("OTEL_METRIC_EXPORT_INTERVAL")),
+        maxBatchSize: overrides.maxBatchSize ?? (yield* positive("OTEL_BSP_MAX_EXPORT_BATCH_SIZE")),
+        requestTimeout: overrides.requestTimeout ?? (yield* positive("OTEL_EXPORTER_OTLP_TIMEOUT")),
+        flushTimeout: overrides.flushTimeout
+      })
     })
-  })
-)
+  )
 
 /** @internal */
 export type Settings = ReturnType<typeof resolve>
@@ -126,40 +118,6 @@ const resolve = (options: Options) => ({
   requestTimeout: Duration.fromInputUnsafe(options.requestTimeout ?? "10 seconds"),
   flushTimeout: Duration.fromInputUnsafe(options.flushTimeout ?? "3 seconds")
 })
-
-// Only those who use protobuf, or gRPC, pay for loading it.
-const layerSerialization = ({ protocol }: Settings) =>
-  protocol === "http/json"
-    ? OtlpSerialization.layerJson
-    : Layer.unwrap(Effect.promise(() => import("./internal/telemetry/otlpProtobuf.ts").then((_) => _.layer)))
-
-const layerTransport = (settings: Settings) =>
-  settings.protocol === "grpc"
-    ? Layer.unwrap(
-        Effect.promise(() => import("./internal/telemetry/otlpGrpc.ts").then((_) => _.layerClient(settings)))
-      )
-    : NodeHttpClient.layerUndici
-
-// Otlp waits for an answer for ever and sends full batches side by side: a collector that hangs would fill the memory.
-// A defect is not retried; Otlp then drops what it holds and leaves the collector alone for a minute.
-const layerBounded = (requestTimeout: Duration.Duration) =>
-  Layer.effect(
-    HttpClient.HttpClient,
-    Effect.gen(function* () {
-      const client = yield* HttpClient.HttpClient
-      const slots = yield* Semaphore.make(32)
-      return HttpClient.transform(client, (response) =>
-        response.pipe(
-          Effect.tap((answer) => Effect.ignore(answer.arrayBuffer)),
-          Effect.timeoutOrElse({ duration: requestTimeout, orElse: () => Effect.die("The collector does not answer") }),
-          slots.withPermitsIfAvailable(1),
-          Effect.flatMap(
-            Option.match({ onNone: () => Effect.die("The collector is too slow"), onSome: Effect.succeed })
-          )
-        )
-      )
-    })
-  )
 
 const optional = <A>(config: Config.Config<A>) => Config.map(Config.option(config), Option.getOrUndefined)
 
@@ -181,3 +139,5 @@ const pairs = (name: string) =>
       keepEmptyValues: true
     })
   )
+
+const fromEnvironment = withOverrides({})

@@ -35,7 +35,7 @@ describe("Telemetry", () => {
         const printed: Array<unknown> = []
         const console = Logger.make((entry) => void printed.push(entry.message))
         const result = yield* run(
-          withEnv(Telemetry.layerConfig, {
+          withEnv(Telemetry.layerConfig(), {
             OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
             OTEL_EXPORTER_OTLP_PROTOCOL: protocol,
             OTEL_EXPORTER_OTLP_HEADERS: "x-collector-key=let%20me%20in",
@@ -140,9 +140,9 @@ describe("Telemetry", () => {
     Effect.gen(function* () {
       const collector = yield* otlpReceiver("http")
       const env = { OTEL_EXPORTER_OTLP_PROTOCOL: "carrier pigeon", OTEL_SERVICE_NAME: "shop" }
-      assert.strictEqual(yield* run(withEnv(Telemetry.layerConfig, env)), 42)
+      assert.strictEqual(yield* run(withEnv(Telemetry.layerConfig(), env)), 42)
       const disabled = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint, OTEL_SDK_DISABLED: "true" }
-      assert.strictEqual(yield* run(withEnv(Telemetry.layerConfig, disabled)), 42)
+      assert.strictEqual(yield* run(withEnv(Telemetry.layerConfig(), disabled)), 42)
       assert.strictEqual(collector.received.requests, 0)
     })
   )
@@ -156,7 +156,7 @@ describe("Telemetry", () => {
   ] as const)("fails with the name of %s when it is %s", ([name, value]) =>
     Effect.gen(function* () {
       const env = { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1", [name]: value }
-      const error = yield* Effect.flip(run(withEnv(Telemetry.layerConfig, env)))
+      const error = yield* Effect.flip(run(withEnv(Telemetry.layerConfig(), env)))
       assert.strictEqual(error._tag, "ConfigError")
       assert.include(error.message, name)
     })
@@ -166,7 +166,7 @@ describe("Telemetry", () => {
     Effect.gen(function* () {
       const collector = yield* otlpReceiver("http")
       yield* run(
-        withEnv(Telemetry.layerConfig, {
+        withEnv(Telemetry.layerConfig(), {
           OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
           DATABRICKS_APP_NAME: "orders-app"
         })

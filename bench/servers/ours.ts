@@ -60,6 +60,6 @@ App.runMain(
     Layer.provide(App.layerHttpServer({ host: "127.0.0.1" })),
     Layer.provide([SqlWarehouse.layer, Database, OperationCache.layer()]),
     Layer.provide(ServiceContext.layerConfig()),
-    Layer.provide(Telemetry.layerConfig)
+    Layer.provide(Telemetry.layerConfig())
   )
 )

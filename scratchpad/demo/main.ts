@@ -55,7 +55,7 @@ const Local = Layer.effectDiscard(Show.announce).pipe(
 )
 
 const Main = Layer.unwrap(Effect.map(isSet("DATABRICKS_HOST"), (host) => (host ? Deployed : Local))).pipe(
-  Layer.provide(Telemetry.layerConfig)
+  Layer.provide(Telemetry.layerConfig())
 )
 
 App.runMain(Main)

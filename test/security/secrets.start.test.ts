@@ -78,7 +78,7 @@ const refused: Readonly<Record<string, Start>> = {
 
 const settings: Readonly<Record<string, readonly [Layer.Layer<never, unknown>, Readonly<Record<string, string>>]>> = {
   "headers of telemetry": [
-    Telemetry.layerConfig,
+    Telemetry.layerConfig(),
     { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1", OTEL_EXPORTER_OTLP_HEADERS: `key=${secret}%ZZ` }
   ],
   "a port of the database": [

@@ -76,6 +76,6 @@ App.runMain(
     Layer.provide(Server),
     Layer.provide([Database, OperationCache.layer(), SqlWarehouse.layerWith(defaults)]),
     Layer.provide(Service),
-    Layer.provide(Telemetry.layerConfig)
+    Layer.provide(Telemetry.layerConfig())
   )
 )
