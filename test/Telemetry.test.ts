@@ -1,5 +1,5 @@
-import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Exit, Fiber, Layer, Logger, Metric, Scope } from "effect"
+import { assert, describe, it, vi } from "@effect/vitest"
+import { ConfigProvider, Effect, Exit, Fiber, Layer, Logger, Metric, Scope, Tracer } from "effect"
 import { TestClock } from "effect/testing"
 import { createServer } from "node:net"
 import * as Telemetry from "../src/Telemetry.ts"
@@ -7,9 +7,9 @@ import { eventually, freePort } from "./fixtures/child.ts"
 import { type Behaviour, grpcReceiver, otlpReceiver } from "./fixtures/otlpReceiver.ts"
 
 const protocols = [
-  { protocol: "grpc", transport: "grpc" },
-  { protocol: "http/protobuf", transport: "http" },
-  { protocol: "http/json", transport: "http" }
+  { protocol: "grpc", transport: "grpc", refusal: "gRPC status 7 PERMISSION_DENIED" },
+  { protocol: "http/protobuf", transport: "http", refusal: "HTTP status 400" },
+  { protocol: "http/json", transport: "http", refusal: "HTTP status 400" }
 ] as const
 
 const orders = Metric.counter("orders_made", { incremental: true })
@@ -28,14 +28,15 @@ const run = <E>(layer: Layer.Layer<never, E>) =>
   work.pipe(Effect.provide(layer, { local: true }), Effect.provideService(Metric.MetricRegistry, new Map()))
 
 describe("Telemetry", () => {
-  describe.each(protocols)("$protocol", ({ protocol, transport }) => {
-    it.effect("delivers span, metric and log, with the resource, before its scope has closed", () =>
+  describe.each(protocols)("$protocol", ({ protocol, refusal, transport }) => {
+    // By the real clock: TestClock would print that nobody advances it.
+    it.live("delivers span, metric and log, with the resource, before its scope has closed", () =>
       Effect.gen(function* () {
         const collector = yield* otlpReceiver(transport)
         const printed: Array<unknown> = []
         const console = Logger.make((entry) => void printed.push(entry.message))
         const result = yield* run(
-          withEnv(Telemetry.layerConfig(), {
+          withEnv(Telemetry.layerConfig({ flushTimeout: "15 seconds" }), {
             OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
             OTEL_EXPORTER_OTLP_PROTOCOL: protocol,
             OTEL_EXPORTER_OTLP_HEADERS: "x-collector-key=let%20me%20in",
@@ -80,7 +81,8 @@ describe("Telemetry", () => {
         const options: Partial<Telemetry.Options> = behaviour === "refuse" ? { flushTimeout: "15 seconds" } : {}
         const { collector, layer, printed } = yield* broken(protocol, transport, behaviour, options)
         assert.strictEqual(yield* run(layer).pipe(Effect.timeout("20 seconds")), 42)
-        assert.deepStrictEqual(printed.flat(), ["an order was made"])
+        const why = behaviour === "refuse" ? refusal : "no answer before the application stopped"
+        assert.deepStrictEqual(printed, ["an order was made", warning(collector.endpoint, why)])
         assert.strictEqual(collector.received.requests > 0, behaviour === "refuse")
       })
     )
@@ -102,6 +104,92 @@ describe("Telemetry", () => {
       })
     )
 
+    it.live("says once that a collector refuses, and once that it takes telemetry again", () =>
+      Effect.gen(function* () {
+        const { collector, layer, printed } = yield* broken(protocol, transport, "refuse", { exportInterval: 20 })
+        const { received } = collector
+        const works = yield* Layer.build(layer)
+        const until = (condition: () => boolean) =>
+          Effect.log("work").pipe(
+            Effect.withSpan("work"),
+            Effect.provide(works),
+            Effect.andThen(Effect.sleep(20)),
+            Effect.repeat({ until: condition })
+          )
+        const said = () => printed.filter((message) => message !== "work")
+        yield* until(() => received.requests >= 8)
+        assert.deepStrictEqual(said(), [warning(collector.endpoint, refusal)])
+        collector.become("accept")
+        yield* until(() => received.spans.length >= 8 && received.logs.length >= 8)
+        const again = `Telemetry is exported to ${new URL(collector.endpoint).host} again`
+        assert.deepStrictEqual(said(), [warning(collector.endpoint, refusal), again])
+        collector.become("refuse")
+        yield* until(() => said().length === 3)
+        assert.strictEqual(said()[2], said()[0])
+        assert.deepStrictEqual(new Set(received.logs.map((log) => log.body)), new Set(["work"]))
+      }).pipe(Effect.scoped, Effect.provideService(Metric.MetricRegistry, new Map()))
+    )
+
+    it.effect("loses no batch by half of a surrogate pair", () =>
+      Effect.gen(function* () {
+        const collector = yield* otlpReceiver(transport)
+        const half = "half \ud83d of a pair"
+        yield* Effect.logInfo(half).pipe(
+          Effect.withSpan(half, { attributes: { [half]: half } }),
+          Effect.provide(Telemetry.layer({ endpoint: collector.endpoint, protocol }), { local: true })
+        )
+        const { bodies, logs, spans } = collector.received
+        const sent = protocol === "http/json" ? half : half.toWellFormed()
+        assert.deepInclude(spans[0], { name: sent })
+        assert.deepInclude(spans[0]?.attributes, { [sent]: sent })
+        assert.strictEqual(logs[0]?.body, sent)
+        // A collector refuses what is not UTF-8.
+        for (const body of bodies) if (protocol === "http/json") new TextDecoder("utf-8", { fatal: true }).decode(body)
+      })
+    )
+
+    it.effect("exports what is sampled, and continues the trace of the request", () =>
+      Effect.gen(function* () {
+        const collector = yield* otlpReceiver(transport)
+        const traceId = "0af7651916cd43dd8448eb211c80319c"
+        const spanId = "b7ad6b7169203331"
+        const child = Effect.withSpan(Effect.map(Effect.currentSpan, (span) => span.traceId), "child")
+        const request = (sampled: boolean) =>
+          Effect.withParentSpan(
+            Effect.withSpan(child, `request, ${sampled ? "sampled" : "not sampled"}`),
+            Tracer.externalSpan({ traceId, spanId, sampled })
+          )
+        const answers = yield* Effect.all([
+          request(true),
+          request(false),
+          Effect.withSpan(child, "not wanted", { sampled: false })
+        ]).pipe(Effect.provide(Telemetry.layer({ endpoint: collector.endpoint, protocol }), { local: true }))
+        assert.deepStrictEqual(answers.slice(0, 2), [traceId, traceId])
+        assert.deepStrictEqual(
+          collector.received.spans.map(({ name, traceId }) => ({ name, traceId })),
+          [
+            { name: "child", traceId },
+            { name: "request, sampled", traceId }
+          ]
+        )
+      })
+    )
+
+    it.effect("leaves out what the environment of the process says to OpenTelemetry", () =>
+      Effect.gen(function* () {
+        const collector = yield* otlpReceiver(transport)
+        for (const [name, value] of Object.entries(stray)) vi.stubEnv(name, value)
+        yield* Effect.addFinalizer(() => Effect.sync(() => vi.unstubAllEnvs()))
+        yield* run(Telemetry.layer({ endpoint: collector.endpoint, protocol }))
+        const { keys, logs, metrics, spans } = collector.received
+        assert.deepStrictEqual([spans.length, metrics.length, logs.length], [1, 1, 1])
+        assert.deepInclude(spans[0]?.attributes, { "caller.id": "ada", amount: 7 })
+        assert.strictEqual(spans[0]?.resource["service.name"], "databricks-app")
+        assert.notProperty(spans[0]?.resource, "stray")
+        assert.deepStrictEqual(new Set(keys), new Set([undefined]))
+      })
+    )
+
     it.effect("waits no longer than the flush timeout for a collector that hangs", () =>
       Effect.gen(function* () {
         const { collector, layer, printed } = yield* broken(protocol, transport, "hang")
@@ -115,7 +203,8 @@ describe("Telemetry", () => {
         yield* TestClock.adjust("1 millis")
         yield* live(Effect.timeout(Fiber.join(closing), "10 seconds"))
         yield* live(eventually(() => collector.received.left === 3))
-        assert.deepStrictEqual(printed.flat(), ["an order was made"])
+        const why = "no answer before the application stopped"
+        assert.deepStrictEqual(printed, ["an order was made", warning(collector.endpoint, why)])
       }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
     )
   })
@@ -175,34 +264,93 @@ describe("Telemetry", () => {
     })
   )
 
-  it.effect.each([
-    { behaviour: "hang", spans: 100, requests: 32 },
-    { behaviour: "stall", spans: 1, requests: 1 }
-  ] as const)("sends $spans spans in $requests requests to a collector that does $behaviour, then no more", (the) =>
+  it.effect.each(["hang", "stall"] as const)("asks a collector that does %s for one batch at a time", (behaviour) =>
     Effect.gen(function* () {
-      const { collector, layer } = yield* broken("http/protobuf", "http", the.behaviour, { maxBatchSize: 1 })
+      const { collector, layer } = yield* broken("http/protobuf", "http", behaviour, { maxBatchSize: 1 })
       const scope = yield* Scope.make()
       const context = yield* Layer.buildWithScope(layer, scope)
-      const burst = Effect.void.pipe(
-        Effect.withSpan("a span"),
-        Effect.repeat({ times: the.spans - 1 }),
-        Effect.provide(context)
-      )
-      yield* burst
-      yield* live(eventually(() => collector.received.requests === the.requests))
-      yield* TestClock.adjust("10 seconds")
-      yield* burst
-      yield* TestClock.adjust("5 seconds")
-      // Whatever was sent in vain would have arrived before this: the collector sees requests in their order.
-      const headers = { "x-collector-key": "last" }
-      yield* Effect.forkChild(Effect.promise(() => fetch(collector.endpoint, { method: "POST", headers })))
-      yield* live(eventually(() => collector.received.keys.includes("last")))
-      assert.strictEqual(collector.received.requests, the.requests + 1)
+      yield* Effect.void.pipe(Effect.withSpan("a span"), Effect.repeat({ times: 99 }), Effect.provide(context))
+      for (const requests of [1, 2, 3]) {
+        yield* live(eventually(() => collector.received.requests === requests))
+        // Whatever was sent beside it would have arrived before this: the collector sees requests in their order.
+        const headers = { "x-collector-key": "last" }
+        yield* Effect.forkChild(Effect.promise(() => fetch(collector.endpoint, { method: "POST", headers })))
+        yield* live(eventually(() => collector.received.keys.at(-1) === "last"))
+        assert.strictEqual(collector.received.requests--, requests + 1)
+        yield* TestClock.adjust("10 seconds")
+      }
       yield* Effect.forkChild(Scope.close(scope, Exit.void))
       yield* TestClock.adjust("3 seconds")
     })
   )
+
+  it.live("holds 65,536 spans for a collector that is not there, beside the batch that it sends", () =>
+    Effect.gen(function* () {
+      const port = yield* freePort
+      const endpoint = `http://127.0.0.1:${port}`
+      const layer = Telemetry.layer({ endpoint, protocol: "grpc", requestTimeout: "1 day", flushTimeout: "1 day" })
+      const collector = yield* Effect.void.pipe(
+        Effect.withSpan("a span"),
+        Effect.repeat({ times: 66_499 }),
+        Effect.andThen(grpcReceiver("accept", port)),
+        Effect.provide(layer, { local: true })
+      )
+      assert.strictEqual(collector.received.spans.length, 512 + 65_536)
+    })
+  )
+
+  it.effect("has what it is given before what the environment says", () =>
+    Effect.gen(function* () {
+      const collector = yield* otlpReceiver("http")
+      const overrides = { endpoint: collector.endpoint, headers: { "x-collector-key": "ours" }, protocol: undefined }
+      yield* run(
+        withEnv(Telemetry.layerConfig(overrides), {
+          OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1",
+          OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+          OTEL_EXPORTER_OTLP_HEADERS: "x-collector-key=theirs",
+          OTEL_SERVICE_NAME: "shop"
+        })
+      )
+      const { bodies, keys, spans } = collector.received
+      assert.strictEqual(spans[0]?.resource["service.name"], "shop")
+      assert.deepStrictEqual(new Set(keys), new Set(["ours"]))
+      assert.strictEqual(bodies[0]?.toString()[0], "{")
+    })
+  )
+
+  it.effect("fails when the endpoint that it is given has no URL", () =>
+    Effect.gen(function* () {
+      const layer = Telemetry.layerConfig({ endpoint: "http://the collector" })
+      const error = yield* Effect.flip(run(withEnv(layer, {})))
+      assert.strictEqual(error._tag, "ConfigError")
+      assert.include(error.message, "A collector has a URL")
+    })
+  )
+
+  it("is one layer without overrides, so that it is built once", () => {
+    assert.strictEqual(Telemetry.layerConfig(), Telemetry.layerConfig())
+  })
 })
+
+// What OpenTelemetry's own packages read by themselves, each to an effect that shows.
+const stray = {
+  OTEL_SDK_DISABLED: "true",
+  OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1",
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "http://127.0.0.1:1",
+  OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: "http://127.0.0.1:1",
+  OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: "http://127.0.0.1:1",
+  OTEL_EXPORTER_OTLP_HEADERS: "x-collector-key=stray",
+  OTEL_EXPORTER_OTLP_TRACES_HEADERS: "x-collector-key=stray",
+  OTEL_EXPORTER_OTLP_COMPRESSION: "gzip",
+  OTEL_EXPORTER_OTLP_TIMEOUT: "1",
+  OTEL_SERVICE_NAME: "stray",
+  OTEL_RESOURCE_ATTRIBUTES: "stray=true",
+  OTEL_TRACES_SAMPLER: "always_off",
+  OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT: "1",
+  OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT: "1",
+  OTEL_BSP_MAX_QUEUE_SIZE: "1",
+  OTEL_BLRP_MAX_QUEUE_SIZE: "1"
+}
 
 // A collector that misbehaves, the layer that talks to it, and what the console printed meanwhile.
 const broken = Effect.fnUntraced(function* (
@@ -213,11 +361,14 @@ const broken = Effect.fnUntraced(function* (
 ) {
   const collector = yield* otlpReceiver(transport, behaviour === "down" ? "accept" : behaviour)
   if (behaviour === "down") collector.stop()
-  const printed: Array<unknown> = []
+  const printed: Array<string> = []
   const layer = Telemetry.layer({ endpoint: collector.endpoint, protocol, ...options }).pipe(
-    Layer.provideMerge(Logger.layer([Logger.make((entry) => void printed.push(entry.message))]))
+    Layer.provideMerge(Logger.layer([Logger.make(({ message }) => void printed.push(String(message)))]))
   )
   return { collector, layer, printed }
 })
+
+const warning = (endpoint: string, why: string) =>
+  `Telemetry is not exported to ${new URL(endpoint).host}: ${why}. It is dropped until the collector takes it`
 
 const live = TestClock.withLive

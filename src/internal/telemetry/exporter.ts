@@ -11,8 +11,8 @@ import type { ReadableSpan } from "@opentelemetry/sdk-trace"
 import { Cause, Duration, Effect, Exit, FiberSet, Schedule, type Scope } from "effect"
 import type { Settings } from "../../Telemetry.ts"
 
-/** The most spans, and the most logs, that wait to be sent; more are dropped. */
-export const maxQueueSize = 32_768
+/** The most spans, and the most logs, that wait to be sent: of spans about 80 MB, of logs 30. More are dropped. */
+export const maxQueueSize = 65_536
 
 /** The longest that Node's timers take. */
 export const maxMillis = 2 ** 31 - 1
