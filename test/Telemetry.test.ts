@@ -153,7 +153,10 @@ describe("Telemetry", () => {
         const collector = yield* otlpReceiver(transport)
         const traceId = "0af7651916cd43dd8448eb211c80319c"
         const spanId = "b7ad6b7169203331"
-        const child = Effect.withSpan(Effect.map(Effect.currentSpan, (span) => span.traceId), "child")
+        const child = Effect.withSpan(
+          Effect.map(Effect.currentSpan, (span) => span.traceId),
+          "child"
+        )
         const request = (sampled: boolean) =>
           Effect.withParentSpan(
             Effect.withSpan(child, `request, ${sampled ? "sampled" : "not sampled"}`),

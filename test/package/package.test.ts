@@ -184,7 +184,8 @@ const lockOf = (file: string): Record<string, Locked> => JSON.parse(fs.readFileS
 const locked = lockOf("package-lock.json")
 
 describe("package.json", () => {
-  it("declares what the sources import, no more and no less", () => {
+  it("declares what the sources import and what @effect/opentelemetry loads of its peers, no more and no less", () => {
+    const peers = ["api", "api-logs", "resources", "semantic-conventions"].map((name) => `@opentelemetry/${name}`)
     const imported = modules.flatMap((module) =>
       [
         ...fs
@@ -193,7 +194,7 @@ describe("package.json", () => {
       ].map(([, name = ""]) => name)
     )
     assert.deepStrictEqual(
-      [...new Set(imported)].toSorted(),
+      [...new Set([...imported, ...peers])].toSorted(),
       [...Object.keys(manifest.dependencies), ...Object.keys(manifest.peerDependencies)].toSorted()
     )
   })
