@@ -60,7 +60,10 @@ const loadedBy = (entries: string | ReadonlyArray<string>, andThen = "") =>
         return next(url, context)
       }
     })
-    const [entry] = [${[entries].flat().map((entry) => `await import("${specifier(entry)}")`).join()}]
+    const [entry] = [${[entries]
+      .flat()
+      .map((entry) => `await import("${specifier(entry)}")`)
+      .join()}]
     ${andThen}
     console.log(JSON.stringify([...loaded]))
   `) as ReadonlyArray<string> // what the line above prints
