@@ -26,6 +26,7 @@ import * as ExternalLinks from "./localWorkspace/sql/externalLinks.ts"
 import { type Fault, Faults } from "./localWorkspace/http/faults.ts"
 import { type RecordedRequest, serve } from "./localWorkspace/http/server.ts"
 import * as IdentityRoutes from "./localWorkspace/identity/routes.ts"
+import { database } from "./localWorkspace/postgres/cluster.ts"
 import * as Lakebase from "./localWorkspace/postgres/lakebase.ts"
 import type { Options, TokenOptions, User, WarehouseDefinition } from "./localWorkspace/models.ts"
 import * as Principals from "./localWorkspace/identity/principals.ts"
@@ -238,7 +239,7 @@ export const make = (options?: Options): Effect.Effect<LocalWorkspace["Service"]
         scope,
         login: (caller) => ({
           port: postgres.port,
-          database: Lakebase.DATABASE,
+          database,
           role: caller.userName,
           password: directory.masterKey
         })
@@ -280,7 +281,7 @@ export const make = (options?: Options): Effect.Effect<LocalWorkspace["Service"]
       warehouseId,
       warehouses: definitions.map(({ id, name }) => ({ id, name })),
       servicePrincipal: { id: service.id, clientId: service.userName, clientSecret: directory.clientSecret },
-      postgres: { host: LOOPBACK, port: postgres.port, database: Lakebase.DATABASE },
+      postgres: { host: LOOPBACK, port: postgres.port, database },
       endpoint: ENDPOINT,
       env: {
         DATABRICKS_HOST: origin,
@@ -290,7 +291,7 @@ export const make = (options?: Options): Effect.Effect<LocalWorkspace["Service"]
         DATABRICKS_CLIENT_SECRET: Redacted.value(directory.clientSecret),
         PGHOST: LOOPBACK,
         PGPORT: String(postgres.port),
-        PGDATABASE: Lakebase.DATABASE,
+        PGDATABASE: database,
         PGUSER: service.userName,
         PGSSLMODE: "disable",
         LAKEBASE_ENDPOINT: ENDPOINT

@@ -1,6 +1,6 @@
 import { Effect } from "effect"
 import { randomBytes } from "node:crypto"
-import { type Certificate, superuser } from "./cluster.ts"
+import { type Certificate, database, superuser } from "./cluster.ts"
 import * as PostgresServer from "./server.ts"
 import { execute, quoted } from "./session.ts"
 import type { Directory } from "../identity/principals.ts"
@@ -8,13 +8,10 @@ import * as RadiusResponder from "./radius.ts"
 
 const LOOPBACK = "127.0.0.1"
 
-/** The database that Lakebase has by default. */
-export const DATABASE = "databricks_postgres"
-
 const rolesOf = (directory: Directory) =>
   [
     ...[...directory.principals.keys()].map((role) => `CREATE ROLE ${quoted(role)} LOGIN;`),
-    `GRANT CREATE ON DATABASE ${quoted(DATABASE)} TO ${quoted(directory.service.userName)};`
+    `GRANT CREATE ON DATABASE ${quoted(database)} TO ${quoted(directory.service.userName)};`
   ].join("\n")
 
 /** Starts Postgres with the database and a role for everybody in the directory. */
@@ -30,9 +27,8 @@ export const start = (
       ...options
     })
     const { port } = server
-    const administer = (script: string, database: string = DATABASE) =>
+    const administer = (script: string) =>
       execute({ port, database, role: superuser, password: directory.masterKey }, script)
-    yield* administer(`CREATE DATABASE ${quoted(DATABASE)}`, "postgres")
     yield* administer(rolesOf(directory))
     // Who is being let in at this moment is missed, and waits with the others for the server itself.
     const freeze = administer("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()").pipe(

