@@ -1,7 +1,7 @@
 /** One query, captured once, runs as the app, as alice, as bob, and not at all for a header that lies. */
 import { App, asUser, ServiceContext, SqlWarehouse } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { ConfigProvider, Console, Effect, Layer, Schema } from "effect"
+import { Console, Effect, Layer, Schema } from "effect"
 
 const { LocalWorkspace: Workspace } = LocalWorkspace
 
@@ -18,11 +18,9 @@ const program = Effect.gen(function* () {
   yield* Console.log("a header lies: ", String(yield* Effect.flip(Effect.provide(whoRuns, asUser(liar)))))
 })
 
-const environment = Workspace.useSync(({ env }) => ConfigProvider.layer(ConfigProvider.fromUnknown(env)))
-
 const Live = SqlWarehouse.layer.pipe(
   Layer.provideMerge(ServiceContext.layerConfig()),
-  Layer.provide(Layer.unwrap(environment)),
+  Layer.provide(LocalWorkspace.layerEnv()),
   Layer.provideMerge(LocalWorkspace.layer())
 )
 

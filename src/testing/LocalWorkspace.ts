@@ -17,57 +17,167 @@
  * like a JWT, yet short (Postgres's RADIUS method carries 128 bytes): `sub` is the SCIM id and the signature is cut.
  * It runs on Linux and macOS.
  *
+ * **What it leaves behind**
+ *
+ * One file of 20 MB in the temporary folder, `effect-databricks-postgres-….tar`, which only this account can read: the
+ * empty database cluster, so that the next start need not run `initdb`.
+ *
  * @since 0.1.0
  */
-import { Clock, Context, Duration, Effect, Layer, Redacted, References, Schema, Scope } from "effect"
-import * as HttpRouter from "effect/http/HttpRouter"
-import { createHash } from "node:crypto"
-import * as ExternalLinks from "./localWorkspace/sql/externalLinks.ts"
-import { type Fault, Faults } from "./localWorkspace/http/faults.ts"
-import { type RecordedRequest, serve } from "./localWorkspace/http/server.ts"
-import * as IdentityRoutes from "./localWorkspace/identity/routes.ts"
-import { database } from "./localWorkspace/postgres/cluster.ts"
-import * as Lakebase from "./localWorkspace/postgres/lakebase.ts"
-import type { Options, TokenOptions, User, WarehouseDefinition } from "./localWorkspace/models.ts"
-import * as Principals from "./localWorkspace/identity/principals.ts"
-import * as SqlRoutes from "./localWorkspace/sql/routes.ts"
-import * as Warehouses from "./localWorkspace/sql/warehouses.ts"
+import {
+  ConfigProvider,
+  Context,
+  type Duration,
+  Effect,
+  Layer,
+  type Redacted,
+  References,
+  Schema,
+  type Scope
+} from "effect"
+import type { Principal } from "./localWorkspace/identity/principals.ts"
+import type { PostgresError } from "./localWorkspace/postgres/session.ts"
+import * as Workspace from "./localWorkspace/workspace.ts"
 
-export type {
-  /**
-   * A misbehaviour and the requests that meet it.
-   *
-   * @category models
-   * @since 0.1.0
-   */
-  Fault,
-  /**
-   * Which requests meet a misbehaviour, and how often.
-   *
-   * @category models
-   * @since 0.1.0
-   */
-  FaultMatch,
-  /**
-   * What the workspace does instead of, or before, answering properly.
-   *
-   * @category models
-   * @since 0.1.0
-   */
-  Misbehaviour
-} from "./localWorkspace/http/faults.ts"
+/**
+ * A user of the local workspace.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface User {
+  /** The e-mail address: SCIM user name and Postgres role. */
+  readonly userName: string
+  readonly displayName?: string
+}
 
-export type {
+/**
+ * A SQL warehouse to begin with.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface WarehouseDefinition {
+  readonly name: string
+  /** `RUNNING` by default. */
+  readonly state?: "RUNNING" | "STOPPED"
   /**
-   * A request that reached the workspace.
-   *
-   * @category models
-   * @since 0.1.0
+   * What it answers inline: JSON only (`"standard"`, the default, and `"classic"`) or Arrow only (`"arrow"`). By
+   * external links every kind has every format.
    */
-  RecordedRequest
-} from "./localWorkspace/http/server.ts"
+  readonly kind?: "standard" | "arrow" | "classic"
+}
 
-export type * from "./localWorkspace/models.ts"
+/**
+ * The settings of a local workspace; none is needed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** `alice@example.com` and `bob@example.com` by default. */
+  readonly users?: ReadonlyArray<User>
+  /** The port of the HTTP server; a free one by default. */
+  readonly port?: number
+  readonly workspaceId?: string
+  /** One that runs and one that is stopped by default; the first that runs is the default warehouse. */
+  readonly warehouses?: ReadonlyArray<WarehouseDefinition>
+  /** How long a stopped warehouse takes to start; 500 milliseconds by default. */
+  readonly warehouseStartTime?: Duration.Input
+  /** How many rows one chunk of a result holds; 10,000 by default. */
+  readonly rowsPerChunk?: number
+  /** How many bytes of rows an inline result may have; 25 MiB by default, as in Databricks. */
+  readonly inlineByteLimit?: number
+  /** How long an external link can be fetched; 15 minutes by default, as in Databricks. */
+  readonly externalLinkTtl?: Duration.Input
+  /** The `http_headers` that a fetch of an external link must carry; none by default. */
+  readonly externalLinkHeaders?: Readonly<Record<string, string>>
+  /** The scopes of a user's token that names none; those of the endpoints of this workspace by default. */
+  readonly userScopes?: ReadonlyArray<string>
+  /** How long the service principal's OAuth tokens live; one hour by default. */
+  readonly serviceTokenTtl?: Duration.Input
+  /** `max_connections` of Postgres; 104 by default, as Lakebase has at half a compute unit. */
+  readonly maxConnections?: number
+  /** The certificate with which Postgres speaks TLS, and its key, in PEM; without it there is only plaintext. */
+  readonly ssl?: { readonly cert: string; readonly key: string }
+}
+
+/**
+ * How a user's token is minted.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TokenOptions {
+  /** One hour by default. */
+  readonly ttl?: Duration.Input
+  readonly scopes?: ReadonlyArray<string>
+}
+
+/**
+ * What the workspace does instead of, or before, answering properly.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Misbehaviour =
+  | {
+      /** Sends this instead: an error, HTML, nothing at all. */
+      readonly kind: "answer"
+      readonly status: number
+      readonly headers?: Readonly<Record<string, string>>
+      readonly body?: string
+    }
+  /** Waits (on the Effect clock) and then answers properly. */
+  | { readonly kind: "delay"; readonly duration: Duration.Input }
+  /** Does what was asked, and sends the first half of the answer as if it were the whole. */
+  | { readonly kind: "truncate" }
+  /** Closes the connection without an answer; `"after"` only when the request has been carried out. */
+  | { readonly kind: "drop"; readonly when?: "before" | "after" }
+  /** Never answers. */
+  | { readonly kind: "hang" }
+  /** Makes statements that are started now look PENDING for so many polls. */
+  | { readonly kind: "pending"; readonly polls: number }
+
+/**
+ * Which requests meet a misbehaviour, and how often.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FaultMatch {
+  readonly method?: string
+  /** A prefix of the path, or a predicate; without it every path. */
+  readonly path?: string | ((path: string) => boolean)
+  /** So many matching requests and no more; without it all, until the scope closes. */
+  readonly times?: number
+}
+
+/**
+ * A misbehaviour and the requests that meet it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Fault = FaultMatch & Misbehaviour
+
+/**
+ * A request that reached the workspace.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RecordedRequest {
+  readonly method: string
+  readonly path: string
+  /** The user name of the live token that came with it. */
+  readonly user: string | undefined
+  readonly token: Redacted.Redacted<string> | undefined
+  /** Counts the TCP connections from 1: requests on one connection have the same number. */
+  readonly connection: number
+  /** Whether whoever sent it went away before it was answered. */
+  readonly aborted: boolean
+}
 
 /**
  * The local workspace did not start, or a script of `administer` failed.
@@ -153,26 +263,8 @@ export class LocalWorkspace extends Context.Service<
   }
 >()("effect-databricks/testing/LocalWorkspace") {}
 
-const refused = (cause: { readonly message: string; readonly code: string }) =>
+const refused = (cause: PostgresError) =>
   new LocalWorkspaceError({ message: `${cause.message} (SQLSTATE ${cause.code})`, cause })
-
-const LOOPBACK = "127.0.0.1"
-const ENDPOINT = "projects/local/branches/production/endpoints/primary"
-const DEFAULT_WORKSPACE_ID = "7405612890431178"
-const DEFAULT_USERS: ReadonlyArray<User> = [{ userName: "alice@example.com" }, { userName: "bob@example.com" }]
-const DEFAULT_WAREHOUSES: ReadonlyArray<WarehouseDefinition> = [
-  { name: "Starter Warehouse" },
-  { name: "Stopped Warehouse", state: "STOPPED" }
-]
-const DEFAULT_ROWS_PER_CHUNK = 10_000
-const DEFAULT_INLINE_BYTES = 25 * 1024 * 1024
-const DEFAULT_MAX_CONNECTIONS = 104
-const REQUESTS_KEPT = 10_000
-// The name of the scope for database credentials is inferred.
-const CREDENTIAL_SCOPE = "postgres"
-const DEFAULT_USER_SCOPES = ["iam.current-user:read", "iam.access-control:read", "sql", CREDENTIAL_SCOPE]
-
-const warehouseIdOf = (name: string) => createHash("sha256").update(name).digest("hex").slice(0, 16)
 
 /**
  * Starts a local workspace that lives as long as the scope.
@@ -180,129 +272,40 @@ const warehouseIdOf = (name: string) => createHash("sha256").update(name).digest
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options?: Options): Effect.Effect<LocalWorkspace["Service"], LocalWorkspaceError, Scope.Scope> =>
+export const make = (
+  options: Options = {}
+): Effect.Effect<LocalWorkspace["Service"], LocalWorkspaceError, Scope.Scope> =>
   Effect.gen(function* () {
-    const scope = yield* Scope.Scope
-    const clock = yield* Clock.Clock
-    const now = () => clock.currentTimeMillisUnsafe()
-    const workspaceId = options?.workspaceId ?? DEFAULT_WORKSPACE_ID
-    const service = Principals.servicePrincipal("local-app")
-    const users = (options?.users ?? DEFAULT_USERS).map(({ userName, displayName }, index) =>
-      Principals.user(index, userName, displayName)
+    const { headers, token, ...workspace } = yield* Workspace.start(options).pipe(
+      Effect.mapError((cause) => new LocalWorkspaceError({ message: cause.message, cause }))
     )
-    const directory = new Principals.Directory(service, users, now)
-    const postgres = yield* Lakebase.start(directory, {
-      maxConnections: options?.maxConnections ?? DEFAULT_MAX_CONNECTIONS,
-      ssl: options?.ssl
-    }).pipe(Effect.mapError((error) => new LocalWorkspaceError({ message: error.message, cause: error })))
-
-    const definitions = (options?.warehouses ?? DEFAULT_WAREHOUSES).map(
-      ({ name, state = "RUNNING", kind = "standard" }) => ({
-        id: warehouseIdOf(name),
-        name,
-        state,
-        kind
-      })
-    )
-    const warehouseId = (definitions.find(({ state }) => state === "RUNNING") ?? definitions[0])?.id ?? ""
-    const faults = new Faults()
-    const requests: Array<RecordedRequest> = []
-    let origin = ""
-    const router = yield* HttpRouter.make
-    yield* IdentityRoutes.addTo(
-      {
-        directory,
-        workspaceId,
-        endpoint: ENDPOINT,
-        now,
-        origin: () => origin,
-        serviceTokenTtl: Duration.fromInputUnsafe(options?.serviceTokenTtl ?? "1 hour"),
-        credentialScope: CREDENTIAL_SCOPE
-      },
-      router
-    )
-    yield* SqlRoutes.addTo(
-      {
-        directory,
-        warehouses: Warehouses.makeAll(scope, options?.warehouseStartTime ?? "500 millis", definitions),
-        faults,
-        limits: {
-          rowsPerChunk: options?.rowsPerChunk ?? DEFAULT_ROWS_PER_CHUNK,
-          inlineBytes: options?.inlineByteLimit ?? DEFAULT_INLINE_BYTES
-        },
-        links: ExternalLinks.make({
-          origin: () => origin,
-          now,
-          ttlMillis: Duration.toMillis(options?.externalLinkTtl ?? "15 minutes"),
-          headers: options?.externalLinkHeaders ?? {}
-        }),
-        scope,
-        login: (caller) => ({
-          port: postgres.port,
-          database,
-          role: caller.userName,
-          password: directory.masterKey
+    const { directory, faults, origin, postgres, requests } = workspace
+    const withPrincipal =
+      <A>(use: (principal: Principal, options?: TokenOptions) => A) =>
+      (userName: string, tokenOptions?: TokenOptions): Effect.Effect<A, UnknownUserError> =>
+        Effect.suspend(() => {
+          const principal = directory.principals.get(userName)
+          return principal === undefined
+            ? Effect.fail(new UnknownUserError({ userName }))
+            : Effect.succeed(use(principal, tokenOptions))
         })
-      },
-      router
-    )
-    const record = (request: RecordedRequest) => {
-      if (requests.push(request) > REQUESTS_KEPT) requests.shift()
-    }
-    const server = yield* serve(options?.port ?? 0, directory, faults, router, record).pipe(
-      Effect.mapError(
-        (cause) => new LocalWorkspaceError({ message: "The port of the workspace cannot be served", cause })
-      )
-    )
-    origin = `http://${LOOPBACK}:${server.port}`
-
-    const token = (userName: string, tokenOptions?: TokenOptions) => {
-      const principal = directory.principals.get(userName)
-      return principal === undefined
-        ? Effect.fail(new UnknownUserError({ userName }))
-        : Effect.sync(() => {
-            const scopes =
-              tokenOptions?.scopes ??
-              (principal === service ? [Principals.ALL_SCOPES] : (options?.userScopes ?? DEFAULT_USER_SCOPES))
-            return directory.mint(principal, Duration.toMillis(tokenOptions?.ttl ?? "1 hour"), scopes)
-          })
-    }
-    const headers = (userName: string, tokenOptions?: TokenOptions) =>
-      Effect.map(token(userName, tokenOptions), (minted) => ({
-        "x-forwarded-user": `${directory.principals.get(userName)?.forwardedId}@${workspaceId}`,
-        "x-forwarded-email": userName,
-        "x-forwarded-preferred-username": directory.principals.get(userName)?.displayName ?? userName,
-        "x-forwarded-access-token": Redacted.value(minted)
-      }))
-
+    const { clientSecret, service } = directory
     return LocalWorkspace.of({
       host: origin,
-      workspaceId,
-      warehouseId,
-      warehouses: definitions.map(({ id, name }) => ({ id, name })),
-      servicePrincipal: { id: service.id, clientId: service.userName, clientSecret: directory.clientSecret },
-      postgres: { host: LOOPBACK, port: postgres.port, database },
-      endpoint: ENDPOINT,
-      env: {
-        DATABRICKS_HOST: origin,
-        DATABRICKS_WORKSPACE_ID: workspaceId,
-        DATABRICKS_WAREHOUSE_ID: warehouseId,
-        DATABRICKS_CLIENT_ID: service.userName,
-        DATABRICKS_CLIENT_SECRET: Redacted.value(directory.clientSecret),
-        PGHOST: LOOPBACK,
-        PGPORT: String(postgres.port),
-        PGDATABASE: database,
-        PGUSER: service.userName,
-        PGSSLMODE: "disable",
-        LAKEBASE_ENDPOINT: ENDPOINT
-      },
-      token,
-      headers,
-      misbehave: (fault) => faults.add(fault),
+      workspaceId: workspace.workspaceId,
+      warehouseId: workspace.warehouseId,
+      warehouses: workspace.warehouses,
+      servicePrincipal: { id: service.id, clientId: service.userName, clientSecret },
+      postgres: postgres.address,
+      endpoint: workspace.endpoint,
+      env: workspace.env,
+      token: withPrincipal(token),
+      headers: withPrincipal(headers),
+      misbehave: faults.add,
       administer: (script) => Effect.asVoid(Effect.mapError(postgres.administer(script), refused)),
       postgresServer: { ...postgres.server, freeze: Effect.mapError(postgres.server.freeze, refused) },
       requests: Effect.sync(() => [...requests]),
-      connections: Effect.sync(server.accepted)
+      connections: Effect.sync(workspace.accepted)
     })
   }).pipe(
     // The other side of the wire has no part in the spans of the program under test.
@@ -310,10 +313,22 @@ export const make = (options?: Options): Effect.Effect<LocalWorkspace["Service"]
   )
 
 /**
- * A local workspace as a Layer.
+ * Provides a local workspace.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layer = (options?: Options): Layer.Layer<LocalWorkspace, LocalWorkspaceError> =>
   Layer.effect(LocalWorkspace, make(options))
+
+/**
+ * Provides the environment of an application in the running local workspace, as a `ConfigProvider`. A variable of
+ * `changes` is set, or unset where it is `undefined`. Nothing of the environment of this process is in it.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerEnv = (
+  changes: Readonly<Record<string, string | undefined>> = {}
+): Layer.Layer<never, never, LocalWorkspace> =>
+  ConfigProvider.layer(LocalWorkspace.useSync(({ env }) => ConfigProvider.fromEnvRecord({ ...env, ...changes })))

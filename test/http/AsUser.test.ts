@@ -4,6 +4,7 @@ import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Layer, Schema, Stream } from "effect"
 import { HttpClientRequest, HttpRouter, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
+import { alice, bob } from "../fixtures/people.ts"
 import { serve, Served, tokensSeen } from "./harness.ts"
 
 const Person = Schema.Struct({ id: Schema.String, userName: Schema.String, workspaceSays: Schema.String })
@@ -79,9 +80,6 @@ const Routes = Layer.merge(
   HttpApiBuilder.layer(Api).pipe(Layer.provide([MineLive, OpenLive]), Layer.provide(AsUser.layer)),
   Plain
 )
-
-const alice = "alice@example.com"
-const bob = "bob@example.com"
 
 layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("AsUser", (it) => {
   it.layer(serve(Routes))("in production", (it) => {

@@ -4,7 +4,8 @@ import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect } from "effect"
 import { FetchHttpClient, HttpClient, HttpClientRequest } from "effect/http"
 import { HttpApiClient, OpenApi } from "effect/http-api"
-import { alice, Api, failing, recordsNoToken, secret, served, serverError } from "./failing.ts"
+import { alice } from "../fixtures/people.ts"
+import { Api, failing, recordsNoToken, secret, served, serverError } from "./failing.ts"
 import { Served } from "./harness.ts"
 
 layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("Failures", (it) => {

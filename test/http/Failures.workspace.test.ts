@@ -1,7 +1,8 @@
 import { assert, layer } from "@effect/vitest"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect } from "effect"
-import { alice, bob, failing, recordsNoToken, served, serverError } from "./failing.ts"
+import { alice, bob } from "../fixtures/people.ts"
+import { failing, recordsNoToken, served, serverError } from "./failing.ts"
 import { Served } from "./harness.ts"
 
 layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("Failures: workspace", (it) => {

@@ -13,9 +13,11 @@ import { Effect, Latch, Layer, Stream } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { SqlClient } from "effect/sql"
 import { lakebase, schema, who } from "../fixtures/lakebaseClient.ts"
-import { cancel, eventually, One, poll, recording } from "../fixtures/sqlWarehouse.ts"
+import { eventually } from "../fixtures/eventually.ts"
+import { alice, bob, requestOf } from "../fixtures/people.ts"
+import { cancel, One, poll, recording } from "../fixtures/sqlWarehouse.ts"
 import { type Client, open } from "../fixtures/sse.ts"
-import { alice, bob, requestOf, seenAs } from "../fixtures/workspace.ts"
+import { seenAs } from "../fixtures/workspace.ts"
 import { serve, Served, tokensSeen } from "./harness.ts"
 
 /** Two streams go from step to step together. */

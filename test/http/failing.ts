@@ -17,6 +17,7 @@ import { Effect, Layer, Schema } from "effect"
 import { HttpClientRequest, HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import { SqlClient } from "effect/sql"
+import { alice } from "../fixtures/people.ts"
 import { serve, Served, tokensSeen } from "./harness.ts"
 
 const Row = Schema.Struct({ value: Schema.String })
@@ -114,9 +115,6 @@ export const served = (options?: { readonly development?: boolean }) =>
       )
     )
   })
-
-export const alice = "alice@example.com"
-export const bob = "bob@example.com"
 
 /** Calls as alice and looks at all that every failure must have. */
 export const failing = Effect.fnUntraced(function* (

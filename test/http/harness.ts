@@ -1,7 +1,7 @@
 import * as App from "effect-databricks/App"
 import { ServiceContext } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Cause, ConfigProvider, Context, Effect, Inspectable, Layer, Logger, Redacted, Tracer } from "effect"
+import { Cause, Context, Effect, Inspectable, Layer, Logger, Redacted, Tracer } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import * as Http from "node:http"
 import { inspect } from "node:util"
@@ -71,19 +71,9 @@ export const serve = <A, E, R, A2 = never, E2 = never, R2 = never>(
     // oxlint-disable-next-line typescript/no-explicit-any -- no services are a layer of none
     Layer.provide(options.services ?? (Layer.empty as Layer.Layer<any>)),
     Layer.provideMerge(
-      Layer.unwrap(
-        Effect.map(LocalWorkspace.LocalWorkspace, ({ env }) =>
-          ServiceContext.layerConfig().pipe(
-            Layer.provide(
-              ConfigProvider.layer(
-                ConfigProvider.fromEnvRecord({
-                  ...env,
-                  ...(options.development && { NODE_ENV: "development" })
-                })
-              )
-            )
-          )
-        )
+      Layer.provide(
+        ServiceContext.layerConfig(),
+        LocalWorkspace.layerEnv(options.development ? { NODE_ENV: "development" } : {})
       )
     ),
     Layer.provide(Recorded)

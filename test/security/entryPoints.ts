@@ -33,7 +33,7 @@ import {
 import { HttpClientRequest } from "effect/http"
 import type { SqlClient } from "effect/sql"
 import { Caller } from "../fixtures/sqlWarehouse.ts"
-import { both, database, databaseThrough, nameOf, type People, sending, wireThrough, within } from "./people.ts"
+import { both, database, databaseThrough, nameOf, type People, sending, wireThrough, within } from "./situations.ts"
 
 export type Services =
   | LocalWorkspace.LocalWorkspace

@@ -5,7 +5,7 @@ import { Effect, Layer, Random, type Scope } from "effect"
 import { lakebase, schema } from "../fixtures/lakebaseClient.ts"
 import { serve, type Served } from "../http/harness.ts"
 import { Kept, ofCaller, ofService, ofUser, type Services } from "./entryPoints.ts"
-import { People, type Situation, within } from "./people.ts"
+import { People, type Situation, within } from "./situations.ts"
 import { ofSender, Routes } from "./routes.ts"
 
 const situations: ReadonlyArray<Situation> = [

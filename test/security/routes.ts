@@ -5,7 +5,7 @@ import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiSchema } from "effect/http-api"
 import { Served } from "../http/harness.ts"
 import type { Services } from "./entryPoints.ts"
-import { both, People, type Situation, within } from "./people.ts"
+import { both, People, type Situation, within } from "./situations.ts"
 
 const Names = Schema.Array(Schema.String)
 const asks = { query: { inside: Schema.optionalKey(Schema.String) } }

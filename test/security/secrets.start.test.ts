@@ -1,8 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Lakebase, ServiceContext, Telemetry } from "effect-databricks"
 import { Cause, ConfigProvider, Context, Effect, Exit, Layer } from "effect"
-import { createServer } from "node:http"
-import type { AddressInfo } from "node:net"
+import * as RawServer from "../fixtures/rawServer.ts"
 import { me } from "../fixtures/start.ts"
 import * as Marks from "./marks.ts"
 import { recording } from "./recorder.ts"
@@ -21,7 +20,7 @@ class Fake extends Context.Service<
     Fake,
     Effect.gen(function* () {
       let answers: { readonly token?: Answer; readonly me?: Answer } = {}
-      const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
+      const { origin: host } = yield* RawServer.http((request, response) => {
         const [status, body] =
           request.url === "/token"
             ? (answers.token ?? [200, `{"access_token":"${secret}","expires_in":3600}`])
@@ -30,11 +29,6 @@ class Fake extends Context.Service<
               : [200, `{"token_endpoint":"${host}/token"}`]
         response.writeHead(status).end(body.replace("$sent", request.headers.authorization ?? ""))
       })
-      yield* Effect.acquireRelease(
-        Effect.promise(() => new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))),
-        () => Effect.sync(() => server.close().closeAllConnections())
-      )
-      const host = `http://127.0.0.1:${(server.address() as AddressInfo).port}` // it listens on TCP
       return { host, answers: (next) => (answers = next) }
     })
   )

@@ -4,7 +4,8 @@ import { Effect, Redacted, Schema } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { TestClock } from "effect/testing"
 import * as Local from "../../src/testing/LocalWorkspace.ts"
-import { ALICE, BOB, call } from "../fixtures/localWorkspace.ts"
+import { call } from "../fixtures/localWorkspace.ts"
+import { alice, bob } from "../fixtures/people.ts"
 
 const sqlState = (error: unknown) =>
   Schema.is(
@@ -32,7 +33,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
     it.effect("answers Me with the workspace id in a header", () =>
       Effect.gen(function* () {
         const me = yield* call("/api/2.0/preview/scim/v2/Me")
-        assert.strictEqual(me.json.userName, ALICE)
+        assert.strictEqual(me.json.userName, alice)
         assert.match(me.json.id, /^\d+$/)
         assert.strictEqual(me.headers.get("x-databricks-org-id"), (yield* Local.LocalWorkspace).workspaceId)
       })
@@ -47,7 +48,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
         const rejected = { error_code: 403, message: "Invalid access token." }
         const wrong = yield* call("/api/2.0/preview/scim/v2/Me", { token: Redacted.make("nonsense") })
         assert.deepStrictEqual([wrong.status, wrong.json], [403, rejected])
-        const token = yield* workspace.token(ALICE, { ttl: "1 minute" })
+        const token = yield* workspace.token(alice, { ttl: "1 minute" })
         assert.strictEqual((yield* call("/api/2.0/preview/scim/v2/Me", { token })).status, 200)
         yield* TestClock.adjust("1 minute")
         const expired = yield* call("/api/2.0/preview/scim/v2/Me", { token })
@@ -57,7 +58,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
 
     it.effect("refuses a token without the scope, in both forms", () =>
       Effect.gen(function* () {
-        const token = yield* (yield* Local.LocalWorkspace).token(ALICE, { scopes: [] })
+        const token = yield* (yield* Local.LocalWorkspace).token(alice, { scopes: [] })
         const me = yield* call("/api/2.0/preview/scim/v2/Me", { token })
         assert.strictEqual(me.status, 403)
         assert.match(me.json.message, /does not have required scopes: iam.current-user:read/)
@@ -69,9 +70,9 @@ layer(Local.layer())("LocalWorkspace", (it) => {
     it.effect("sends the headers of the Apps proxy, and has no unknown user", () =>
       Effect.gen(function* () {
         const workspace = yield* Local.LocalWorkspace
-        const headers = yield* workspace.headers(ALICE)
+        const headers = yield* workspace.headers(alice)
         assert.match(headers["x-forwarded-user"] ?? "", new RegExp(`^\\d+@${workspace.workspaceId}$`))
-        assert.strictEqual(headers["x-forwarded-email"], ALICE)
+        assert.strictEqual(headers["x-forwarded-email"], alice)
         const unknown = yield* Effect.flip(workspace.token("nobody@example.com"))
         assert.strictEqual(unknown._tag, "UnknownUserError")
       })
@@ -114,24 +115,24 @@ layer(Local.layer())("LocalWorkspace", (it) => {
     it.effect("lets each role in with any live token of its own, and looks at login only", () =>
       Effect.gen(function* () {
         const workspace = yield* Local.LocalWorkspace
-        const [first, second] = yield* Effect.all([workspace.token(ALICE, { ttl: "1 minute" }), workspace.token(ALICE)])
+        const [first, second] = yield* Effect.all([workspace.token(alice, { ttl: "1 minute" }), workspace.token(alice)])
         assert.isAtMost(Redacted.value(first).length, 128)
-        assert.strictEqual(yield* login(ALICE, second), ALICE)
+        assert.strictEqual(yield* login(alice, second), alice)
         yield* Effect.gen(function* () {
-          const sql = yield* PgClient.makeClient({ ...workspace.postgres, username: ALICE, password: first })
+          const sql = yield* PgClient.makeClient({ ...workspace.postgres, username: alice, password: first })
           yield* TestClock.adjust("1 minute")
           assert.lengthOf(yield* sql`SELECT 1`, 1)
         }).pipe(Effect.scoped, Effect.provide(Reactivity.layer))
-        assert.deepStrictEqual(yield* refusal(ALICE, first), { tag: "AuthenticationError", code: "28000" })
+        assert.deepStrictEqual(yield* refusal(alice, first), { tag: "AuthenticationError", code: "28000" })
       })
     )
 
     it.effect("refuses wrong and foreign tokens", () =>
       Effect.gen(function* () {
-        const foreign = yield* (yield* Local.LocalWorkspace).token(BOB)
+        const foreign = yield* (yield* Local.LocalWorkspace).token(bob)
         const refused = { tag: "AuthenticationError", code: "28000" }
-        assert.deepStrictEqual(yield* refusal(ALICE, foreign), refused)
-        assert.deepStrictEqual(yield* refusal(ALICE, Redacted.make("wrong")), refused)
+        assert.deepStrictEqual(yield* refusal(alice, foreign), refused)
+        assert.deepStrictEqual(yield* refusal(alice, Redacted.make("wrong")), refused)
         assert.deepStrictEqual(yield* refusal("nobody@example.com", foreign), refused)
         assert.deepStrictEqual(yield* refusal("databricks_superuser", foreign), refused)
       })

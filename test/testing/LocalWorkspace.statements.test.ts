@@ -2,7 +2,8 @@ import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import * as Local from "../../src/testing/LocalWorkspace.ts"
-import { ALICE, BOB, call, execute, poll, terminal, until } from "../fixtures/localWorkspace.ts"
+import { call, execute, poll, terminal, until } from "../fixtures/localWorkspace.ts"
+import { alice, bob } from "../fixtures/people.ts"
 
 const refused = (body: unknown) =>
   Effect.map(call("/api/2.0/sql/statements/", { body }), ({ status, json }) => [status, json.error_code])
@@ -11,13 +12,13 @@ layer(Local.layer({ rowsPerChunk: 100 }))("statements of the LocalWorkspace", (i
   it.effect("run as their caller, who cannot become anybody else", () =>
     Effect.gen(function* () {
       const { servicePrincipal } = yield* Local.LocalWorkspace
-      for (const user of [ALICE, BOB, servicePrincipal.clientId]) {
+      for (const user of [alice, bob, servicePrincipal.clientId]) {
         const who = yield* execute("SELECT current_user, session_user", { user })
         assert.deepStrictEqual(who.result.data_array, [[user, user]])
       }
-      const smuggled = yield* execute("SELECT current_user", { schema: `x\0user\0${BOB}\0application_name\0x` })
+      const smuggled = yield* execute("SELECT current_user", { schema: `x\0user\0${bob}\0application_name\0x` })
       assert.strictEqual(smuggled.status.sql_state, "42601")
-      const setRole = yield* execute(`SET ROLE "${BOB}"`)
+      const setRole = yield* execute(`SET ROLE "${bob}"`)
       assert.strictEqual(setRole.status.sql_state, "42501")
       yield* execute("CREATE SCHEMA app", { user: servicePrincipal.clientId })
       yield* execute("CREATE TABLE app.t (i int)", { user: servicePrincipal.clientId })
@@ -31,10 +32,10 @@ layer(Local.layer({ rowsPerChunk: 100 }))("statements of the LocalWorkspace", (i
       const { statement_id: id } = yield* execute("SELECT generate_series(1, 150)")
       const path = `/api/2.0/sql/statements/${id}`
       const others = yield* Effect.all([
-        call(path, { user: BOB }),
-        call(`${path}/result/chunks/1`, { user: BOB }),
-        call(`${path}/cancel`, { user: BOB, method: "POST" }),
-        call(path, { user: BOB, method: "DELETE" })
+        call(path, { user: bob }),
+        call(`${path}/result/chunks/1`, { user: bob }),
+        call(`${path}/cancel`, { user: bob, method: "POST" }),
+        call(path, { user: bob, method: "DELETE" })
       ])
       for (const { status, json } of others) assert.deepStrictEqual([status, json.error_code], [404, "NOT_FOUND"])
       assert.strictEqual((yield* poll(id)).json.status.state, "SUCCEEDED")
@@ -117,7 +118,7 @@ layer(Local.layer({ rowsPerChunk: 100 }))("statements of the LocalWorkspace", (i
       const ddl = yield* execute("CREATE TEMP TABLE t (i int)")
       assert.deepStrictEqual([ddl.manifest.schema.column_count, ddl.result], [0, {}])
       const { administer } = yield* Local.LocalWorkspace
-      yield* administer(`CREATE TABLE counted (i int); GRANT ALL ON counted TO "${ALICE}"`)
+      yield* administer(`CREATE TABLE counted (i int); GRANT ALL ON counted TO "${alice}"`)
       const dml = yield* execute("INSERT INTO counted VALUES (1), (2)")
       assert.strictEqual(dml.manifest.schema.columns[0].name, "num_affected_rows")
       assert.deepStrictEqual(dml.result.data_array, [["2"]])

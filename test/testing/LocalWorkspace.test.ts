@@ -5,7 +5,8 @@ import { TestClock } from "effect/testing"
 import { execFileSync } from "node:child_process"
 import { connect } from "node:net"
 import * as Local from "../../src/testing/LocalWorkspace.ts"
-import { ALICE, BOB, call, execute, poll, terminal, until } from "../fixtures/localWorkspace.ts"
+import { call, execute, poll, terminal, until } from "../fixtures/localWorkspace.ts"
+import { alice, bob } from "../fixtures/people.ts"
 
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve))
 
@@ -36,7 +37,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
     it.effect("knows the user of a token and the service principal of a secret", () =>
       Effect.gen(function* () {
         const workspace = yield* Local.LocalWorkspace
-        const user = yield* patClient(BOB)
+        const user = yield* patClient(bob)
         const service = new WorkspaceClient({
           host: workspace.host,
           clientId: workspace.servicePrincipal.clientId,
@@ -44,8 +45,8 @@ layer(Local.layer())("LocalWorkspace", (it) => {
           authType: "oauth-m2m",
           loaders: []
         })
-        const [bob, app] = yield* Effect.promise(() => Promise.all([user.currentUser.me(), service.currentUser.me()]))
-        assert.strictEqual(bob.userName, BOB)
+        const [me, app] = yield* Effect.promise(() => Promise.all([user.currentUser.me(), service.currentUser.me()]))
+        assert.strictEqual(me.userName, bob)
         assert.strictEqual(app.userName, workspace.servicePrincipal.clientId)
         assert.strictEqual(app.id, workspace.servicePrincipal.id)
       })
@@ -53,7 +54,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
 
     it.effect("lists, reads and starts warehouses", () =>
       Effect.gen(function* () {
-        const client = yield* patClient(ALICE)
+        const client = yield* patClient(alice)
         const stopped = (yield* Local.LocalWorkspace).warehouses[1]?.id ?? ""
         const get = Effect.promise(() => client.warehouses.get({ id: stopped }, undefined))
         assert.strictEqual((yield* get).state, "STOPPED")
@@ -70,7 +71,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
 
     it.effect("executes a statement with parameters", () =>
       Effect.gen(function* () {
-        const client = yield* patClient(ALICE)
+        const client = yield* patClient(alice)
         const { warehouseId } = yield* Local.LocalWorkspace
         const answer = yield* Effect.promise(() =>
           client.statementExecution.executeStatement(
@@ -136,7 +137,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
         const { misbehave, requests } = yield* Local.LocalWorkspace
         const before = (yield* requests).length
         yield* misbehave({ path: "/api/2.0/sql/warehouses", times: 1, kind: "delay", duration: "1 hour" })
-        const token = yield* (yield* Local.LocalWorkspace).token(ALICE, { ttl: "2 hours" })
+        const token = yield* (yield* Local.LocalWorkspace).token(alice, { ttl: "2 hours" })
         const slow = yield* Effect.forkChild(call("/api/2.0/sql/warehouses", { token }))
         yield* Effect.repeat(Effect.andThen(call("/api/2.0/preview/scim/v2/Me"), requests), {
           until: (all) => all.slice(before).some(({ path }) => path === "/api/2.0/sql/warehouses")
@@ -155,9 +156,9 @@ layer(Local.layer())("LocalWorkspace", (it) => {
     it.effect("remembers who asked for what on which connection", () =>
       Effect.gen(function* () {
         const { connections, requests } = yield* Local.LocalWorkspace
-        yield* call("/api/2.0/preview/scim/v2/Me", { user: BOB })
+        yield* call("/api/2.0/preview/scim/v2/Me", { user: bob })
         const last = (yield* requests).at(-1)
-        assert.deepInclude(last, { method: "GET", path: "/api/2.0/preview/scim/v2/Me", user: BOB })
+        assert.deepInclude(last, { method: "GET", path: "/api/2.0/preview/scim/v2/Me", user: bob })
         assert.notInclude(JSON.stringify(last), "eyJ")
         assert.isAtMost(last?.connection ?? Infinity, yield* connections)
         assert.isAtLeast(last?.connection ?? 0, 1)
@@ -205,7 +206,7 @@ describe("the life of a workspace", () => {
       const [first, second] = workspaces
       assert.isDefined(first)
       assert.isDefined(second)
-      const foreign = yield* first.token(ALICE)
+      const foreign = yield* first.token(alice)
       const answer = yield* Effect.provideService(
         call("/api/2.0/sql/warehouses", { token: foreign }),
         Local.LocalWorkspace,

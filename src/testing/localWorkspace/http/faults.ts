@@ -1,38 +1,9 @@
-import { type Duration, Effect, type Scope } from "effect"
+/** How the workspace misbehaves where it is told to. */
+import { Effect, type Scope } from "effect"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { toIncomingMessage } from "@effect/platform-node/NodeHttpServerRequest"
-
-/** What the workspace does instead of, or before, answering properly. */
-export type Misbehaviour =
-  | {
-      /** Sends this instead: an error, HTML, nothing at all. */
-      readonly kind: "answer"
-      readonly status: number
-      readonly headers?: Readonly<Record<string, string>>
-      readonly body?: string
-    }
-  /** Waits (on the Effect clock) and then answers properly. */
-  | { readonly kind: "delay"; readonly duration: Duration.Input }
-  /** Does what was asked, and sends the first half of the answer as if it were the whole. */
-  | { readonly kind: "truncate" }
-  /** Closes the connection without an answer; `"after"` only when the request has been carried out. */
-  | { readonly kind: "drop"; readonly when?: "before" | "after" }
-  /** Never answers. */
-  | { readonly kind: "hang" }
-  /** Makes statements that are started now look PENDING for so many polls. */
-  | { readonly kind: "pending"; readonly polls: number }
-
-/** Which requests meet a misbehaviour, and how often. */
-export interface FaultMatch {
-  readonly method?: string
-  /** A prefix of the path, or a predicate; without it every path. */
-  readonly path?: string | ((path: string) => boolean)
-  /** So many matching requests and no more; without it all, until the scope closes. */
-  readonly times?: number
-}
-
-export type Fault = FaultMatch & Misbehaviour
+import type { Fault } from "../../LocalWorkspace.ts"
 
 interface Active {
   readonly fault: Fault
@@ -61,60 +32,64 @@ const halve = (response: HttpServerResponse.HttpServerResponse) => {
   })
 }
 
-/** The misbehaviours that are switched on. */
-export class Faults {
-  private readonly active = new Set<Active>()
+/** The misbehaviours that are switched on: none at first. */
+export const make = () => {
+  const active = new Set<Active>()
 
-  add(fault: Fault): Effect.Effect<void, never, Scope.Scope> {
-    return Effect.acquireRelease(
-      Effect.sync(() => {
-        const active = { fault, left: fault.times ?? Infinity }
-        this.active.add(active)
-        return active
-      }),
-      (active) => Effect.sync(() => this.active.delete(active))
-    )
-  }
-
-  private take(method: string, path: string, wanted: (fault: Fault) => boolean): Fault | undefined {
-    for (const active of this.active) {
-      if (active.left > 0 && wanted(active.fault) && matches(active.fault, method, path)) {
-        active.left--
-        return active.fault
+  const take = (method: string, path: string, wanted: (fault: Fault) => boolean): Fault | undefined => {
+    for (const one of active) {
+      if (one.left > 0 && wanted(one.fault) && matches(one.fault, method, path)) {
+        one.left--
+        return one.fault
       }
     }
     return undefined
   }
 
-  /** How many polls a statement started by this request is to look PENDING. */
-  pendingPolls(method: string, path: string): number {
-    const fault = this.take(method, path, (fault) => fault.kind === "pending")
-    return fault?.kind === "pending" ? fault.polls : 0
-  }
+  return {
+    add: (fault: Fault): Effect.Effect<void, never, Scope.Scope> =>
+      Effect.acquireRelease(
+        Effect.sync(() => {
+          const one = { fault, left: fault.times ?? Infinity }
+          active.add(one)
+          return one
+        }),
+        (one) => Effect.sync(() => active.delete(one))
+      ),
 
-  apply<E, R>(
-    request: HttpServerRequest.HttpServerRequest,
-    path: string,
-    answer: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
-  ): Effect.Effect<HttpServerResponse.HttpServerResponse, E, R> {
-    const delay = this.take(request.method, path, (fault) => fault.kind === "delay")
-    const fault = this.take(request.method, path, (fault) => fault.kind !== "delay" && fault.kind !== "pending")
-    const faulty = Effect.suspend(() => {
-      switch (fault?.kind) {
-        case "answer":
-          return Effect.succeed(
-            HttpServerResponse.text(fault.body ?? "", { status: fault.status, headers: { ...fault.headers } })
-          )
-        case "truncate":
-          return Effect.map(answer, (response) => halve(response))
-        case "drop":
-          return fault.when === "after" ? Effect.andThen(answer, drop(request)) : drop(request)
-        case "hang":
-          return Effect.never
-        default:
-          return answer
-      }
-    })
-    return delay?.kind === "delay" ? Effect.delay(faulty, delay.duration) : faulty
+    /** How many polls a statement started by this request is to look PENDING. */
+    pendingPolls: (method: string, path: string): number => {
+      const fault = take(method, path, (fault) => fault.kind === "pending")
+      return fault?.kind === "pending" ? fault.polls : 0
+    },
+
+    /** Answers a request as the misbehaviour that it meets says, or else properly. */
+    apply: <E, R>(
+      request: HttpServerRequest.HttpServerRequest,
+      path: string,
+      answer: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
+    ): Effect.Effect<HttpServerResponse.HttpServerResponse, E, R> => {
+      const delay = take(request.method, path, (fault) => fault.kind === "delay")
+      const fault = take(request.method, path, (fault) => fault.kind !== "delay" && fault.kind !== "pending")
+      const faulty = Effect.suspend(() => {
+        switch (fault?.kind) {
+          case "answer":
+            return Effect.succeed(
+              HttpServerResponse.text(fault.body ?? "", { status: fault.status, headers: { ...fault.headers } })
+            )
+          case "truncate":
+            return Effect.map(answer, halve)
+          case "drop":
+            return fault.when === "after" ? Effect.andThen(answer, drop(request)) : drop(request)
+          case "hang":
+            return Effect.never
+          default:
+            return answer
+        }
+      })
+      return delay?.kind === "delay" ? Effect.delay(faulty, delay.duration) : faulty
+    }
   }
 }
+
+export type Faults = ReturnType<typeof make>

@@ -1,7 +1,6 @@
+/** What Databricks answers where the reference is not sure: all in one place, so that each is corrected with one edit. */
 import { Data } from "effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-
-// What Databricks answers where the reference is not sure: all in one place, so that each is corrected with one edit.
 
 /** An answer that ends the handling of a request. */
 export class Refused extends Data.TaggedError("Refused")<{

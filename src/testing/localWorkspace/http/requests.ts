@@ -1,9 +1,10 @@
+/** What every route needs: the body, the token, the path of a request, and refusals as answers. */
 import { Effect, Redacted, Schema } from "effect"
 import type * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import type * as HttpServerResponse from "effect/http/HttpServerResponse"
-import type { Directory, Principal } from "../identity/principals.ts"
-import { ALL_SCOPES } from "../identity/principals.ts"
+import type { Directory } from "../identity/directory.ts"
+import { allScopes, type Principal } from "../identity/principals.ts"
 import * as Replies from "./replies.ts"
 
 /** Decodes the JSON body of the current request, or refuses it as malformed. */
@@ -37,7 +38,7 @@ export const authenticated =
       if (token === undefined) return yield* Replies.credentialMissing
       const grant = directory.grant(Redacted.value(token))
       if (grant === undefined) return yield* Replies.tokenRejected
-      if (!grant.scopes.has(scope) && !grant.scopes.has(ALL_SCOPES)) return yield* Replies.scopeMissing(scope)
+      if (!grant.scopes.has(scope) && !grant.scopes.has(allScopes)) return yield* Replies.scopeMissing(scope)
       return yield* handle(grant.principal)
     })
 

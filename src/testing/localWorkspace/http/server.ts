@@ -1,3 +1,4 @@
+/** The HTTP server of the workspace: its routes, with the misbehaviours and the record of requests around them. */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { toIncomingMessage } from "@effect/platform-node/NodeHttpServerRequest"
 import { Effect, Redacted } from "effect"
@@ -5,26 +6,15 @@ import type * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import { createServer } from "node:http"
 import type { Faults } from "./faults.ts"
-import type { Directory } from "../identity/principals.ts"
+import type { RecordedRequest } from "../../LocalWorkspace.ts"
+import type { Directory } from "../identity/directory.ts"
+import { StartError } from "../startError.ts"
 import * as Replies from "./replies.ts"
 import { bearer, pathOf } from "./requests.ts"
 
-const LOOPBACK = "127.0.0.1"
+const loopback = "127.0.0.1"
 
-/** A request that reached the workspace. */
-export interface RecordedRequest {
-  readonly method: string
-  readonly path: string
-  /** The user name of the live token that came with it. */
-  readonly user: string | undefined
-  readonly token: Redacted.Redacted<string> | undefined
-  /** Counts the TCP connections from 1: requests on one connection have the same number. */
-  readonly connection: number
-  /** Whether whoever sent it went away before it was answered. */
-  readonly aborted: boolean
-}
-
-/** Serves the routes, with the faults and the record of requests around them. */
+/** Serves until the scope closes. */
 export const serve = (
   port: number,
   directory: Directory,
@@ -65,10 +55,17 @@ export const serve = (
         Effect.onInterrupt(() => Effect.sync(() => (seen.aborted = true)))
       )
     })
-    const server = yield* NodeHttpServer.make(() => node, { host: LOOPBACK, port, disablePreemptiveShutdown: true })
+    const server = yield* NodeHttpServer.make(() => node, {
+      host: loopback,
+      port,
+      disablePreemptiveShutdown: true
+    }).pipe(
+      Effect.mapError((cause) => new StartError({ message: "The port of the workspace cannot be served", cause }))
+    )
     yield* server.serve(handler)
     // Otherwise the end would wait for whoever keeps a connection, or for an answer that never comes.
     yield* Effect.addFinalizer(() => Effect.sync(() => node.close().closeAllConnections()))
     const address = node.address()
-    return { port: address !== null && typeof address === "object" ? address.port : port, accepted: () => accepted }
+    const bound = address !== null && typeof address === "object" ? address.port : port
+    return { origin: `http://${loopback}:${bound}`, accepted: () => accepted }
   })

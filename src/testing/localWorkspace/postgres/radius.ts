@@ -1,16 +1,17 @@
+/** The RADIUS server that Postgres asks whether a password opens a role. */
 import { Effect, type Scope } from "effect"
 import { createHash, createHmac, timingSafeEqual } from "node:crypto"
 import { createSocket } from "node:dgram"
 
 // RFC 2865 names the codes and attributes; RFC 3579 the Message-Authenticator.
-const ACCESS_REQUEST = 1
-const ACCESS_ACCEPT = 2
-const ACCESS_REJECT = 3
-const USER_NAME = 1
-const USER_PASSWORD = 2
-const MESSAGE_AUTHENTICATOR = 80
-const HEADER_LENGTH = 20
-const BLOCK = 16
+const accessRequest = 1
+const accessAccept = 2
+const accessReject = 3
+const userName = 1
+const userPassword = 2
+const messageAuthenticatorType = 80
+const headerLength = 20
+const blockLength = 16
 
 const md5 = (...parts: ReadonlyArray<Uint8Array>) => {
   const hash = createHash("md5")
@@ -26,7 +27,7 @@ interface Attribute {
 
 const attributesOf = (packet: Buffer): ReadonlyArray<Attribute> | undefined => {
   const attributes: Array<Attribute> = []
-  let offset = HEADER_LENGTH
+  let offset = headerLength
   while (offset < packet.length) {
     const length = packet[offset + 1] ?? 0
     if (length < 2 || offset + length > packet.length) return undefined
@@ -39,10 +40,10 @@ const attributesOf = (packet: Buffer): ReadonlyArray<Attribute> | undefined => {
 const decryptPassword = (hidden: Buffer, secret: Buffer, authenticator: Buffer) => {
   const plain = Buffer.alloc(hidden.length)
   let previous = authenticator
-  for (let start = 0; start < hidden.length; start += BLOCK) {
+  for (let start = 0; start < hidden.length; start += blockLength) {
     const pad = md5(secret, previous)
-    for (let i = 0; i < BLOCK; i++) plain[start + i] = (hidden[start + i] ?? 0) ^ (pad[i] ?? 0)
-    previous = hidden.subarray(start, start + BLOCK)
+    for (let i = 0; i < blockLength; i++) plain[start + i] = (hidden[start + i] ?? 0) ^ (pad[i] ?? 0)
+    previous = hidden.subarray(start, start + blockLength)
   }
   const end = plain.indexOf(0)
   return plain.subarray(0, end === -1 ? plain.length : end).toString("utf8")
@@ -51,19 +52,19 @@ const decryptPassword = (hidden: Buffer, secret: Buffer, authenticator: Buffer) 
 /** The signature over a packet whose Message-Authenticator is zero while it is computed. */
 const messageAuthenticator = (packet: Buffer, valueOffset: number, secret: Buffer) => {
   const blank = Buffer.from(packet)
-  blank.fill(0, valueOffset, valueOffset + BLOCK)
+  blank.fill(0, valueOffset, valueOffset + blockLength)
   return createHmac("md5", secret).update(blank).digest()
 }
 
 const replyTo = (request: Buffer, accepted: boolean, secret: Buffer) => {
-  const reply = Buffer.alloc(HEADER_LENGTH + 2 + BLOCK)
-  reply[0] = accepted ? ACCESS_ACCEPT : ACCESS_REJECT
+  const reply = Buffer.alloc(headerLength + 2 + blockLength)
+  reply[0] = accepted ? accessAccept : accessReject
   reply[1] = request[1] ?? 0
   reply.writeUInt16BE(reply.length, 2)
-  request.copy(reply, 4, 4, HEADER_LENGTH)
-  reply[HEADER_LENGTH] = MESSAGE_AUTHENTICATOR
-  reply[HEADER_LENGTH + 1] = 2 + BLOCK
-  messageAuthenticator(reply, HEADER_LENGTH + 2, secret).copy(reply, HEADER_LENGTH + 2)
+  request.copy(reply, 4, 4, headerLength)
+  reply[headerLength] = messageAuthenticatorType
+  reply[headerLength + 1] = 2 + blockLength
+  messageAuthenticator(reply, headerLength + 2, secret).copy(reply, headerLength + 2)
   // The response authenticator covers the request's, which is still in its place.
   md5(reply, secret).copy(reply, 4)
   return reply
@@ -75,19 +76,19 @@ export const respond = (
   secret: Buffer,
   accepts: (user: string, password: string) => boolean
 ): Buffer | undefined => {
-  if (packet.length < HEADER_LENGTH || packet[0] !== ACCESS_REQUEST || packet.readUInt16BE(2) !== packet.length) {
+  if (packet.length < headerLength || packet[0] !== accessRequest || packet.readUInt16BE(2) !== packet.length) {
     return undefined
   }
   const attributes = attributesOf(packet)
-  const user = attributes?.find((attribute) => attribute.type === USER_NAME)
-  const password = attributes?.find((attribute) => attribute.type === USER_PASSWORD)
-  if (user === undefined || password === undefined || password.value.length % BLOCK !== 0) return undefined
-  const signature = attributes?.find((attribute) => attribute.type === MESSAGE_AUTHENTICATOR)
+  const user = attributes?.find((attribute) => attribute.type === userName)
+  const password = attributes?.find((attribute) => attribute.type === userPassword)
+  if (user === undefined || password === undefined || password.value.length % blockLength !== 0) return undefined
+  const signature = attributes?.find((attribute) => attribute.type === messageAuthenticatorType)
   if (signature !== undefined) {
     const expected = messageAuthenticator(packet, signature.offset + 2, secret)
-    if (signature.value.length !== BLOCK || !timingSafeEqual(signature.value, expected)) return undefined
+    if (signature.value.length !== blockLength || !timingSafeEqual(signature.value, expected)) return undefined
   }
-  const plain = decryptPassword(password.value, secret, packet.subarray(4, HEADER_LENGTH))
+  const plain = decryptPassword(password.value, secret, packet.subarray(4, headerLength))
   return replyTo(packet, accepts(user.value.toString("utf8"), plain), secret)
 }
 

@@ -1,3 +1,4 @@
+/** A Postgres of the local workspace, its process, and what can befall it. */
 import { Effect, type Scope } from "effect"
 import { spawn } from "node:child_process"
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
@@ -5,7 +6,8 @@ import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Cluster from "./cluster.ts"
-import { environment, find, type Owner, PostgresStartError } from "./installation.ts"
+import { StartError } from "../startError.ts"
+import { environment, find, type Owner } from "./installation.ts"
 
 // Everything here is thrown away at the end, so nothing is worth a sync; one I/O method and no replication
 // save helper processes, and no unix socket saves a path that could be too long for one.
@@ -52,9 +54,9 @@ rm -rf "$dir"
 exit "$code"
 `
 
-const freePort = Effect.callback<number, PostgresStartError>((resume) => {
+const freePort = Effect.callback<number, StartError>((resume) => {
   const server = createServer()
-  server.once("error", (cause) => resume(Effect.fail(new PostgresStartError({ message: "No free port", cause }))))
+  server.once("error", (cause) => resume(Effect.fail(new StartError({ message: "No free port", cause }))))
   server.listen(0, "127.0.0.1", () => {
     const address = server.address()
     const port = address !== null && typeof address === "object" ? address.port : 0
@@ -77,7 +79,7 @@ const launch = (
   owner: Owner,
   options: Pick<Options, "maxConnections" | "ssl">
 ) =>
-  Effect.callback<Running, PostgresStartError>((resume) => {
+  Effect.callback<Running, StartError>((resume) => {
     const flags = Object.entries({
       ...settings,
       max_connections: String(options.maxConnections),
@@ -117,11 +119,9 @@ const launch = (
         return Promise.race([answered, closed])
       })
     child.stdin.on("error", () => {})
-    child.once("error", (cause) =>
-      resume(Effect.fail(new PostgresStartError({ message: "Postgres did not run", cause })))
-    )
+    child.once("error", (cause) => resume(Effect.fail(new StartError({ message: "Postgres did not run", cause }))))
     child.once("close", () =>
-      resume(Effect.fail(new PostgresStartError({ message: `Postgres stopped while starting: ${stderr}` })))
+      resume(Effect.fail(new StartError({ message: `Postgres stopped while starting: ${stderr}` })))
     )
     child.stderr.on("data", (chunk: Buffer) => {
       if (awaited === undefined) return
@@ -206,7 +206,7 @@ interface Options extends Cluster.Options {
 }
 
 /** Starts a Postgres that logs in through `hba` and that is gone, files and all, when the scope closes. */
-export const start = (options: Options): Effect.Effect<PostgresServer, PostgresStartError, Scope.Scope> =>
+export const start = (options: Options): Effect.Effect<PostgresServer, StartError, Scope.Scope> =>
   Effect.gen(function* () {
     const found = yield* find
     const prepare = Effect.fnUntraced(function* (directory: string) {

@@ -1,3 +1,4 @@
+/** One statement on a connection of its own: whatever the local workspace itself asks of Postgres. */
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import { Data, Effect, Result } from "effect"
 import { connect } from "node:net"
@@ -37,20 +38,33 @@ export class PostgresError extends Data.TaggedError("PostgresError")<{
   readonly message: string
 }> {}
 
-/** A way to ask for the end of a statement that may not have started yet, without giving up on hearing how it went. */
-export class Cancellation {
-  requested = false
-  onRequest: (() => void) | undefined
-  request() {
-    this.requested = true
-    this.onRequest?.()
+/** Asks for the end of a statement that may not have started yet, without giving up on hearing how it went. */
+export interface Cancellation {
+  readonly requested: () => boolean
+  readonly request: () => void
+  /** Has the one who runs the statement told when that is asked for. */
+  readonly onRequest: (ask: (() => void) | undefined) => void
+}
+
+export const makeCancellation = (): Cancellation => {
+  let requested = false
+  let asked: (() => void) | undefined
+  return {
+    requested: () => requested,
+    request: () => {
+      requested = true
+      asked?.()
+    },
+    onRequest: (ask) => {
+      asked = ask
+    }
   }
 }
 
 /** A name as an identifier of SQL. */
 export const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`
 
-const CANCEL_AGAIN_MILLIS = 20
+const cancelAgainMillis = 20
 
 const framed = (type: string, body: Uint8Array) => {
   const head = Buffer.alloc(5)
@@ -139,13 +153,13 @@ export const execute = (
       side.on("data", () => {})
       side.end(PgProtocol.encodeCancelRequest(key))
       // A request that arrives before Postgres has read the statement is forgotten by Postgres.
-      again = setTimeout(askToCancel, CANCEL_AGAIN_MILLIS)
+      again = setTimeout(askToCancel, cancelAgainMillis)
     }
     const finish = (result: Effect.Effect<Outcome, PostgresError>) => {
       if (finished) return
       finished = true
       clearTimeout(again)
-      if (cancellation !== undefined) cancellation.onRequest = undefined
+      cancellation?.onRequest(undefined)
       socket.end(PgProtocol.encodeTerminate())
       resume(result)
     }
@@ -179,13 +193,13 @@ export const execute = (
         case "ReadyForQuery":
           if (started)
             return finish(failure === undefined ? Effect.succeed({ fields, rows, tag }) : Effect.fail(failure))
-          if (cancellation?.requested) return fail("57014", "canceled before it started")
+          if (cancellation?.requested() === true) return fail("57014", "canceled before it started")
           started = true
           options?.onStart?.()
           return void socket.write(frame)
       }
     }
-    if (cancellation !== undefined) cancellation.onRequest = askToCancel
+    cancellation?.onRequest(askToCancel)
     socket.on("error", (error) => fail("08006", error.message))
     socket.on("close", () =>
       failure === undefined ? fail("08006", "the connection was lost") : finish(Effect.fail(failure))

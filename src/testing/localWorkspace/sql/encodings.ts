@@ -1,3 +1,4 @@
+/** The formats of a result: JSON, Arrow and CSV. */
 import * as Arrow from "@uwdata/flechette"
 import type { Column } from "./types.ts"
 

@@ -1,10 +1,10 @@
+/** The part of the storage in a cloud: its links carry their own permission, and it accepts no other. */
 import { Effect } from "effect"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import { createHmac, randomBytes } from "node:crypto"
 import * as Replies from "../http/replies.ts"
 
-/** What the links to the chunks of results need to know of the workspace. */
-export interface LinkOptions {
+export interface Options {
   readonly origin: () => string
   readonly now: () => number
   readonly ttlMillis: number
@@ -12,20 +12,19 @@ export interface LinkOptions {
   readonly headers: Readonly<Record<string, string>>
 }
 
-export const PATH = "/external-links"
+export const path = "/external-links"
 
-/** The part of the storage in a cloud: its links carry their own permission, and it accepts no other. */
-export const make = (options: LinkOptions) => {
+export const make = (options: Options) => {
   const key = randomBytes(32)
-  const sign = (path: string, expires: string) =>
-    createHmac("sha256", key).update(`${path}?${expires}`).digest("base64url")
+  const sign = (target: string, expires: string) =>
+    createHmac("sha256", key).update(`${target}?${expires}`).digest("base64url")
 
   return {
     to: (statementId: string, index: number) => {
-      const path = `${PATH}/${statementId}/${index}`
+      const target = `${path}/${statementId}/${index}`
       const expires = options.now() + options.ttlMillis
       return {
-        external_link: `${options.origin()}${path}?expires=${expires}&signature=${sign(path, String(expires))}`,
+        external_link: `${options.origin()}${target}?expires=${expires}&signature=${sign(target, String(expires))}`,
         expiration: new Date(expires).toISOString(),
         ...(Object.keys(options.headers).length > 0 && { http_headers: options.headers })
       }

@@ -1,3 +1,4 @@
+/** The result of a statement, in chunks. */
 import type { FieldDescription } from "@effect/sql-pg/PgProtocol"
 import { appendFileSync, closeSync, mkdtempSync, openSync, readSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -44,7 +45,7 @@ export interface Collector {
   readonly discard: () => void
 }
 
-const NUM_AFFECTED_ROWS: Column = { name: "num_affected_rows", type_text: "BIGINT", type_name: "LONG", position: 0 }
+const numAffectedRows: Column = { name: "num_affected_rows", type_text: "BIGINT", type_name: "LONG", position: 0 }
 
 const affectedRows = /^(?:INSERT \d+|UPDATE|DELETE|MERGE) (\d+)$/
 
@@ -134,7 +135,7 @@ export const collect = (shape: Shape, limits: Limits): Collector => {
       const affected = affectedRows.exec(tag)?.[1]
       columns ??= fields?.map(columnOf)
       if (columns === undefined && affected !== undefined) {
-        columns = [NUM_AFFECTED_ROWS]
+        columns = [numAffectedRows]
         add([affected])
       }
       flush()

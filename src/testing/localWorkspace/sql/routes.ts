@@ -1,3 +1,4 @@
+/** The routes about SQL warehouses and the statements that they run. */
 import { Effect, Schema, Scope } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
@@ -6,7 +7,8 @@ import { contentTypes } from "./encodings.ts"
 import * as ExternalLinks from "./externalLinks.ts"
 import type { Faults } from "../http/faults.ts"
 import type { Login } from "../postgres/session.ts"
-import type { Directory, Principal } from "../identity/principals.ts"
+import type { Directory } from "../identity/directory.ts"
+import type { Principal } from "../identity/principals.ts"
 import * as Replies from "../http/replies.ts"
 import { adder, authenticated, body, pathOf } from "../http/requests.ts"
 import type { Limits } from "./results.ts"
@@ -14,8 +16,7 @@ import { parameterTypeOf } from "./types.ts"
 import * as Statements from "./statements.ts"
 import * as Warehouses from "./warehouses.ts"
 
-/** What the routes about warehouses and statements need to know of the workspace. */
-export interface SqlOptions {
+export interface Options {
   readonly directory: Directory
   readonly warehouses: Warehouses.Warehouses
   readonly faults: Faults
@@ -45,9 +46,9 @@ const ExecuteStatement = Schema.Struct({
   on_wait_timeout: Schema.optional(Schema.String)
 })
 
-const DEFAULT_WAIT = "10s"
+const defaultWait = "10s"
 // How long a result can be fetched after the end of its statement, which is unknown from then on.
-const RESULT_TTL = "1 hour"
+const resultTtl = "1 hour"
 
 /** In milliseconds: zero, or five to fifty seconds. */
 const waitOf = (text: string) => {
@@ -78,7 +79,7 @@ const parameter = (name: string) => Effect.map(HttpRouter.params, (params) => pa
 
 const json = (value: object) => HttpServerResponse.jsonUnsafe(value)
 
-export const addTo = (options: SqlOptions, router: HttpRouter.HttpRouter) =>
+export const addTo = (router: HttpRouter.HttpRouter, options: Options) =>
   Effect.gen(function* () {
     const add = adder(router)
     const { faults, warehouses } = options
@@ -106,7 +107,7 @@ export const addTo = (options: SqlOptions, router: HttpRouter.HttpRouter) =>
       Effect.gen(function* () {
         const request = yield* body(ExecuteStatement)
         const http = yield* HttpServerRequest.HttpServerRequest
-        const wait = yield* waitOf(request.wait_timeout ?? DEFAULT_WAIT)
+        const wait = yield* waitOf(request.wait_timeout ?? defaultWait)
         const wrong = complaint(request)
         if (wrong !== undefined) return yield* Replies.invalidParameter(wrong)
         const warehouse = warehouses.get(request.warehouse_id)
@@ -128,7 +129,7 @@ export const addTo = (options: SqlOptions, router: HttpRouter.HttpRouter) =>
         const started = yield* Statements.start(order, options.login(caller), options)
         statements.set(started.id, started)
         yield* started.untilEnded.pipe(
-          Effect.andThen(Effect.sleep(RESULT_TTL)),
+          Effect.andThen(Effect.sleep(resultTtl)),
           Effect.andThen(Effect.sync(() => statements.delete(started.id) && started.discard())),
           Effect.forkIn(options.scope)
         )
@@ -191,7 +192,7 @@ export const addTo = (options: SqlOptions, router: HttpRouter.HttpRouter) =>
     yield* add("POST", "/api/2.0/sql/statements", execute)
     yield* add("GET", "/api/2.0/sql/statements/:id", poll)
     yield* add("GET", "/api/2.0/sql/statements/:id/result/chunks/:index", chunk)
-    yield* add("GET", `${ExternalLinks.PATH}/:id/:index`, download)
+    yield* add("GET", `${ExternalLinks.path}/:id/:index`, download)
     yield* add("POST", "/api/2.0/sql/statements/:id/cancel", cancel)
     yield* add("DELETE", "/api/2.0/sql/statements/:id", close)
   })

@@ -1,3 +1,5 @@
+/** Finds the named parameters of a statement. */
+
 /** A statement whose `:name` markers have become `$1`, `$2`, …, in the order in which each name first appears. */
 export interface Scanned {
   readonly sql: string

@@ -1,8 +1,9 @@
+/** Statements of a warehouse: each runs in Postgres as its owner. */
 import { Clock, Effect, Fiber, type Scope } from "effect"
 import { randomBytes } from "node:crypto"
 import type { Format } from "./encodings.ts"
 import type { ExternalLinks } from "./externalLinks.ts"
-import { Cancellation, execute, type Login, type Outcome, type PostgresError, quoted } from "../postgres/session.ts"
+import { execute, type Login, makeCancellation, type Outcome, type PostgresError, quoted } from "../postgres/session.ts"
 import type { Principal } from "../identity/principals.ts"
 import * as Replies from "../http/replies.ts"
 import * as Results from "./results.ts"
@@ -12,7 +13,7 @@ import type { Warehouse } from "./warehouses.ts"
 
 export type State = "PENDING" | "RUNNING" | "SUCCEEDED" | "FAILED" | "CANCELED" | "CLOSED"
 
-const TERMINAL: ReadonlySet<State> = new Set(["SUCCEEDED", "FAILED", "CANCELED", "CLOSED"])
+const terminal: ReadonlySet<State> = new Set(["SUCCEEDED", "FAILED", "CANCELED", "CLOSED"])
 
 export interface Parameter {
   readonly name: string
@@ -90,7 +91,7 @@ export const start = (
 ): Effect.Effect<Statement> =>
   Effect.gen(function* () {
     const id = newId(yield* Clock.currentTimeMillis)
-    const cancellation = new Cancellation()
+    const cancellation = makeCancellation()
     let state: State = "PENDING"
     let error: Replies.StatementError | undefined
     let result: Results.Result | undefined
@@ -99,7 +100,7 @@ export const start = (
 
     // A statement that was closed or canceled meanwhile stays so.
     const fail = (reason: Replies.StatementError) => {
-      if (TERMINAL.has(state)) return
+      if (terminal.has(state)) return
       state = "FAILED"
       error = reason
     }
@@ -108,18 +109,19 @@ export const start = (
       collector.discard()
     }
     const settle = (outcome: Outcome) => {
-      if (TERMINAL.has(state)) return
+      if (terminal.has(state)) return
       const collected = collector.end(outcome.fields, outcome.tag)
       if ("error_code" in collected) return fail(collected)
       result = collected
       state = "SUCCEEDED"
     }
     const settleError = (failure: PostgresError) => {
-      if (failure.code !== "57014" || !cancellation.requested) fail(Replies.fromPostgres(failure.code, failure.message))
-      else if (!TERMINAL.has(state)) state = "CANCELED"
+      if (failure.code !== "57014" || !cancellation.requested())
+        fail(Replies.fromPostgres(failure.code, failure.message))
+      else if (!terminal.has(state)) state = "CANCELED"
     }
     const started = () => {
-      if (!TERMINAL.has(state)) state = "RUNNING"
+      if (!terminal.has(state)) state = "RUNNING"
     }
     const run = Effect.gen(function* () {
       const command = bind(order)
@@ -132,10 +134,10 @@ export const start = (
       )
     }).pipe(Effect.onExit(() => Effect.sync(() => result ?? discard())))
     const fiber = yield* Effect.forkIn(run, options.scope)
-    const untilEnded = Effect.suspend(() => (TERMINAL.has(state) ? Effect.void : Fiber.await(fiber)))
+    const untilEnded = Effect.suspend(() => (terminal.has(state) ? Effect.void : Fiber.await(fiber)))
 
     const cancel = Effect.suspend(() => {
-      if (TERMINAL.has(state)) return Effect.void
+      if (terminal.has(state)) return Effect.void
       cancellation.request()
       if (state === "RUNNING") return Effect.void
       // It has not reached Postgres, so nothing can have happened: it need not be waited for.

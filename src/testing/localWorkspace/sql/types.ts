@@ -1,3 +1,4 @@
+/** The types of Databricks for those of Postgres, and the values as the statement API writes them. */
 import type { FieldDescription } from "@effect/sql-pg/PgProtocol"
 
 /** A column as the manifest of a statement describes it. */
@@ -17,7 +18,7 @@ interface TypeOf {
   readonly scale?: number
 }
 
-const OID = {
+const Oid = {
   bool: 16,
   bytea: 17,
   int8: 20,
@@ -36,46 +37,46 @@ const OID = {
 } as const
 
 const simple: Readonly<Record<number, readonly [name: string, text: string]>> = {
-  [OID.bool]: ["BOOLEAN", "BOOLEAN"],
-  [OID.bytea]: ["BINARY", "BINARY"],
-  [OID.int8]: ["LONG", "BIGINT"],
-  [OID.int2]: ["SHORT", "SMALLINT"],
-  [OID.int4]: ["INT", "INT"],
-  [OID.oid]: ["LONG", "BIGINT"],
-  [OID.float4]: ["FLOAT", "FLOAT"],
-  [OID.float8]: ["DOUBLE", "DOUBLE"],
-  [OID.date]: ["DATE", "DATE"],
-  [OID.timestamp]: ["TIMESTAMP_NTZ", "TIMESTAMP_NTZ"],
-  [OID.timestamptz]: ["TIMESTAMP", "TIMESTAMP"],
-  [OID.interval]: ["INTERVAL", "INTERVAL"],
-  [OID.void]: ["NULL", "VOID"]
+  [Oid.bool]: ["BOOLEAN", "BOOLEAN"],
+  [Oid.bytea]: ["BINARY", "BINARY"],
+  [Oid.int8]: ["LONG", "BIGINT"],
+  [Oid.int2]: ["SHORT", "SMALLINT"],
+  [Oid.int4]: ["INT", "INT"],
+  [Oid.oid]: ["LONG", "BIGINT"],
+  [Oid.float4]: ["FLOAT", "FLOAT"],
+  [Oid.float8]: ["DOUBLE", "DOUBLE"],
+  [Oid.date]: ["DATE", "DATE"],
+  [Oid.timestamp]: ["TIMESTAMP_NTZ", "TIMESTAMP_NTZ"],
+  [Oid.timestamptz]: ["TIMESTAMP", "TIMESTAMP"],
+  [Oid.interval]: ["INTERVAL", "INTERVAL"],
+  [Oid.void]: ["NULL", "VOID"]
 }
 
 const elementOf: Readonly<Record<number, number>> = {
-  1000: OID.bool,
-  1001: OID.bytea,
-  1005: OID.int2,
-  1007: OID.int4,
-  1009: OID.text,
-  1014: OID.text,
-  1015: OID.text,
-  1016: OID.int8,
-  1021: OID.float4,
-  1022: OID.float8,
-  1115: OID.timestamp,
-  1182: OID.date,
-  1185: OID.timestamptz,
-  1231: OID.numeric
+  1000: Oid.bool,
+  1001: Oid.bytea,
+  1005: Oid.int2,
+  1007: Oid.int4,
+  1009: Oid.text,
+  1014: Oid.text,
+  1015: Oid.text,
+  1016: Oid.int8,
+  1021: Oid.float4,
+  1022: Oid.float8,
+  1115: Oid.timestamp,
+  1182: Oid.date,
+  1185: Oid.timestamptz,
+  1231: Oid.numeric
 }
 
 // A numeric without a precision is wider than any DECIMAL; this is the widest that keeps many decimals (inferred).
-const UNCONSTRAINED_DECIMAL = { precision: 38, scale: 18 }
+const unconstrainedDecimal = { precision: 38, scale: 18 }
 
 const typeOf = (oid: number, modifier: number): TypeOf => {
-  if (oid === OID.numeric) {
+  if (oid === Oid.numeric) {
     const packed = modifier - 4
     const { precision, scale } =
-      modifier < 4 ? UNCONSTRAINED_DECIMAL : { precision: (packed >> 16) & 0xffff, scale: packed & 0x7ff }
+      modifier < 4 ? unconstrainedDecimal : { precision: (packed >> 16) & 0xffff, scale: packed & 0x7ff }
     return { name: "DECIMAL", text: `DECIMAL(${precision},${scale})`, precision, scale }
   }
   const element = elementOf[oid]
@@ -112,7 +113,7 @@ const arrayToJson = (text: string, element: number): string => {
   let position = text.indexOf("{")
   const scalar = (raw: string): Json => {
     const value = formatValue(raw, element)
-    const bare = element === OID.bool || element === OID.int2 || element === OID.int4 || element === OID.float8
+    const bare = element === Oid.bool || element === Oid.int2 || element === Oid.int4 || element === Oid.float8
     return bare && value !== "NaN" ? JSON.parse(value) : value
   }
   const list = (): ReadonlyArray<Json> => {
@@ -145,16 +146,16 @@ const arrayToJson = (text: string, element: number): string => {
 /** Rewrites a value as Postgres writes it into the text that the statement API sends. */
 export const formatValue = (text: string, oid: number): string => {
   switch (oid) {
-    case OID.bool:
+    case Oid.bool:
       return text === "t" ? "true" : "false"
-    case OID.bytea:
+    case Oid.bytea:
       return Buffer.from(text.slice(2), "hex").toString("base64")
-    case OID.float4:
-    case OID.float8:
+    case Oid.float4:
+    case Oid.float8:
       return floating(text)
-    case OID.timestamp:
+    case Oid.timestamp:
       return isoTimestamp(text, "")
-    case OID.timestamptz:
+    case Oid.timestamptz:
       return isoTimestamp(text, "Z")
   }
   const element = elementOf[oid]
@@ -168,39 +169,39 @@ export interface ParameterType {
 }
 
 const parameterTypes: Readonly<Record<string, number>> = {
-  STRING: OID.text,
-  BOOLEAN: OID.bool,
-  BYTE: OID.int2,
-  TINYINT: OID.int2,
-  SHORT: OID.int2,
-  SMALLINT: OID.int2,
-  INT: OID.int4,
-  INTEGER: OID.int4,
-  LONG: OID.int8,
-  BIGINT: OID.int8,
-  FLOAT: OID.float4,
-  REAL: OID.float4,
-  DOUBLE: OID.float8,
-  DATE: OID.date,
-  TIMESTAMP: OID.timestamptz,
-  TIMESTAMP_LTZ: OID.timestamptz,
-  TIMESTAMP_NTZ: OID.timestamp,
-  BINARY: OID.bytea,
-  INTERVAL: OID.interval,
-  VOID: OID.text
+  STRING: Oid.text,
+  BOOLEAN: Oid.bool,
+  BYTE: Oid.int2,
+  TINYINT: Oid.int2,
+  SHORT: Oid.int2,
+  SMALLINT: Oid.int2,
+  INT: Oid.int4,
+  INTEGER: Oid.int4,
+  LONG: Oid.int8,
+  BIGINT: Oid.int8,
+  FLOAT: Oid.float4,
+  REAL: Oid.float4,
+  DOUBLE: Oid.float8,
+  DATE: Oid.date,
+  TIMESTAMP: Oid.timestamptz,
+  TIMESTAMP_LTZ: Oid.timestamptz,
+  TIMESTAMP_NTZ: Oid.timestamp,
+  BINARY: Oid.bytea,
+  INTERVAL: Oid.interval,
+  VOID: Oid.text
 }
 
 // What Databricks takes for a DECIMAL that says no more.
-const DEFAULT_DECIMAL = "numeric(10,0)"
+const defaultDecimal = "numeric(10,0)"
 
 /** Undefined for a type that cannot be a parameter, such as ARRAY. */
 export const parameterTypeOf = (declared: string): ParameterType | undefined => {
   const type = declared.trim().toUpperCase()
   const decimal = /^(?:DECIMAL|DEC|NUMERIC)(?:\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\))?$/.exec(type)
   if (decimal !== null) {
-    const cast = decimal[1] === undefined ? DEFAULT_DECIMAL : `numeric(${decimal[1]},${decimal[2] ?? 0})`
-    return { oid: OID.numeric, cast }
+    const cast = decimal[1] === undefined ? defaultDecimal : `numeric(${decimal[1]},${decimal[2] ?? 0})`
+    return { oid: Oid.numeric, cast }
   }
-  const oid = type.startsWith("INTERVAL ") ? OID.interval : parameterTypes[type]
+  const oid = type.startsWith("INTERVAL ") ? Oid.interval : parameterTypes[type]
   return oid === undefined ? undefined : { oid }
 }

@@ -1,18 +1,13 @@
+/** SQL warehouses: they run, or start when they are needed. */
 import { type Duration, Effect, Latch, type Scope } from "effect"
+import { createHash } from "node:crypto"
+import type { WarehouseDefinition } from "../../LocalWorkspace.ts"
 
 /** The states of a SQL warehouse. */
 export type WarehouseState = "STARTING" | "RUNNING" | "STOPPING" | "STOPPED" | "DELETING" | "DELETED"
 
 /** What kind of warehouse it is, which decides what it answers inline. */
-export type WarehouseKind = "standard" | "arrow" | "classic"
-
-/** How a warehouse begins. */
-export interface Definition {
-  readonly id: string
-  readonly name: string
-  readonly state: WarehouseState
-  readonly kind: WarehouseKind
-}
+export type WarehouseKind = NonNullable<WarehouseDefinition["kind"]>
 
 /** A SQL warehouse of the local workspace. */
 export interface Warehouse {
@@ -25,17 +20,17 @@ export interface Warehouse {
   readonly untilRunning: Effect.Effect<void>
 }
 
-const make = (scope: Scope.Scope, startTime: Duration.Input, definition: Definition): Warehouse => {
-  let state = definition.state
+const make = (scope: Scope.Scope, startTime: Duration.Input, definition: WarehouseDefinition): Warehouse => {
+  let state: WarehouseState = definition.state ?? "RUNNING"
   const running = Latch.makeUnsafe(state === "RUNNING")
   const become = Effect.sync(() => {
     state = "RUNNING"
     running.openUnsafe()
   })
   return {
-    id: definition.id,
+    id: createHash("sha256").update(definition.name).digest("hex").slice(0, 16),
     name: definition.name,
-    kind: definition.kind,
+    kind: definition.kind ?? "standard",
     state: () => state,
     start: Effect.suspend(() => {
       if (state !== "STOPPED") return Effect.void
@@ -51,8 +46,14 @@ export type Warehouses = ReadonlyMap<string, Warehouse>
 export const makeAll = (
   scope: Scope.Scope,
   startTime: Duration.Input,
-  definitions: ReadonlyArray<Definition>
-): Warehouses => new Map(definitions.map((definition) => [definition.id, make(scope, startTime, definition)]))
+  definitions: ReadonlyArray<WarehouseDefinition>
+): Warehouses =>
+  new Map(
+    definitions.map((definition) => {
+      const warehouse = make(scope, startTime, definition)
+      return [warehouse.id, warehouse]
+    })
+  )
 
 export const toJson = (warehouse: Warehouse) => ({
   id: warehouse.id,

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { scan } from "../../../src/testing/localWorkspace/sql/scanner.ts"
+import { scan } from "../../../../src/testing/localWorkspace/sql/scanner.ts"
 
 describe("the scanner", () => {
   const cases: ReadonlyArray<readonly [sql: string, scanned: string, names: ReadonlyArray<string>]> = [

@@ -12,7 +12,7 @@ import { LocalWorkspace } from "effect-databricks/testing"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { HttpClientRequest } from "effect/http"
 import { SqlClient } from "effect/sql"
-import { alice, bob, requestOf } from "../fixtures/workspace.ts"
+import { alice, bob, requestOf } from "../fixtures/people.ts"
 
 export type User = "alice" | "bob"
 export type Who = User | "service"
