@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url"
 import { Watcher } from "./fixtures/lakebaseFaults.ts"
 
 /** How many come: all 10,000 of them take two minutes. */
-const Users = Config.withDefault(Config.Int("LAKEBASE_TEST_USERS"), 1_500)
+const Users = Config.withDefault(Config.Int("LAKEBASE_TEST_USERS"), 500)
 /** They come first, and what they leave behind is not counted: code and caches that everybody shares. */
 const early = 200
 const atOnce = 200
@@ -102,10 +102,11 @@ const held = Effect.fnUntraced(function* (origin: string) {
   return yield* ask(`${origin}/held`, Held)
 })
 
-/** What there is more of than there was, of the heap 10 MiB. */
-const grown = (before: typeof Held.Type, after: typeof Held.Type) =>
+/** What there is more of than there was, of the heap 7 KiB for each of those who came, and never more than 10 MiB. */
+const grown = (before: typeof Held.Type, after: typeof Held.Type, users: number) =>
   Object.entries(after).filter(
-    ([kind, count]) => count > (before[kind] ?? 0) + (kind === "heapUsed" ? 10 * 2 ** 20 : 0)
+    ([kind, count]) =>
+      count > (before[kind] ?? 0) + (kind === "heapUsed" ? Math.min(7 * 2 ** 10 * users, 10 * 2 ** 20) : 0)
   )
 
 it.live(
@@ -120,7 +121,7 @@ it.live(
       assert.deepStrictEqual(yield* crowd(origin, early, early + users), [])
       // A busy machine may take a while to let go: what leaks stays.
       const more = yield* Effect.repeat(
-        Effect.map(held(origin), (after) => grown(before, after)),
+        Effect.map(held(origin), (after) => grown(before, after, users)),
         { until: (_) => _.length === 0, times: 2 }
       )
       assert.isAtMost(yield* peak, budget)

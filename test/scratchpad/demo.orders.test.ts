@@ -74,7 +74,10 @@ describe("the orders desk", () => {
         const seen: Array<any> = [yield* watch] // oxlint-disable-line typescript/no-explicit-any -- it is JSON
         const watching = yield* Effect.forkChild(
           Effect.forever(
-            Effect.map(watch, (now) => seen.push(now)),
+            Effect.delay(
+              Effect.map(watch, (now) => seen.push(now)),
+              "10 millis"
+            ),
             { disableYield: false }
           )
         )
