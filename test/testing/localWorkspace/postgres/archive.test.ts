@@ -7,11 +7,11 @@ import { join } from "node:path"
 import { vi } from "vitest"
 import * as Archive from "../../../../src/testing/localWorkspace/postgres/archive.ts"
 
-/** A temporary folder of the test's own, which every account can look into. */
+/** A temporary folder of the test's own, which is everybody's as the real one is. */
 const temporary = Effect.acquireRelease(
   Effect.sync(() => {
     const folder = fs.mkdtempSync(join(tmpdir(), "archive-test-"))
-    fs.chmodSync(folder, 0o755)
+    fs.chmodSync(folder, 0o1777)
     vi.stubEnv("TMPDIR", folder)
     return folder
   }),
