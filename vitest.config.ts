@@ -25,8 +25,8 @@ export default defineConfig({
     pool: "forks",
     // All cores, for most of a test is waiting for Postgres to start; the default leaves one of two idle.
     maxWorkers: "100%",
-    // For a busy machine: the compiler takes 15 seconds there. No test waits for a limit.
-    testTimeout: 60_000,
-    hookTimeout: 60_000
+    // For a machine whose cores others use too. No test waits for a limit.
+    testTimeout: 120_000,
+    hookTimeout: 120_000
   }
 })
