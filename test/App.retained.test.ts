@@ -1,5 +1,5 @@
 import { assert, layer } from "@effect/vitest"
-import { AsUser, Failures, Lakebase } from "effect-databricks"
+import { AsUser, Failures, Lakebase, Middleware } from "effect-databricks"
 import { Effect, Layer, Schema } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
@@ -25,7 +25,7 @@ const Handlers = HttpApiBuilder.group(Api, "mine", (handlers) =>
 )
 
 const Application = HttpRouter.serve(
-  HttpApiBuilder.layer(Api).pipe(Layer.provide(Handlers), Layer.provide([AsUser.layer, Failures.layer])),
+  HttpApiBuilder.layer(Api).pipe(Layer.provide(Handlers), Layer.provide(Middleware.layer)),
   { disableListenLog: true, disableLogger: true }
 ).pipe(
   Layer.provide(lakebase({ idleTimeout: "1 hour" })),

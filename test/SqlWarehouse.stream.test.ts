@@ -1,5 +1,5 @@
 import { assert, layer } from "@effect/vitest"
-import { AsUser, getWorkspaceClient, ServerSentEvents, SqlWarehouse } from "effect-databricks"
+import { getWorkspaceClient, Middleware, ServerSentEvents, SqlWarehouse } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Exit, Fiber, Latch, Layer, Schema, Stream } from "effect"
 import { HttpClientRequest, HttpRouter } from "effect/http"
@@ -152,7 +152,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 10 }), { timeout: "60 seconds", exclu
         )
       ),
       HttpRouter.add("GET", "/sleep", ServerSentEvents.toResponse(SqlWarehouse.stream(One)`SELECT pg_sleep(60) AS x`))
-    ).pipe(Layer.provide(AsUser.router.layer))
+    ).pipe(Layer.provide(Middleware.asUser.layer))
 
     it.layer(serve(Routes, { services: SqlWarehouse.layer }))("a stream over HTTP", (it) => {
       it.effect("runs as who asked for it, and is cancelled when that one leaves", () =>

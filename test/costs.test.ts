@@ -1,6 +1,6 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { assert, layer } from "@effect/vitest"
-import { AsUser, Failures, Lakebase, OperationCache, SqlWarehouse } from "effect-databricks"
+import { AsUser, Failures, Lakebase, Middleware, OperationCache, SqlWarehouse } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Context, Effect, Layer, Metric, Schema, Tracer } from "effect"
 import { HttpClient, HttpRouter } from "effect/http"
@@ -50,10 +50,10 @@ const Application = Layer.unwrap(
     const { spans, tracer } = makeRecorder()
     let fibers = 0
     const recordFiberStart = () => void fibers++
-    return HttpRouter.serve(
-      HttpApiBuilder.layer(Api).pipe(Layer.provide(Handlers), Layer.provide([AsUser.layer, Failures.layer])),
-      { disableListenLog: true, disableLogger: true }
-    ).pipe(
+    return HttpRouter.serve(HttpApiBuilder.layer(Api).pipe(Layer.provide(Handlers), Layer.provide(Middleware.layer)), {
+      disableListenLog: true,
+      disableLogger: true
+    }).pipe(
       Layer.provide([lakebase({ port }), SqlWarehouse.layer, OperationCache.layer()]),
       // Not of the workspace nor of whoever sends the requests, who are in this process too.
       Layer.provide(Layer.succeed(Tracer.Tracer, tracer)),

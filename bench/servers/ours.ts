@@ -4,7 +4,15 @@ import { HttpRouter } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import * as App from "../../src/App.ts"
 import * as Telemetry from "../../src/Telemetry.ts"
-import { AsUser, Failures, Lakebase, OperationCache, ServiceContext, SqlWarehouse } from "../../src/index.ts"
+import {
+  AsUser,
+  Failures,
+  Lakebase,
+  Middleware,
+  OperationCache,
+  ServiceContext,
+  SqlWarehouse
+} from "../../src/index.ts"
 
 const Order = Schema.Struct({ item: Schema.String, amount: Schema.Int })
 const Sale = Schema.Struct({ item: Schema.String, region: Schema.String })
@@ -41,10 +49,7 @@ const HealthLive = HttpApiBuilder.group(Api, "health", (handlers) =>
   handlers.handle("health", () => Effect.succeed({ status: "ok" as const }))
 )
 
-const Routes = HttpApiBuilder.layer(Api).pipe(
-  Layer.provide([MineLive, HealthLive]),
-  Layer.provide([AsUser.layer, Failures.layer])
-)
+const Routes = HttpApiBuilder.layer(Api).pipe(Layer.provide([MineLive, HealthLive]), Layer.provide(Middleware.layer))
 
 const Database = Layer.unwrap(
   Effect.gen(function* () {

@@ -1,6 +1,6 @@
 import * as App from "effect-databricks/App"
 import * as Telemetry from "effect-databricks/Telemetry"
-import { AsUser, Failures, Lakebase, ServiceContext, SqlWarehouse } from "effect-databricks"
+import { Lakebase, Middleware, ServiceContext, SqlWarehouse } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Config, Effect, Layer, Option } from "effect"
 import { HttpRouter } from "effect/http"
@@ -16,14 +16,14 @@ const openapi = { openapiPath: "/openapi.json" } as const
 
 const Routes = Layer.mergeAll(HttpApiBuilder.layer(Api, openapi), HttpApiSwagger.layer(Api)).pipe(
   Layer.provide(Handlers),
-  Layer.provide([AsUser.layer, Failures.layer])
+  Layer.provide(Middleware.layer)
 )
 
 const RoutesWithDesk = Layer.mergeAll(
   HttpApiBuilder.layer(ApiWithDesk, openapi),
   HttpApiSwagger.layer(ApiWithDesk),
   Page.layerDesk
-).pipe(Layer.provide(HandlersWithDesk), Layer.provide([AsUser.layer, Failures.layer]))
+).pipe(Layer.provide(HandlersWithDesk), Layer.provide(Middleware.layer))
 
 const isSet = (name: string) => Effect.map(Config.option(Config.NonEmptyString(name)), Option.isSome)
 

@@ -1,5 +1,5 @@
 /**
- * How any failure looks over HTTP: a status, and a body of a `_tag` and one sentence.
+ * How any failure looks over HTTP: a status, and a body of a `_tag` and one sentence; a browser can import this module.
  *
  * @since 0.1.0
  */
@@ -8,9 +8,6 @@ import { HttpServerError, HttpServerRespondable, HttpServerResponse, Multipart }
 import { HttpApiError } from "effect/http-api"
 import { SqlError } from "effect/sql"
 import { DatabricksError, type Reason } from "../DatabricksError.ts"
-import { IdentityUnavailableError } from "../IdentityError.ts"
-import { PoolExhaustedError } from "../LakebaseError.ts"
-import { ServiceContext } from "../ServiceContext.ts"
 
 /**
  * @since 0.1.0
@@ -71,28 +68,32 @@ export const toResponse = ({ body, retryAfter, status }: HttpFailure): HttpServe
   })
 
 /**
- * Answers for a cause, and logs it: a 5xx as an error with the cause, anything else at debug.
- *
- * @since 0.1.0
- * @category conversions
- */
-export const respond = (
-  cause: Cause.Cause<unknown>
-): Effect.Effect<HttpServerResponse.HttpServerResponse, never, ServiceContext> => Effect.map(report(cause), toResponse)
-
-/**
- * What `respond` logs and answers with.
+ * The HTTP view of a cause, which it logs: a 5xx as an error with the cause, anything else at debug.
  *
  * @internal
  */
-export const report = (cause: Cause.Cause<unknown>): Effect.Effect<HttpFailure, never, ServiceContext> =>
-  Effect.gen(function* () {
-    const { development } = yield* ServiceContext
-    const failure = ofCause(cause)
-    const line = `${failure.status} ${failure.body._tag}: ${failure.body.message}`
-    yield* failure.status >= 500 ? Effect.logError(line, cause) : Effect.logDebug(line)
-    return mask(failure, { development })
-  })
+export const report = (cause: Cause.Cause<unknown>, options: Options): Effect.Effect<HttpFailure> => {
+  const failure = ofCause(cause)
+  const line = `${failure.status} ${failure.body._tag}: ${failure.body.message}`
+  return Effect.as(failure.status >= 500 ? Effect.logError(line, cause) : Effect.logDebug(line), mask(failure, options))
+}
+
+/**
+ * Turns the `SchemaError` of reading a request into a 400 that names the field, for a route that decodes its own:
+ * `HttpServerRequest.schemaBodyJson(Order).pipe(HttpFailure.orBadRequest)`.
+ *
+ * An `HttpApi` does this by itself. Any other `SchemaError` is a mistake of the application, and a 500.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const orBadRequest = <A, E, R>(
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, Exclude<E, Schema.SchemaError> | HttpFailure, R> =>
+  Effect.mapError(effect, (error) =>
+    // Exclude does not narrow a type parameter.
+    Schema.isSchemaError(error) ? badRequest("", error) : (error as Exclude<E, Schema.SchemaError>)
+  )
 
 /**
  * Whether a cause knows its own response, or is an interruption that no answer will reach.
@@ -137,9 +138,7 @@ const ofError = (error: unknown): HttpFailure => {
     const { reason } = error
     return view(statusOf(error), reason._tag, reason.message, reason.retryAfter)
   }
-  if (error instanceof IdentityUnavailableError) return view(503, error._tag, error.message, Duration.seconds(5))
   if (SqlError.isSqlError(error)) return ofSql(error)
-  if (Schema.isSchemaError(error)) return badRequest("", error)
   return (
     ofHttp(error) ??
     ofAnnotated(error) ??
@@ -182,9 +181,7 @@ const ofSql = ({ message, reason }: SqlError.SqlError): HttpFailure => {
   const { cause } = reason
   if (cause instanceof DatabricksError) return ofError(cause)
   const ours = ofAnnotated(cause)
-  if (ours !== undefined) {
-    return cause instanceof PoolExhaustedError ? new HttpFailure({ ...ours, retryAfter: Duration.seconds(1) }) : ours
-  }
+  if (ours !== undefined) return ours
   // The driver says only that the query failed, and the database why.
   const said = cause instanceof Error && cause.message !== "" ? cause.message : message
   switch (reason._tag) {
@@ -266,7 +263,30 @@ const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1()
 const ofAnnotated = (error: unknown): HttpFailure | undefined => {
   if (!(error instanceof Error) || !Schema.isSchema(error.constructor)) return undefined
   const status = Schema.resolveAnnotations(error.constructor)?.["httpApiStatus"]
-  return typeof status === "number" ? view(status, tagOf(error) ?? error.name, error.message) : undefined
+  return typeof status === "number"
+    ? view(status, tagOf(error) ?? error.name, error.message, retryAfterOf(error))
+    : undefined
+}
+
+/**
+ * The identifier of an error's schema, by which those of this library are known without loading their modules.
+ *
+ * @internal
+ */
+export const identifierOf = (error: unknown): string =>
+  error instanceof Error && Predicate.hasProperty(error.constructor, "identifier")
+    ? String(error.constructor.identifier)
+    : ""
+
+const retryAfterOf = (error: Error): Duration.Duration | undefined => {
+  switch (identifierOf(error)) {
+    case "effect-databricks/IdentityUnavailableError":
+      return Duration.seconds(5)
+    case "effect-databricks/PoolExhaustedError":
+      return Duration.seconds(1)
+    default:
+      return undefined
+  }
 }
 
 const tagOf = (error: unknown): string | undefined =>

@@ -3,11 +3,12 @@
  *
  * @since 0.1.0
  */
-import { ByteSize, Cause, Channel, Context, type Duration, Effect, Schema, Stream } from "effect"
+import { ByteSize, Cause, Context, type Duration, Effect, Schema, Stream } from "effect"
 import { dual } from "effect/Function"
 import { HttpServerResponse } from "effect/http"
 import { ExecutionContext, runningAs } from "../ExecutionContext.ts"
-import type { ServiceContext } from "../ServiceContext.ts"
+import { pulledIn } from "../internal/http/pulled.ts"
+import { ServiceContext } from "../ServiceContext.ts"
 import * as HttpFailure from "./HttpFailure.ts"
 
 /**
@@ -22,7 +23,6 @@ export const ErrorCode = Schema.Literals([
   "INTERNAL_ERROR",
   "INVALID_REQUEST",
   "STREAM_ABORTED",
-  "STREAM_EVICTED",
   "STREAM_FORBIDDEN",
   "UPSTREAM_ERROR"
 ])
@@ -86,19 +86,10 @@ export const toResponse: {
   <A, E, R, RE = never>(stream: Stream.Stream<A, E, R>, options: Options<A, RE> = {}) =>
     Effect.contextWith((context: Context.Context<R | RE | ServiceContext>) => {
       const opener = Context.get(context, ExecutionContext)
-      const inHandler = <A2, E2, R2 extends R | RE | ServiceContext>(effect: Effect.Effect<A2, E2, R2>) =>
-        Effect.updateContext(effect, (puller: Context.Context<never>) =>
-          runningAs(Context.merge(puller, context), opener)
-        )
-      const events = Stream.toChannel(encode(stream, options))
-      // A body is opened and pulled after the handler has returned, by a fiber that knows neither its services nor its
-      // caller. Stream.updateContext would not do: it can add a caller, but not take one away.
-      const body = Channel.fromTransform((_, scope) =>
-        Effect.map(inHandler(Channel.toPullScoped(events, scope)), inHandler)
+      const body = pulledIn(encode(stream, options), (puller: Context.Context<never>) =>
+        runningAs(Context.merge(puller, context), opener)
       )
-      return Effect.succeed(
-        HttpServerResponse.stream(Stream.fromChannel(body), { contentType: "text/event-stream", headers })
-      )
+      return Effect.succeed(HttpServerResponse.stream(body, { contentType: "text/event-stream", headers }))
     })
 )
 
@@ -134,7 +125,7 @@ const encode = <A, E, R, RE>(stream: Stream.Stream<A, E, R>, options: Options<A,
       )
     )
     const failed = Effect.fnUntraced(function* (cause: Cause.Cause<unknown>) {
-      const { body, status } = yield* HttpFailure.report(cause)
+      const { body, status } = yield* HttpFailure.report(cause, yield* ServiceContext)
       const data: typeof ErrorData.Type = {
         error: body.message,
         code: Cause.hasInterruptsOnly(cause) ? "STREAM_ABORTED" : codeOf(status)

@@ -1,5 +1,5 @@
 import { assert, describe, it, layer } from "@effect/vitest"
-import { AsUser, getCurrentUserId, getWorkspaceClient, UserContext } from "effect-databricks"
+import { AsUser, getCurrentUserId, getWorkspaceClient, Middleware, UserContext } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Layer, Schema, Stream } from "effect"
 import { HttpClientRequest, HttpRouter, HttpServerResponse } from "effect/http"
@@ -70,14 +70,14 @@ const Plain = HttpRouter.use((router) =>
       )
     )
   })
-).pipe(Layer.provide(AsUser.router.layer))
+).pipe(Layer.provide(Middleware.asUser.layer))
 
 const OpenLive = HttpApiBuilder.group(Api, "open", (handlers) =>
   handlers.handle("health", () => Effect.map(whoSays, (userName) => ({ userName })))
 )
 
 const Routes = Layer.merge(
-  HttpApiBuilder.layer(Api).pipe(Layer.provide([MineLive, OpenLive]), Layer.provide(AsUser.layer)),
+  HttpApiBuilder.layer(Api).pipe(Layer.provide([MineLive, OpenLive]), Layer.provide(Middleware.layerAsUser)),
   Plain
 )
 

@@ -1,5 +1,5 @@
 import { assert, layer } from "@effect/vitest"
-import { Failures } from "effect-databricks"
+import { Failures, Middleware } from "effect-databricks"
 import * as App from "effect-databricks/App"
 import { TestContext } from "effect-databricks/testing"
 import { Context, Effect, Layer, Schema } from "effect"
@@ -52,10 +52,13 @@ class Port extends Context.Service<Port, number>()("test/Port") {
     Effect.map(HttpServer.HttpServer, ({ address }) => (address._tag === "UnixPathAddress" ? 0 : address.port))
   ).pipe(
     Layer.provideMerge(
-      HttpRouter.serve(HttpApiBuilder.layer(Api).pipe(Layer.provide(BodiesLive), Layer.provide(Failures.layer)), {
-        disableListenLog: true,
-        disableLogger: true
-      })
+      HttpRouter.serve(
+        HttpApiBuilder.layer(Api).pipe(Layer.provide(BodiesLive), Layer.provide(Middleware.layerFailures)),
+        {
+          disableListenLog: true,
+          disableLogger: true
+        }
+      )
     ),
     Layer.provide(App.layerHttpServer({ port: 0, host: "127.0.0.1" })),
     Layer.provide(TestContext.layer())

@@ -1,9 +1,8 @@
 import { assert, layer } from "@effect/vitest"
 import {
   asService,
-  AsUser,
   getWorkspaceClient,
-  HttpFailure,
+  Middleware,
   provideUser,
   ServerSentEvents,
   SqlWarehouse
@@ -43,7 +42,7 @@ const rows = Stream.unwrap(
 
 const asSender = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => provideUser(effect, request)).pipe(
-    Effect.catchCause(HttpFailure.respond)
+    Effect.catchCause(Middleware.respond)
   )
 
 const refusal = Effect.flatMap(getWorkspaceClient, (client) => client.use((sdk) => sdk.jobs.get({ job_id: 7 })))
@@ -74,7 +73,7 @@ const Routes = Layer.mergeAll(
   ),
   HttpRouter.add("GET", "/refused", ServerSentEvents.toResponse(Stream.fromEffect(refusal)))
 ).pipe(
-  Layer.provide(AsUser.router.layer),
+  Layer.provide(Middleware.asUser.layer),
   Layer.merge(
     Layer.mergeAll(
       HttpRouter.add("GET", "/by-hand", asSender(ServerSentEvents.toResponse(stepsOf("byHand")))),

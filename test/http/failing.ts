@@ -7,6 +7,7 @@ import {
   getWorkspaceClient,
   HttpFailure,
   Lakebase,
+  Middleware,
   Operation,
   SqlParameter,
   SqlWarehouse,
@@ -80,7 +81,7 @@ const BadLive = HttpApiBuilder.group(
 )
 
 const Routes = Layer.mergeAll(
-  HttpApiBuilder.layer(Api).pipe(Layer.provide(BadLive), Layer.provide(AsUser.layer)),
+  HttpApiBuilder.layer(Api).pipe(Layer.provide(BadLive), Layer.provide(Middleware.layerAsUser)),
   // asUser by hand, on a route that is no HttpApi: the failures of both are answered alike.
   HttpRouter.add(
     "GET",
@@ -100,7 +101,7 @@ const Routes = Layer.mergeAll(
     )
   ),
   HttpRouter.add("GET", "/teapot", Effect.die(HttpServerResponse.text("itself", { status: 418 })))
-).pipe(Layer.provide(Failures.layer))
+).pipe(Layer.provide(Middleware.layerFailures))
 
 // SqlWarehouse is outside of serve: that is where handlers look for it.
 export const served = (options?: { readonly development?: boolean }) =>

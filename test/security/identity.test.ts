@@ -1,10 +1,9 @@
 import { assert, it, layer } from "@effect/vitest"
 import {
-  AsUser,
-  Failures,
   ForwardedHeaders,
   IdentityVerifier,
   Lakebase,
+  Middleware,
   Operation,
   OperationCache,
   UserContext
@@ -39,7 +38,7 @@ const Routes = Layer.mergeAll(
   ),
   HttpRouter.add("GET", "/report", Effect.map(report, HttpServerResponse.text)),
   HttpRouter.add("GET", "/session", Effect.flatMap(session, HttpServerResponse.json))
-).pipe(Layer.provide(AsUser.router.layer), Layer.provide(Failures.layer))
+).pipe(Layer.provide(Middleware.asUser.layer), Layer.provide(Middleware.layerFailures))
 
 const Services = Layer.merge(OperationCache.layer(), lakebase())
 

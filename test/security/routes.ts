@@ -1,5 +1,5 @@
 /** The ways in by HTTP: whoever sent the request runs, and in the handler whoever the query names. */
-import { AsUser, ServerSentEvents } from "effect-databricks"
+import { AsUser, Middleware, ServerSentEvents } from "effect-databricks"
 import { Effect, Layer, Schema, Stream } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiSchema } from "effect/http-api"
@@ -62,10 +62,10 @@ const Plain = HttpRouter.use((router) =>
     )
     yield* router.add("GET", "/events", inside(ServerSentEvents.toResponse(Stream.fromEffect(both))))
   })
-).pipe(Layer.provide(AsUser.router.layer))
+).pipe(Layer.provide(Middleware.asUser.layer))
 
 export const Routes = Layer.merge(
-  HttpApiBuilder.layer(Api).pipe(Layer.provide(WaysLive), Layer.provide(AsUser.layer)),
+  HttpApiBuilder.layer(Api).pipe(Layer.provide(WaysLive), Layer.provide(Middleware.layerAsUser)),
   Plain
 )
 
@@ -84,7 +84,7 @@ export const ofSender = {
   "a handler of an HttpApi": ask("/handler"),
   "what a handler's group took at start-up": ask("/kept"),
   "the stream of a handler": ask("/stream"),
-  "a route of AsUser.router": ask("/route"),
+  "a route of Middleware.asUser": ask("/route"),
   "ServerSentEvents.toResponse": ask("/events"),
   "a response with a stream": ask("/body")
 }

@@ -1,5 +1,5 @@
 import { assert, layer } from "@effect/vitest"
-import { AsUser, Failures, getWorkspaceClient, Lakebase, ServerSentEvents } from "effect-databricks"
+import { AsUser, Failures, getWorkspaceClient, Lakebase, Middleware, ServerSentEvents } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Cause, Effect, Layer, Redacted, Schema, Stream } from "effect"
 import { HttpClientRequest, HttpMiddleware } from "effect/http"
@@ -38,7 +38,7 @@ const WaysLive = HttpApiBuilder.group(Api, "ways", (handlers) =>
 
 const Routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
   Layer.provide(WaysLive),
-  Layer.provide([AsUser.layer, Failures.layer])
+  Layer.provide(Middleware.layer)
 )
 
 layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("over HTTP", (it) => {

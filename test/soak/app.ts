@@ -2,10 +2,9 @@
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import {
   App,
-  AsUser,
-  Failures,
   getWarehouseId,
   Lakebase,
+  Middleware,
   OperationCache,
   ServiceContext,
   SqlWarehouse,
@@ -66,7 +65,7 @@ const Server = Layer.unwrap(
 )
 
 const Routes = Layer.merge(
-  HttpApiBuilder.layer(Api).pipe(Layer.provide([...handlers]), Layer.provide([AsUser.layer, Failures.layer])),
+  HttpApiBuilder.layer(Api).pipe(Layer.provide([...handlers]), Layer.provide(Middleware.layer)),
   Held.layer
 )
 

@@ -1,14 +1,15 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { assert, it } from "@effect/vitest"
 import {
-  AsUser,
   asService,
+  AsUser,
   asUser,
   getCurrentUserId,
   getWarehouseId,
   getWorkspaceClient,
   getWorkspaceId,
   isInUserContext,
+  Middleware,
   Operation,
   UserContext
 } from "effect-databricks"
@@ -101,7 +102,7 @@ it.effect("an HttpApi with AsUser over a service of the test's", () =>
     assert.propertyVal(yield* refused.json, "_tag", "AuthenticationError")
   }).pipe(
     Effect.provide(
-      HttpRouter.serve(HttpApiBuilder.layer(Api).pipe(Layer.provide(Handlers), Layer.provide(AsUser.layer)), {
+      HttpRouter.serve(HttpApiBuilder.layer(Api).pipe(Layer.provide(Handlers), Layer.provide(Middleware.layerAsUser)), {
         disableListenLog: true,
         disableLogger: true
       }).pipe(

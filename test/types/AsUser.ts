@@ -1,6 +1,6 @@
 /** A handler that needs the user compiles in a group with AsUser, and not without. */
 import * as App from "effect-databricks/App"
-import { AsUser, ServiceContext, UserContext } from "effect-databricks"
+import { AsUser, Middleware, ServiceContext, UserContext } from "effect-databricks"
 import { Effect, Layer, Schema } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
@@ -17,7 +17,7 @@ const routesWith = HttpApiBuilder.layer(With).pipe(
 
 const routesWithout = HttpApiBuilder.layer(Without).pipe(
   Layer.provide(HttpApiBuilder.group(Without, "mine", (handlers) => handlers.handle("me", () => userName))),
-  Layer.provide(AsUser.layer)
+  Layer.provide(Middleware.layerAsUser)
 )
 
 // The type of `serve` is left to inference: an annotation would hide what is missing.
@@ -25,7 +25,7 @@ const launch = <A, E>(_server: Layer.Layer<A, E>) => {}
 
 const Surroundings = Layer.merge(App.layerHttpServer(), ServiceContext.layerConfig())
 
-launch(HttpRouter.serve(routesWith.pipe(Layer.provide(AsUser.layer))).pipe(Layer.provide(Surroundings)))
+launch(HttpRouter.serve(routesWith.pipe(Layer.provide(Middleware.layerAsUser))).pipe(Layer.provide(Surroundings)))
 
 // @ts-expect-error -- nothing provides UserContext
 launch(HttpRouter.serve(routesWithout).pipe(Layer.provide(Surroundings)))
