@@ -1,10 +1,10 @@
 import { assert, describe, it, layer } from "@effect/vitest"
-import { HttpFailure } from "effect-databricks"
+import { HttpFailure, IdentityError } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect } from "effect"
 import { FetchHttpClient, HttpClient, HttpClientRequest } from "effect/http"
 import { HttpApiClient, OpenApi } from "effect/http-api"
-import { alice } from "../fixtures/people.ts"
+import { alice, bob } from "../fixtures/people.ts"
 import { Api, failing, recordsNoToken, secret, served, serverError } from "./failing.ts"
 import { Served } from "./harness.ts"
 
@@ -70,6 +70,26 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
+    it.effect.each(["/rows", "/plain/rows"])("%s: a SchemaError of a handler is masked, and logged once", (path) =>
+      Effect.gen(function* () {
+        const { logs } = yield* Served
+        const before = logs.length
+        yield* failing("GET", path, { status: 500, _tag: "SchemaError", ...serverError })
+        const errors = logs.slice(before).filter(({ level }) => level === "Error")
+        assert.strictEqual(errors.length, 1)
+        assert.include(errors[0]!.text, "Missing key")
+      })
+    )
+
+    it.effect("a plain route says which field of its request is wrong", () =>
+      Effect.gen(function* () {
+        const bad = { status: 400, _tag: "BadRequest" }
+        yield* failing("POST", "/plain/body", { ...bad, message: "value: Expected string" }, { value: 5 })
+        yield* failing("POST", "/plain/body", { ...bad, message: "value: Missing key" }, {})
+        yield* failing("POST", "/plain/body", { ...bad, message: "The request body cannot be read" }, "{ value: ")
+      })
+    )
+
     it.effect("a failure below 500 is no error in the log", () =>
       Effect.gen(function* () {
         const { logs } = yield* Served
@@ -112,19 +132,34 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
     it.effect("tells a generated client what it tells everybody", () =>
       Effect.gen(function* () {
         const { port } = yield* Served
-        const { headers } = yield* LocalWorkspace.LocalWorkspace
+        const { headers, misbehave } = yield* LocalWorkspace.LocalWorkspace
         const sent = yield* headers(alice)
         const clientOf = (headers: Record<string, string>) =>
           HttpApiClient.make(Api, {
             baseUrl: `http://127.0.0.1:${port}`,
             transformClient: HttpClient.mapRequest(HttpClientRequest.setHeaders(headers))
           }).pipe(Effect.provide(FetchHttpClient.layer))
-        const nobody = yield* Effect.flip((yield* clientOf({})).bad.workspace())
-        assert.strictEqual(nobody._tag, "AuthenticationError")
-        const error = yield* Effect.flip((yield* clientOf(sent)).bad.slow())
+        const failure = (headers: Record<string, string>) =>
+          Effect.flatMap(clientOf(headers), ({ bad }) => Effect.flip(bad.slow()))
+        const nobody = yield* failure({})
+        assert.instanceOf(nobody, IdentityError.AuthenticationError)
+        assert.include(nobody.message, "did not come through the Databricks Apps proxy")
+        const other = yield* failure({ ...sent, "x-forwarded-email": bob })
+        assert.instanceOf(other, IdentityError.IdentityMismatchError)
+        yield* misbehave({ kind: "answer", status: 503, path: "/api/2.0/preview/scim" })
+        const unknown = yield* failure(yield* headers(alice))
+        assert.instanceOf(unknown, IdentityError.IdentityUnavailableError)
+        assert.strictEqual(unknown.message, "Server error")
+        const error = yield* failure(sent)
         assert.instanceOf(error, HttpFailure.HttpFailure)
         assert.deepInclude(error, { status: 504, body: { _tag: "OperationTimeoutError", ...serverError } })
-      })
+        const { bad } = yield* clientOf(sent)
+        const refused = yield* Effect.flip(bad.sql({ payload: { text: "SELECT * FROM nope" } }))
+        assert.instanceOf(refused, HttpFailure.HttpFailure)
+        assert.deepInclude(refused, { status: 400 })
+        assert.strictEqual(refused.body._tag, "StatementFailedError")
+        assert.strictEqual((yield* Effect.flip(bad.declared()))._tag, "Out")
+      }).pipe(Effect.scoped)
     )
 
     it.effect("lives, and has put no token into a log or a span", () => recordsNoToken)

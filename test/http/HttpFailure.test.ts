@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { DatabricksError, HttpFailure, Lakebase, ServiceContext } from "effect-databricks"
-import { Cause, Data, Duration, Schema } from "effect"
+import { Cause, Data, Duration, Effect, Schema } from "effect"
 import { SqlError } from "effect/sql"
 
 class Out extends Schema.TaggedError<Out>()("Out", { left: Schema.Int }, { httpApiStatus: 410 }) {}
@@ -76,6 +76,19 @@ describe("HttpFailure", () => {
     assert.strictEqual(failure.body.message, status < 500 ? "m" : "Server error")
     const { headers } = HttpFailure.toResponse(failure)
     if (reason._tag === "ConnectionError" && status === 503) assert.strictEqual(headers["retry-after"], "1")
+  })
+
+  it("takes a SchemaError for a mistake of the application, unless it is of a request", async () => {
+    const wrong = Schema.decodeUnknownEffect(Schema.Struct({ amount: Schema.Int }))({ amount: "one" })
+    const error = await Effect.runPromise(Effect.flip(wrong))
+    assert.deepInclude(of(error), { status: 500, body: { _tag: "SchemaError", message: "Server error" } })
+    const refused = await Effect.runPromise(Effect.flip(HttpFailure.orBadRequest(wrong)))
+    assert.deepInclude(refused, {
+      status: 400,
+      body: { _tag: "BadRequest", message: "amount: Expected number" }
+    })
+    const other = Effect.fail(new Plain({ message: "m" }))
+    assert.strictEqual((await Effect.runPromise(Effect.flip(HttpFailure.orBadRequest(other))))._tag, "Plain")
   })
 
   it("names what kept a caller from the database", () => {

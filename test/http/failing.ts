@@ -17,7 +17,7 @@ import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Layer, Schema } from "effect"
 import { HttpClientRequest, HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
-import { SqlClient } from "effect/sql"
+import { SqlClient, SqlSchema } from "effect/sql"
 import { alice } from "../fixtures/people.ts"
 import { serve, Served, tokensSeen } from "./harness.ts"
 
@@ -41,7 +41,8 @@ class Bad extends HttpApiGroup.make("bad")
     HttpApiEndpoint.get("slow", "/slow"),
     HttpApiEndpoint.get("own", "/own"),
     HttpApiEndpoint.get("page", "/page/:number", { params: { number: Schema.FiniteFromString } }),
-    HttpApiEndpoint.get("wrong", "/wrong", { success: Schema.Literal("right") })
+    HttpApiEndpoint.get("wrong", "/wrong", { success: Schema.Literal("right") }),
+    HttpApiEndpoint.get("rows", "/rows", { success: Schema.Array(Row) })
   )
   .middleware(AsUser) {}
 
@@ -49,35 +50,40 @@ export class Api extends HttpApi.make("test").add(Bad).middleware(Failures) {}
 
 export const secret = "internal detail"
 
-const BadLive = HttpApiBuilder.group(
-  Api,
-  "bad",
-  (handlers) =>
-    handlers
-      .handle("sql", ({ payload }) =>
-        SqlWarehouse.queryText(Row)(payload.text, {
-          ...payload.parameters,
-          ...(payload.int !== undefined && { int: SqlParameter.int(payload.int) })
-        })
-      )
-      .handle("workspace", () =>
-        Effect.gen(function* () {
-          const client = yield* getWorkspaceClient
-          const request = HttpClientRequest.get("/api/2.0/sql/warehouses")
-          return JSON.stringify(
-            yield* client.requestJson(request, Schema.Struct({ warehouses: Schema.Array(Schema.Any) }))
-          )
-        })
-      )
-      .handle("declared", () => Effect.fail(new Out({ left: 3 })))
-      .handle("lakebase", ({ payload }) => SqlClient.SqlClient.use((sql) => Effect.asVoid(sql.unsafe(payload.text))))
-      .handle("bug", () => Effect.die(new Error(secret)))
-      .handle("slow", () => Effect.never.pipe(Operation.execute({ name: "slow", timeout: "5 millis" })))
-      .handle("own", () =>
-        Effect.fail(new HttpFailure.HttpFailure({ status: 418, body: { _tag: "Teapot", message: "Short and stout" } }))
-      )
-      .handle("page", () => Effect.void)
-      .handle("wrong", () => Effect.succeed("wrong" as "right")) // what no type would let through
+/** Fails with a SchemaError: what the database answers is not what the application expects of it. */
+const findRows = SqlSchema.findAll({
+  Request: Schema.Void,
+  Result: Row,
+  execute: () => SqlClient.SqlClient.use((sql) => sql`SELECT ${secret}::text AS other`)
+})
+
+const BadLive = HttpApiBuilder.group(Api, "bad", (handlers) =>
+  handlers
+    .handle("sql", ({ payload }) =>
+      SqlWarehouse.queryText(Row)(payload.text, {
+        ...payload.parameters,
+        ...(payload.int !== undefined && { int: SqlParameter.int(payload.int) })
+      })
+    )
+    .handle("workspace", () =>
+      Effect.gen(function* () {
+        const client = yield* getWorkspaceClient
+        const request = HttpClientRequest.get("/api/2.0/sql/warehouses")
+        return JSON.stringify(
+          yield* client.requestJson(request, Schema.Struct({ warehouses: Schema.Array(Schema.Any) }))
+        )
+      })
+    )
+    .handle("declared", () => Effect.fail(new Out({ left: 3 })))
+    .handle("lakebase", ({ payload }) => SqlClient.SqlClient.use((sql) => Effect.asVoid(sql.unsafe(payload.text))))
+    .handle("bug", () => Effect.die(new Error(secret)))
+    .handle("slow", () => Effect.never.pipe(Operation.execute({ name: "slow", timeout: "5 millis" })))
+    .handle("own", () =>
+      Effect.fail(new HttpFailure.HttpFailure({ status: 418, body: { _tag: "Teapot", message: "Short and stout" } }))
+    )
+    .handle("page", () => Effect.void)
+    .handle("wrong", () => Effect.succeed("wrong" as "right")) // what no type would let through
+    .handle("rows", () => findRows(undefined))
 )
 
 const Routes = Layer.mergeAll(
@@ -98,6 +104,19 @@ const Routes = Layer.mergeAll(
     Effect.provide(
       Effect.as(UserContext, HttpServerResponse.text("never")),
       ExecutionContext.asUser({ "x-forwarded-user": "u", "x-forwarded-access-token": "sec\r\nret-token" })
+    )
+  ),
+  HttpRouter.add(
+    "GET",
+    "/plain/rows",
+    Effect.flatMap(findRows(undefined), (rows) => HttpServerResponse.json(rows))
+  ),
+  HttpRouter.add(
+    "POST",
+    "/plain/body",
+    HttpServerRequest.schemaBodyJson(Row).pipe(
+      HttpFailure.orBadRequest,
+      Effect.flatMap((row) => HttpServerResponse.json(row))
     )
   ),
   HttpRouter.add("GET", "/teapot", Effect.die(HttpServerResponse.text("itself", { status: 418 })))

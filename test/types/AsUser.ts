@@ -1,8 +1,8 @@
 /** A handler that needs the user compiles in a group with AsUser, and not without. */
 import * as App from "effect-databricks/App"
-import { AsUser, Middleware, ServiceContext, UserContext } from "effect-databricks"
+import { AsService, AsUser, Middleware, ServiceContext, UserContext } from "effect-databricks"
 import { Effect, Layer, Schema } from "effect"
-import { HttpRouter } from "effect/http"
+import { HttpRouter, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 
 const me = HttpApiEndpoint.get("me", "/me", { success: Schema.String })
@@ -32,3 +32,22 @@ launch(HttpRouter.serve(routesWithout).pipe(Layer.provide(Surroundings)))
 
 // @ts-expect-error -- AsUser needs its layer
 launch(HttpRouter.serve(routesWith).pipe(Layer.provide(Surroundings)))
+
+/** AsService provides no UserContext. */
+class Service extends HttpApi.make("service").add(HttpApiGroup.make("mine").add(me).middleware(AsService)) {}
+
+const routesService = HttpApiBuilder.layer(Service).pipe(
+  Layer.provide(HttpApiBuilder.group(Service, "mine", (handlers) => handlers.handle("me", () => userName))),
+  Layer.provide(Middleware.layer)
+)
+
+// @ts-expect-error -- nothing provides UserContext
+launch(HttpRouter.serve(routesService).pipe(Layer.provide(Surroundings)))
+
+/** The same of plain routes. */
+const plain = HttpRouter.add("GET", "/me", Effect.map(userName, HttpServerResponse.text))
+
+launch(HttpRouter.serve(plain.pipe(Layer.provide(Middleware.asUser.layer))).pipe(Layer.provide(Surroundings)))
+
+// @ts-expect-error -- nothing provides UserContext
+launch(HttpRouter.serve(plain.pipe(Layer.provide(Middleware.asService.layer))).pipe(Layer.provide(Surroundings)))

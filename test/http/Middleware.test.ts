@@ -1,0 +1,157 @@
+import { assert, layer } from "@effect/vitest"
+import { asService, AsService, AsUser, getWorkspaceClient, Middleware, UserContext } from "effect-databricks"
+import { LocalWorkspace } from "effect-databricks/testing"
+import { Effect, Layer, Option, Schema, Stream } from "effect"
+import { HttpClientRequest, HttpRouter, HttpServerResponse } from "effect/http"
+import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiSchema } from "effect/http-api"
+import { serve, Served } from "./harness.ts"
+
+const alice = "alice@example.com"
+
+const who = { success: Schema.Struct({ workspaceSays: Schema.String, user: Schema.NullOr(Schema.String) }) }
+const one = HttpApiEndpoint.get("one", "/one", who)
+
+/** Every way to say it; those that say both end as the user. */
+class Api extends HttpApi.make("test").add(
+  HttpApiGroup.make("service")
+    .add(one, HttpApiEndpoint.get("lines", "/lines", { success: HttpApiSchema.StreamSse({ data: Schema.String }) }))
+    .middleware(AsService)
+    .prefix("/service"),
+  HttpApiGroup.make("user").add(one).middleware(AsUser).prefix("/user"),
+  HttpApiGroup.make("neither").add(one).prefix("/neither"),
+  HttpApiGroup.make("service-in-user").add(one.middleware(AsService)).middleware(AsUser).prefix("/service-in-user"),
+  HttpApiGroup.make("user-in-service").add(one.middleware(AsUser)).middleware(AsService).prefix("/user-in-service")
+) {}
+
+const whoSays = Effect.gen(function* () {
+  const client = yield* getWorkspaceClient
+  const Me = Schema.Struct({ userName: Schema.String })
+  const { userName } = yield* client.requestJson(HttpClientRequest.get("/api/2.0/preview/scim/v2/Me"), Me)
+  const user = yield* Effect.serviceOption(UserContext)
+  return { workspaceSays: userName, user: Option.getOrNull(Option.map(user, (_) => _.userName)) }
+}).pipe(Effect.orDie) // a failure here is a broken test
+
+const lines = Stream.range(1, 3).pipe(Stream.mapEffect(() => Effect.map(whoSays, (_) => _.workspaceSays)))
+
+const Handlers = Layer.mergeAll(
+  HttpApiBuilder.group(Api, "service", (handlers) =>
+    Effect.map(Effect.context<Effect.Services<typeof whoSays>>(), (atStartUp) =>
+      handlers
+        .handle("one", () => whoSays)
+        .handle("lines", () => Effect.succeed(Stream.provideContext(lines, atStartUp)))
+    )
+  ),
+  HttpApiBuilder.group(Api, "user", (handlers) => handlers.handle("one", () => whoSays)),
+  HttpApiBuilder.group(Api, "neither", (handlers) => handlers.handle("one", () => whoSays)),
+  HttpApiBuilder.group(Api, "service-in-user", (handlers) => handlers.handle("one", () => whoSays)),
+  HttpApiBuilder.group(Api, "user-in-service", (handlers) => handlers.handle("one", () => whoSays))
+)
+
+const plain = (path: `/${string}`) =>
+  HttpRouter.add(
+    "GET",
+    path,
+    Effect.flatMap(whoSays, (_) => HttpServerResponse.json(_))
+  )
+
+const Routes = Layer.mergeAll(
+  HttpApiBuilder.layer(Api).pipe(Layer.provide(Handlers), Layer.provide(Middleware.layer)),
+  plain("/plain/service").pipe(Layer.provide(Middleware.asService.layer)),
+  plain("/plain/user").pipe(Layer.provide(Middleware.asUser.layer)),
+  plain("/plain/neither"),
+  plain("/plain/service-in-user").pipe(
+    Layer.provide(Middleware.asService.layer),
+    Layer.provide(Middleware.asUser.layer)
+  ),
+  plain("/plain/user-in-service").pipe(
+    Layer.provide(Middleware.asUser.layer),
+    Layer.provide(Middleware.asService.layer)
+  ),
+  plain("/plain/both").pipe(Layer.provide([Middleware.asUser.layer, Middleware.asService.layer])),
+  HttpRouter.add("GET", "/plain/by-hand", asService(Effect.flatMap(whoSays, (_) => HttpServerResponse.json(_)))).pipe(
+    Layer.provide(Middleware.asUser.layer)
+  )
+)
+
+/** A request of alice, and what the server's span says of it. */
+const asked = Effect.fnUntraced(function* (path: string, headers?: Record<string, string>) {
+  const { call, spans } = yield* Served
+  const workspace = yield* LocalWorkspace.LocalWorkspace
+  const sent = headers ?? (yield* workspace.headers(alice))
+  spans.length = 0
+  const answer = yield* call("GET", path, { headers: sent })
+  const { attributes } = spans.find((_) => _.kind === "server")!
+  return { ...answer, sent, says: [attributes.get("execution.context"), attributes.get("caller.id")] as const }
+})
+
+layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("Middleware", (it) => {
+  it.layer(serve(Routes))("in production", (it) => {
+    it.effect.each(["/service/one", "/plain/service"])("%s runs as the app on purpose, and its span says so", (path) =>
+      Effect.gen(function* () {
+        const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
+        for (const headers of [undefined, {}]) {
+          const { json, says, text } = yield* asked(path, headers)
+          assert.deepStrictEqual(json, { workspaceSays: servicePrincipal.clientId, user: null }, text)
+          assert.deepStrictEqual(says, ["service", servicePrincipal.id])
+        }
+      })
+    )
+
+    it.effect.each(["/neither/one", "/plain/neither"])("%s runs as the app, and its span does not say so", (path) =>
+      Effect.gen(function* () {
+        const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
+        const { json, says } = yield* asked(path)
+        assert.strictEqual(json.workspaceSays, servicePrincipal.clientId)
+        assert.deepStrictEqual(says, [undefined, undefined])
+      })
+    )
+
+    it.effect.each([
+      "/user/one",
+      "/service-in-user/one",
+      "/user-in-service/one",
+      "/plain/user",
+      "/plain/service-in-user",
+      "/plain/user-in-service",
+      "/plain/both"
+    ])("%s runs as the user, and its span says so", (path) =>
+      Effect.gen(function* () {
+        const { json, says, sent, text } = yield* asked(path)
+        assert.deepStrictEqual(json, { workspaceSays: alice, user: alice }, text)
+        assert.deepStrictEqual(says, ["user", sent["x-forwarded-user"]])
+        assert.strictEqual((yield* asked(path, {})).status, 401)
+      })
+    )
+
+    it.effect("a route of the user that asks for asService runs as the app in it", () =>
+      Effect.gen(function* () {
+        const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
+        const { json } = yield* asked("/plain/by-hand")
+        assert.deepStrictEqual(json, { workspaceSays: servicePrincipal.clientId, user: alice })
+      })
+    )
+
+    it.effect("the stream of an endpoint under AsService runs as the app", () =>
+      Effect.gen(function* () {
+        const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
+        const { text } = yield* asked("/service/lines")
+        assert.strictEqual(text.split(servicePrincipal.clientId).length - 1, 3, text)
+      })
+    )
+  })
+
+  it.layer(serve(Routes, { development: true }))("in development", (it) => {
+    it.effect("the span of the fallback is not that of AsService", () =>
+      Effect.gen(function* () {
+        const { call, spans } = yield* Served
+        const fallback = function* (path: string) {
+          spans.length = 0
+          assert.strictEqual((yield* call("GET", path)).status, 200)
+          return spans.find((_) => _.kind === "server")?.attributes.get("execution.obo_dev_fallback")
+        }
+        assert.strictEqual(yield* fallback("/user/one"), true)
+        assert.strictEqual(yield* fallback("/service/one"), undefined)
+      })
+    )
+  })
+})
