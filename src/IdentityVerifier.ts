@@ -5,6 +5,7 @@
  */
 import { Cache, Clock, Duration, Effect, Exit, Option, Redacted, Result, Schema } from "effect"
 import { Base64Url } from "effect/encoding"
+import type { HttpClientRequest, HttpClientResponse } from "effect/http"
 import type { Caller } from "./Caller.ts"
 import type { DatabricksError } from "./DatabricksError.ts"
 import type { WithToken } from "./ForwardedHeaders.ts"
@@ -16,7 +17,6 @@ import {
 } from "./IdentityError.ts"
 import * as Scim from "./internal/workspace/scim.ts"
 import * as TokenCache from "./internal/workspace/tokenCache.ts"
-import type { Send } from "./internal/workspace/transport.ts"
 
 /**
  * @since 0.1.0
@@ -36,7 +36,12 @@ export interface IdentityVerifier {
  * @since 0.1.0
  * @category constructors
  */
-export const make = Effect.fnUntraced(function* (send: Send): Effect.fn.Return<IdentityVerifier> {
+export const make = Effect.fnUntraced(function* (
+  send: (
+    credential: Pick<Caller, "authorization" | "context">,
+    request: HttpClientRequest.HttpClientRequest
+  ) => Effect.Effect<HttpClientResponse.HttpClientResponse, DatabricksError>
+): Effect.fn.Return<IdentityVerifier> {
   const context = yield* Effect.context<never>()
   const proven = yield* Cache.makeWith((_key: string): Effect.Effect<Proof> => Effect.never, {
     capacity: 10_000,
