@@ -1,4 +1,8 @@
-import { AsUser, Failures } from "effect-databricks"
+/** What the server serves and what a browser calls: both import this module. */
+import { AsService } from "effect-databricks/http/AsService"
+import { AsUser } from "effect-databricks/http/AsUser"
+import { Failures } from "effect-databricks/http/Failures"
+import * as RunsAs from "effect-databricks/http/RunsAs"
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
 import manifest from "../../package.json" with { type: "json" }
@@ -29,6 +33,7 @@ class User extends HttpApiGroup.make("user")
 
 class System extends HttpApiGroup.make("system")
   .add(HttpApiEndpoint.post("systemData", "/system/data", { payload: Greeting, success: Rows }))
+  .middleware(AsService)
   .annotate(OpenApi.Description, "Runs as the app's service principal, whoever sent the request.") {}
 
 class Health extends HttpApiGroup.make("health").add(
@@ -58,9 +63,10 @@ class Desk extends HttpApiGroup.make("desk")
 
 class SystemDesk extends HttpApiGroup.make("systemDesk")
   .add(HttpApiEndpoint.get("all", "/api/system/orders", { success: Schema.Array(Order) }))
+  .middleware(AsService)
   .annotate(OpenApi.Description, "Orders of everybody, as the app's service principal, which owns the table.") {}
 
-export class Api extends HttpApi.make("effect-databricks-demo")
+const api = HttpApi.make("effect-databricks-demo")
   .add(User, System)
   .middleware(Failures)
   .add(Health)
@@ -70,9 +76,12 @@ export class Api extends HttpApi.make("effect-databricks-demo")
   .annotate(OpenApi.Transform, ({ components, ...spec }) => ({
     ...spec,
     components: { schemas: components.schemas }
-  })) {}
+  }))
+
+// Every endpoint says whom it runs as; the platform asks for health, and nobody is there to run it as.
+export class Api extends RunsAs.checked(api, { public: ["health.health"] }) {}
+
+const desk = HttpApi.make("orders-desk").add(Desk, SystemDesk).middleware(Failures)
 
 /** With the orders desk, where there is a Lakebase. */
-export class ApiWithDesk extends Api.addHttpApi(
-  HttpApi.make("orders-desk").add(Desk, SystemDesk).middleware(Failures)
-) {}
+export class ApiWithDesk extends RunsAs.checked(api.addHttpApi(desk), { public: ["health.health"] }) {}

@@ -4,11 +4,11 @@ import { HttpApiBuilder } from "effect/http-api"
 import { Api, ApiWithDesk, Row } from "./Api.ts"
 import { Orders } from "./Orders.ts"
 
-// One statement for both routes: who it runs as is not said here.
-const greet = ({ greeting = "hello" }: { readonly greeting?: string }) =>
-  Effect.map(SqlWarehouse.query(Row)`SELECT current_user AS caller, upper(${greeting}) AS greeting`, (rows) => ({
-    rows
-  }))
+// One statement for both routes, as whom `queries` run.
+const greet = <R>(
+  queries: Pick<SqlWarehouse.Queries<R>, "query">,
+  { greeting = "hello" }: { readonly greeting?: string }
+) => Effect.map(queries.query(Row)`SELECT current_user AS caller, upper(${greeting}) AS greeting`, (rows) => ({ rows }))
 
 const User = HttpApiBuilder.group(Api, "user", (handlers) =>
   handlers
@@ -25,11 +25,11 @@ const User = HttpApiBuilder.group(Api, "user", (handlers) =>
         }
       })
     )
-    .handle("myData", ({ payload }) => greet(payload))
+    .handle("myData", ({ payload }) => Effect.flatMap(SqlWarehouse.user, (queries) => greet(queries, payload)))
 )
 
 const System = HttpApiBuilder.group(Api, "system", (handlers) =>
-  handlers.handle("systemData", ({ payload }) => greet(payload))
+  handlers.handle("systemData", ({ payload }) => greet(SqlWarehouse, payload))
 )
 
 const Health = HttpApiBuilder.group(Api, "health", (handlers) =>
