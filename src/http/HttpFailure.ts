@@ -220,7 +220,7 @@ const ofHttp = (error: unknown): HttpFailure | undefined => {
     const { reason } = error
     if (reason._tag === "RouteNotFound") return view(404, "RouteNotFound", `There is no ${reason.methodAndUrl}`)
     if (reason._tag !== "RequestParseError") return view(500, reason._tag, reason.message)
-    return reason.reason === "BodyTooLarge" ? tooLarge : view(400, "BadRequest", "The request body cannot be read")
+    return reason.reason === "BodyTooLarge" ? tooLarge() : view(400, "BadRequest", "The request body cannot be read")
   }
   if (HttpApiError.HttpApiSchemaError.is(error)) {
     const slot = slots[error.kind]
@@ -228,16 +228,16 @@ const ofHttp = (error: unknown): HttpFailure | undefined => {
       ? view(500, "InvalidAnswer", `The handler's answer does not fit its schema: ${error.cause.message}`)
       : badRequest(slot, error.cause)
   }
-  if (HttpApiError.HttpApiPayloadTooLarge.is(error)) return tooLarge
+  if (HttpApiError.HttpApiPayloadTooLarge.is(error)) return tooLarge()
   if (error instanceof Multipart.MultipartError) {
     const { _tag } = error.reason
     if (_tag === "InternalError") return view(500, error._tag, error.message)
-    return _tag === "Parse" ? view(400, "BadRequest", "The request body is not a valid multipart form") : tooLarge
+    return _tag === "Parse" ? view(400, "BadRequest", "The request body is not a valid multipart form") : tooLarge()
   }
   return undefined
 }
 
-const tooLarge = view(413, "PayloadTooLarge", "The request body is larger than this server accepts")
+const tooLarge = () => view(413, "PayloadTooLarge", "The request body is larger than this server accepts")
 
 const slots = {
   Params: "path",
@@ -249,7 +249,7 @@ const slots = {
 }
 
 const badRequest = (slot: string, { issue }: Schema.SchemaError): HttpFailure => {
-  const issues = formatIssue(issue).issues.map(({ message, path = [] }) => {
+  const issues = SchemaIssue.makeFormatterStandardSchemaV1()(issue).issues.map(({ message, path = [] }) => {
     const at = [slot, ...path.map((_) => String(Predicate.isObject(_) && "key" in _ ? _.key : _))].filter(
       (_) => _ !== ""
     )
@@ -257,8 +257,6 @@ const badRequest = (slot: string, { issue }: Schema.SchemaError): HttpFailure =>
   })
   return view(400, "BadRequest", issues.join("; "))
 }
-
-const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1()
 
 const ofAnnotated = (error: unknown): HttpFailure | undefined => {
   if (!(error instanceof Error) || !Schema.isSchema(error.constructor)) return undefined

@@ -153,7 +153,7 @@ export const layerFailures = Layer.merge(
 export const layer = Layer.mergeAll(layerAsUser, layerAsService, layerFailures)
 
 /**
- * Answers for a cause as `Failures` does, and logs it: a 5xx as an error with the cause, anything else at debug.
+ * Failures | HttpRouter.Request.From<"Error", Failure> for a cause as `Failures` does, and logs it: a 5xx as an error with the cause, anything else at debug.
  *
  * @since 0.1.0
  * @category conversions

@@ -4,20 +4,8 @@
  * the two are compared deeply; the expression is all that stands on the line and may `await`.
  */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { spawnSync } from "node:child_process"
 import { rmSync } from "node:fs"
-import { join } from "node:path"
-import { allFences, fencesOf, inDocuments, root, writeModules } from "../fixtures/fences.ts"
-
-/** What the compiler has to say: nothing, when all is well. */
-const tsc = (project: string): string => {
-  const compiler = join(root, "node_modules/typescript/bin/tsc")
-  const { status, stdout, stderr } = spawnSync(process.execPath, [compiler, "--pretty", "false", "-p", project], {
-    cwd: root,
-    encoding: "utf8"
-  })
-  return status === 0 ? "" : inDocuments(`${stdout}${stderr}`) || `tsc ended with ${status}`
-}
+import { allFences, fencesOf, tsc, writeModules } from "../fixtures/fences.ts"
 
 // The compiler takes 15 seconds on a busy machine, and a multiple of that on a very busy one.
 const limit = { timeout: 180_000 }

@@ -1,57 +1,19 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { execFileSync, spawnSync } from "node:child_process"
 import * as fs from "node:fs"
-import { tmpdir } from "node:os"
 import { join } from "node:path"
 import manifest from "../../package.json" with { type: "json" }
 import { root } from "../fixtures/fences.ts"
+import { definitions, entries, filesUnder, makeApplication, modules, specifier } from "../fixtures/packed.ts"
 
-const filesUnder = (folder: string): ReadonlyArray<string> =>
-  fs
-    .readdirSync(folder, { recursive: true, encoding: "utf8", withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
-    .toSorted()
-
-const modules = filesUnder(join(root, "src")).map((file) => file.replace(/\.ts$/, ""))
-
-/** What an application may import; every other module is private. */
-const entries = [".", "./testing", ...modules.filter((_) => /^(http\/)?[A-Z]\w*$/.test(_)).map((_) => `./${_}`)]
 const closed = modules.map((_) => `./${_}`).filter((_) => !entries.includes(_))
 
-const specifier = (entry: string) => join("effect-databricks", entry)
+let application: Awaited<ReturnType<typeof makeApplication>>
+beforeAll(async () => void (application = await makeApplication()), 180_000)
+afterAll(() => application.remove())
 
-// An application with the packed package in it; its other packages are those of this repository.
-let folder: string
-let application: string
-let installed: string
-beforeAll(() => {
-  folder = fs.realpathSync(fs.mkdtempSync(join(tmpdir(), "effect-databricks-")))
-  const copy = join(folder, "copy")
-  for (const file of ["package.json", "README.md", "LICENSE", "tsconfig.json", "tsconfig.build.json", "src", "test"]) {
-    fs.cpSync(join(root, file), join(copy, file), { recursive: true })
-  }
-  fs.symlinkSync(join(root, "node_modules"), join(folder, "node_modules"))
-  const pack = spawnSync("npm", ["pack", "--pack-destination", folder], { cwd: copy, encoding: "utf8" })
-  assert.strictEqual(pack.status, 0, `${pack.stdout}${pack.stderr}`)
-  application = join(folder, "application")
-  installed = join(application, "node_modules/effect-databricks")
-  fs.mkdirSync(installed, { recursive: true })
-  const archive = join(folder, `${manifest.name}-${manifest.version}.tgz`)
-  execFileSync("tar", ["-xzf", archive, "-C", installed, "--strip-components=1"])
-  fs.writeFileSync(join(application, "package.json"), JSON.stringify({ type: "module" }))
-}, 120_000)
-afterAll(() => fs.rmSync(folder, { recursive: true, force: true }))
-
-/** Runs a module in the application and gives the JSON that it prints. */
-const run = (code: string): unknown => {
-  fs.writeFileSync(join(application, "main.js"), code)
-  return JSON.parse(execFileSync(process.execPath, ["main.js"], { cwd: application, encoding: "utf8" }))
-}
-
-/** The files of other packages that importing these entries, and what is done with the first, loads, as `package/path`. */
+/** The files of packages that importing these entries, and what is done with the first, loads, as `package/path`. */
 const loadedBy = (entries: string | ReadonlyArray<string>, andThen = "") =>
-  run(`
+  application.run(`
     import { registerHooks } from "node:module"
     const loaded = new Set()
     registerHooks({
@@ -68,8 +30,12 @@ const loadedBy = (entries: string | ReadonlyArray<string>, andThen = "") =>
     console.log(JSON.stringify([...loaded]))
   `) as ReadonlyArray<string> // what the line above prints
 
+/** What the Api of an application imports. */
+const api = ["./http/AsUser", "./http/AsService", "./http/Failures", "./http/RunsAs"]
+
 describe("the package", () => {
   it("holds compiled modules, declarations, sources, README and LICENSE, and nothing else", () => {
+    const { installed } = application
     assert.deepStrictEqual(fs.readdirSync(installed).toSorted(), [
       "LICENSE",
       "README.md",
@@ -88,7 +54,7 @@ describe("the package", () => {
   })
 
   it("gives every public module to plain Node, and no private one", () => {
-    const results = run(`
+    const results = application.run(`
       const attempt = (specifier) => import(specifier).then(() => "open", (error) => error.code ?? error.message)
       const specifiers = ${JSON.stringify([...entries, ...closed].map(specifier))}
       console.log(JSON.stringify(await Promise.all(specifiers.map(async (_) => [_, await attempt(_)]))))
@@ -125,33 +91,33 @@ describe("the package", () => {
     )
   })
 
-  it("loads OpenTelemetry where an endpoint is set, and gRPC where it is asked for", () => {
-    const packages = (env: Readonly<Record<string, string>>) => {
-      const loaded = loadedBy(
-        "./Telemetry",
-        `
-          const { ConfigProvider, Effect, Layer, Logger } = await import("effect")
-          const start = Effect.scoped(Layer.build(entry.layerConfig({ flushTimeout: 1 })))
-          const env = ConfigProvider.layer(ConfigProvider.fromEnv({ env: ${JSON.stringify(env)} }))
-          await Effect.runPromise(Effect.provide(start, [env, Logger.layer([])]))
-        `
-      ).join("\n")
-      return ["@effect/opentelemetry/", "@opentelemetry/sdk-trace/", "@grpc/grpc-js/"].filter((_) => loaded.includes(_))
-    }
-    const OTEL_EXPORTER_OTLP_ENDPOINT = "http://127.0.0.1:1"
-    assert.deepStrictEqual(packages({ OTEL_SERVICE_NAME: "shop" }), [])
-    assert.deepStrictEqual(packages({ OTEL_EXPORTER_OTLP_ENDPOINT }), [
-      "@effect/opentelemetry/",
-      "@opentelemetry/sdk-trace/"
-    ])
-    assert.include(packages({ OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" }), "@grpc/grpc-js/")
-  })
+  it("loads effect and the definitions alone for the Api of an application", () =>
+    assert.deepStrictEqual(
+      loadedBy(api)
+        .filter((_) => !_.startsWith("effect/"))
+        .toSorted(),
+      definitions.map((_) => `effect-databricks/dist/${_}`)
+    ))
+
+  it("loads no SDK, no driver and no HTTP client before a server without a database starts", () =>
+    assert.deepStrictEqual(
+      loadedBy([...api, "./http/Middleware", "./ServiceContext", "./WorkspaceClient"]).filter(
+        (_) => !/^(effect|effect-databricks)\//.test(_)
+      ),
+      []
+    ))
+
+  it("loads no driver of a database for a server that has a warehouse alone", () =>
+    assert.deepStrictEqual(
+      loadedBy([...api, "./http/Middleware", "./App", "./SqlWarehouse"]).filter((_) => /sql-pg|lakebase/i.test(_)),
+      []
+    ))
 
   it("has types for a strict application that checks its libraries too", () => {
     const imports = entries.map((_, index) => `import * as module${index} from "${specifier(_)}"`)
     const refusals = closed.map((_) => `// @ts-expect-error private\nimport "${specifier(_)}"`)
-    fs.writeFileSync(
-      join(application, "main.ts"),
+    application.write(
+      "main.ts",
       `
         import { Effect } from "effect"
         import { asUser, getCurrentUserId } from "effect-databricks"
@@ -164,17 +130,7 @@ describe("the package", () => {
         export const refused: Effect.Effect<number, unknown> = id
       `
     )
-    const compilerOptions = { module: "NodeNext", target: "ES2022", strict: true, skipLibCheck: false, noEmit: true }
-    fs.writeFileSync(
-      join(application, "tsconfig.json"),
-      JSON.stringify({ compilerOptions: { ...compilerOptions, types: ["node"] }, files: ["main.ts"] })
-    )
-    const compiler = join(root, "node_modules/typescript/bin/tsc")
-    const { status, stdout } = spawnSync(process.execPath, [compiler, "--pretty", "false"], {
-      cwd: application,
-      encoding: "utf8"
-    })
-    assert.deepStrictEqual({ status, stdout }, { status: 0, stdout: "" })
+    assert.strictEqual(application.tsc(["main.ts"]), "")
   }, 180_000)
 })
 
