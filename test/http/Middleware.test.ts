@@ -4,9 +4,8 @@ import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Layer, Option, Schema, Stream } from "effect"
 import { HttpClientRequest, HttpRouter, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiSchema } from "effect/http-api"
+import { alice } from "../fixtures/people.ts"
 import { serve, Served } from "./harness.ts"
-
-const alice = "alice@example.com"
 
 const who = { success: Schema.Struct({ workspaceSays: Schema.String, user: Schema.NullOr(Schema.String) }) }
 const one = HttpApiEndpoint.get("one", "/one", who)
