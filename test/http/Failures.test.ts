@@ -1,9 +1,9 @@
 import { assert, describe, it, layer } from "@effect/vitest"
-import { HttpFailure, IdentityError } from "effect-databricks"
+import { Failures, HttpFailure, IdentityError } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect } from "effect"
 import { FetchHttpClient, HttpClient, HttpClientRequest } from "effect/http"
-import { HttpApiClient, OpenApi } from "effect/http-api"
+import { HttpApi, HttpApiClient, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { alice, bob } from "../fixtures/people.ts"
 import { Api, failing, recordsNoToken, secret, served, serverError } from "./failing.ts"
 import { Served } from "./harness.ts"
@@ -160,6 +160,19 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
         assert.strictEqual(refused.body._tag, "StatementFailedError")
         assert.strictEqual((yield* Effect.flip(bad.declared()))._tag, "Out")
       }).pipe(Effect.scoped)
+    )
+
+    it.effect("tells who is refused even to a client that does not know of AsUser", () =>
+      Effect.gen(function* () {
+        const { port } = yield* Served
+        const { bad } = yield* HttpApiClient.make(
+          HttpApi.make("test").add(
+            HttpApiGroup.make("bad").add(HttpApiEndpoint.get("slow", "/slow")).middleware(Failures)
+          ),
+          { baseUrl: `http://127.0.0.1:${port}` }
+        )
+        assert.instanceOf(yield* Effect.flip(bad.slow()), IdentityError.AuthenticationError)
+      }).pipe(Effect.provide(FetchHttpClient.layer))
     )
 
     it.effect("lives, and has put no token into a log or a span", () => recordsNoToken)
