@@ -7,7 +7,7 @@ import { Config, Context, Effect, Layer, type Option, type Redacted, Schema } fr
 import type { HttpClient } from "effect/http"
 import type { Caller } from "./Caller.ts"
 import type { IdentityVerifier } from "./IdentityVerifier.ts"
-import { defined } from "./internal/settings.ts"
+import { defined } from "./internal/workspace/settings.ts"
 import type { WorkspaceClient } from "./WorkspaceClient.ts"
 
 /**

@@ -9,7 +9,7 @@ import * as ClientCredentials from "./oauth.ts"
 import * as Host from "./host.ts"
 import type { ServiceContextError } from "../../ServiceContext.ts"
 import { type Options } from "../../ServiceContext.ts"
-import { defined } from "../settings.ts"
+import { defined } from "./settings.ts"
 import { failed } from "./startError.ts"
 
 export interface Credentials extends Pick<Caller, "authorization"> {
