@@ -81,8 +81,9 @@ describe("Telemetry", () => {
         const options: Partial<Telemetry.Options> = behaviour === "refuse" ? { flushTimeout: "15 seconds" } : {}
         const { collector, layer, printed } = yield* broken(protocol, transport, behaviour, options)
         assert.strictEqual(yield* run(layer).pipe(Effect.timeout("20 seconds")), 42)
-        const why = behaviour === "refuse" ? refusal : "no answer before the application stopped"
-        assert.deepStrictEqual(printed, ["an order was made", warning(collector.endpoint, why)])
+        // A collector that did not answer before the application stopped has refused nothing.
+        const warnings = behaviour === "refuse" ? [warning(collector.endpoint, refusal)] : []
+        assert.deepStrictEqual(printed, ["an order was made", ...warnings])
         assert.strictEqual(collector.received.requests > 0, behaviour === "refuse")
       })
     )
@@ -206,8 +207,7 @@ describe("Telemetry", () => {
         yield* TestClock.adjust("1 millis")
         yield* live(Effect.timeout(Fiber.join(closing), "10 seconds"))
         yield* live(eventually(() => collector.received.left === 3))
-        const why = "no answer before the application stopped"
-        assert.deepStrictEqual(printed, ["an order was made", warning(collector.endpoint, why)])
+        assert.deepStrictEqual(printed, ["an order was made"])
       }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
     )
   })

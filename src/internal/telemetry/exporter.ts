@@ -182,6 +182,8 @@ const reporter = (settings: Settings) => {
   const failing = new Set<string>()
   return (signal: string, exit: Exit.Exit<void, Error>) =>
     Effect.suspend(() => {
+      // The application stopped first: that says nothing of the collector.
+      if (Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)) return Effect.void
       const failed = failing.size > 0
       if (Exit.isSuccess(exit)) failing.delete(signal)
       else failing.add(signal)
@@ -196,7 +198,6 @@ const reporter = (settings: Settings) => {
 
 // Of what a collector says just its status: it could repeat the headers.
 const reason = (cause: Cause.Cause<Error>, { headers, protocol }: Settings) => {
-  if (Cause.hasInterruptsOnly(cause)) return "no answer before the application stopped"
   const error = Cause.squash(cause) as Error & { readonly code?: unknown } // or a defect of the exporter's, thrown as an Error
   if (typeof error.code === "string") return error.code
   if (typeof error.code === "number") {
