@@ -83,7 +83,7 @@ const Routes = Layer.merge(
 
 layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("AsUser", (it) => {
   it.layer(serve(Routes))("in production", (it) => {
-    it.effect("runs the group as whoever sent the request, and nothing else", () =>
+    it.effect("runs its group as the sender, and other groups as the service principal", () =>
       Effect.gen(function* () {
         const { call } = yield* Served
         const { headers, servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
@@ -96,7 +96,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("keeps callers at the same time apart", () =>
+    it.effect("keeps 40 concurrent requests of two users apart", () =>
       Effect.gen(function* () {
         const { call } = yield* Served
         const { headers } = yield* LocalWorkspace.LocalWorkspace
@@ -115,7 +115,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("runs the streams that a handler answers as the user", () =>
+    it.effect("runs the streams that a handler returns as the user", () =>
       Effect.gen(function* () {
         const { call } = yield* Served
         const { headers } = yield* LocalWorkspace.LocalWorkspace
@@ -130,7 +130,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("answers 401, 403 and 503 with a tag and a sentence", () =>
+    it.effect("answers a refused request with 401, 403 or 503, a tag and a message", () =>
       Effect.gen(function* () {
         const { call } = yield* Served
         const workspace = yield* LocalWorkspace.LocalWorkspace
@@ -183,7 +183,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       }).pipe(Effect.scoped)
     )
 
-    it.effect("puts no token into a log or a span", () =>
+    it.effect("writes no token to a log or a span", () =>
       Effect.gen(function* () {
         const { everythingRecorded, logs, spans } = yield* Served
         const recorded = everythingRecorded()
@@ -195,7 +195,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
   })
 
   it.layer(serve(Routes, { development: true }))("in development", (it) => {
-    it.effect("runs as the service principal without a token, and says so", () =>
+    it.effect("runs a request without a token as the service principal, with a warning", () =>
       Effect.gen(function* () {
         const { call, logs, spans } = yield* Served
         const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
@@ -213,7 +213,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("shows why the workspace cannot be asked", () =>
+    it.effect("says in a 503 why the sender could not be verified", () =>
       Effect.gen(function* () {
         const { call } = yield* Served
         const workspace = yield* LocalWorkspace.LocalWorkspace
@@ -227,8 +227,8 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
   })
 })
 
-describe("the OpenAPI document", () => {
-  it("shows 401, 403 and 503 for the group", () => {
+describe("AsUser", () => {
+  it("declares 401, 403 and 503 in the OpenAPI document for its group only", () => {
     const { components, paths } = OpenApi.fromApi(Api)
     const responses = paths["/me"]!.get!.responses
     assert.includeMembers(Object.keys(responses), ["200", "401", "403", "503"])

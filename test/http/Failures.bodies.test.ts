@@ -137,9 +137,9 @@ const Fragment = Schema.Union([
   Schema.Json
 ])
 
-layer(Port.layer, { excludeTestServices: true })("a request body", (it) => {
+layer(Port.layer, { excludeTestServices: true })("Failures", (it) => {
   it.effect.prop(
-    "of any bytes and any content type is taken or refused with a sentence",
+    "takes any bytes of any content type, or refuses them with a 4xx and a short message",
     {
       path: Schema.Literals(paths),
       bytes: Schema.Uint8Array,
@@ -169,7 +169,7 @@ layer(Port.layer, { excludeTestServices: true })("a request body", (it) => {
   )
 
   it.effect.prop(
-    "of JSON with any keys is taken or refused, and changes no prototype",
+    "takes JSON with any keys, or refuses it, and leaves Object.prototype unchanged",
     { path: Schema.Literals(paths), entries: Schema.Array(Schema.Tuple([Key, Schema.Json])), again: Key },
     ({ again, entries, path }) =>
       Effect.gen(function* () {
@@ -195,18 +195,18 @@ layer(Port.layer, { excludeTestServices: true })("a request body", (it) => {
   })
 
   for (const path of paths.filter((_) => _ !== "/tree")) {
-    it.effect(`nested as deep as a megabyte can be, for ${path}`, () => nested(path, refused))
+    it.effect(`takes 800 kB of nested JSON at ${path}, or refuses it with a 4xx`, () => nested(path, refused))
   }
 
   // Effect decodes a recursive schema by recursion: what is too deep for the stack is a defect, and a 500.
-  it.effect("nested deeper than a recursive schema is decoded harms no other request", () =>
+  it.effect("keeps serving after JSON nested deeper than a recursive schema can be decoded", () =>
     Effect.gen(function* () {
       yield* nested("/tree", post)
       assert.strictEqual(yield* refused("/tree", Buffer.from('{"name":"","children":[]}'), json), 204)
     })
   )
 
-  it.effect("over a megabyte is refused", () =>
+  it.effect("answers 413 to every body over 1 MB", () =>
     Effect.gen(function* () {
       for (const path of paths) {
         assert.strictEqual(yield* refused(path, Buffer.alloc(1_000_001, " "), json), 413)

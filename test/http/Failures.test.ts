@@ -10,7 +10,7 @@ import { Served } from "./harness.ts"
 
 layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("Failures", (it) => {
   it.layer(served())("in production", (it) => {
-    it.effect("a body that is not JSON, or not what the schema says", () =>
+    it.effect("answers 400 and names the field when a request does not match its schema", () =>
       Effect.gen(function* () {
         const bad = { status: 400, _tag: "BadRequest" }
         yield* failing("POST", "/sql", { ...bad, message: "body: Expected a valid JSON body" }, "{ text: ")
@@ -21,7 +21,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("a body over 1 MB", () =>
+    it.effect("answers 413 to a JSON body over 1 MB", () =>
       Effect.gen(function* () {
         const text = "x".repeat(1_100_000)
         yield* failing("POST", "/sql", { status: 413, _tag: "PayloadTooLarge", message: /larger/ }, { text })
@@ -29,7 +29,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
     )
 
     it.effect(
-      "a body that makes its own message long to shorten",
+      "shortens the message about a field name of 150,000 blanks in time",
       () => {
         const bad = { status: 400, _tag: "BadRequest", message: /^body\.parameters\. {400,}…$/ }
         return failing("POST", "/sql", bad, { text: "", parameters: { [`${" ".repeat(150_000)}x`]: [] } })
@@ -38,14 +38,14 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       15_000
     )
 
-    it.effect("a content type that is not read", () =>
+    it.effect("answers 415 to a content type that the endpoint does not read", () =>
       Effect.gen(function* () {
         const expected = { status: 415, _tag: "UnsupportedMediaType", message: /content type/ }
         yield* failing("POST", "/sql", expected, "text", { "content-type": "text/plain" })
       })
     )
 
-    it.effect("an unknown route", () =>
+    it.effect("answers 404 and names method and path when no route matches", () =>
       Effect.gen(function* () {
         yield* failing("GET", "/nowhere?a=b", {
           status: 404,
@@ -57,7 +57,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("a defect, a timeout, an answer that does not fit: masked, and logged once with the cause", () =>
+    it.effect("masks a defect, a timeout and an invalid result, and logs a defect once", () =>
       Effect.gen(function* () {
         const { logs } = yield* Served
         const before = logs.length
@@ -70,7 +70,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect.each(["/rows", "/plain/rows"])("%s: a SchemaError of a handler is masked, and logged once", (path) =>
+    it.effect.each(["/rows", "/plain/rows"])("masks a handler's SchemaError at %s as a 500, and logs it once", (path) =>
       Effect.gen(function* () {
         const { logs } = yield* Served
         const before = logs.length
@@ -81,7 +81,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("a plain route says which field of its request is wrong", () =>
+    it.effect("answers 400 and names the wrong field on a plain route that uses orBadRequest", () =>
       Effect.gen(function* () {
         const bad = { status: 400, _tag: "BadRequest" }
         yield* failing("POST", "/plain/body", { ...bad, message: "value: Expected string" }, { value: 5 })
@@ -90,7 +90,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("a failure below 500 is no error in the log", () =>
+    it.effect("logs no error for a failure below 500", () =>
       Effect.gen(function* () {
         const { logs } = yield* Served
         const before = logs.length
@@ -107,7 +107,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("leaves alone what an endpoint declares, and what renders itself", () =>
+    it.effect("leaves a declared error, an HttpFailure and a response raised as a defect unchanged", () =>
       Effect.gen(function* () {
         const { call } = yield* Served
         const { headers } = yield* LocalWorkspace.LocalWorkspace
@@ -120,7 +120,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("a plain route that uses asUser, and a token with control characters", () =>
+    it.effect("answers 401 on a plain route when user headers are missing or hold control characters", () =>
       Effect.gen(function* () {
         const { call } = yield* Served
         const plain = yield* call("GET", "/plain")
@@ -129,7 +129,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("tells a generated client what it tells everybody", () =>
+    it.effect("gives a generated client every failure as its typed error", () =>
       Effect.gen(function* () {
         const { port } = yield* Served
         const { headers, misbehave } = yield* LocalWorkspace.LocalWorkspace
@@ -162,7 +162,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       }).pipe(Effect.scoped)
     )
 
-    it.effect("tells who is refused even to a client that does not know of AsUser", () =>
+    it.effect("gives a client without AsUser in its Api an AuthenticationError when it is refused", () =>
       Effect.gen(function* () {
         const { port } = yield* Served
         const { bad } = yield* HttpApiClient.make(
@@ -175,11 +175,11 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       }).pipe(Effect.provide(FetchHttpClient.layer))
     )
 
-    it.effect("lives, and has put no token into a log or a span", () => recordsNoToken)
+    it.effect("serves a request after all failures, and has written no token to a log or a span", () => recordsNoToken)
   })
 
   it.layer(served({ development: true }))("in development", (it) => {
-    it.effect("the sentence of a 5xx is shown", () =>
+    it.effect("shows the message of a 5xx", () =>
       Effect.gen(function* () {
         yield* failing("GET", "/bug", { status: 500, _tag: "InternalServerError", message: secret })
         yield* failing("GET", "/slow", { status: 504, _tag: "OperationTimeoutError", message: /took longer than/ })
@@ -190,8 +190,8 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
   })
 })
 
-describe("the OpenAPI document", () => {
-  it("shows every status with one body", () => {
+describe("Failures", () => {
+  it("declares every error status in the OpenAPI document", () => {
     const { responses } = OpenApi.fromApi(Api).paths["/workspace"]!.get!
     const statuses = ["200", "400", "401", "403", "404", "409", "413", "415", "429", "500", "502", "503", "504"]
     assert.deepStrictEqual(Object.keys(responses).toSorted(), statuses)

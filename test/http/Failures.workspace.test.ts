@@ -5,9 +5,9 @@ import { alice, bob } from "../fixtures/people.ts"
 import { failing, recordsNoToken, served, serverError } from "./failing.ts"
 import { Served } from "./harness.ts"
 
-layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("Failures: workspace", (it) => {
+layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("Failures", (it) => {
   it.layer(served())("in production", (it) => {
-    it.effect("SQL that does not parse, or asks for what is not there", () =>
+    it.effect("answers 400 when a statement does not parse, bind or cast, or names an unknown table", () =>
       Effect.gen(function* () {
         const failed = { status: 400, _tag: "StatementFailedError" }
         yield* failing("POST", "/sql", { ...failed, message: /SELEC|syntax/i }, { text: "SELEC 1" })
@@ -17,7 +17,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("Lakebase: a SqlError that no endpoint declares", () =>
+    it.effect("maps an undeclared SqlError of Lakebase to 400, 403 or 500 by its cause", () =>
       Effect.gen(function* () {
         const { headers } = yield* LocalWorkspace.LocalWorkspace
         const path = "/lakebase"
@@ -32,7 +32,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("parameters that are unknown, misnamed or of the wrong type", () =>
+    it.effect("answers 400 to a misnamed or mistyped SQL parameter, and ignores an unused one", () =>
       Effect.gen(function* () {
         const { call } = yield* Served
         const workspace = yield* LocalWorkspace.LocalWorkspace
@@ -49,11 +49,11 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("rows that are not what the schema says", () =>
+    it.effect("masks rows that do not match their schema as a 500", () =>
       failing("POST", "/sql", { status: 500, _tag: "RowDecodeError", ...serverError }, { text: "SELECT 1 AS other" })
     )
 
-    it.effect("a workspace that answers HTML, nothing, half of a JSON, or not at all", () =>
+    it.effect("answers 502, 503 or 429 when the workspace's answer is invalid, missing or an error", () =>
       Effect.gen(function* () {
         const workspace = yield* LocalWorkspace.LocalWorkspace
         const path = "/api/2.0/sql/warehouses"
@@ -78,7 +78,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       }).pipe(Effect.scoped)
     )
 
-    it.effect("a missing scope, which it names", () =>
+    it.effect("answers 403 and names the scope that the token lacks", () =>
       Effect.gen(function* () {
         const workspace = yield* LocalWorkspace.LocalWorkspace
         const headers = yield* workspace.headers(alice, { scopes: ["iam.current-user:read"] })
@@ -87,6 +87,9 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("lives, and has put no token into a log or a span", () => recordsNoToken)
+    it.effect(
+      "serves a request after workspace failures, and has written no token to a log or a span",
+      () => recordsNoToken
+    )
   })
 })

@@ -34,43 +34,55 @@ describe("HttpFailure", () => {
     [new DatabricksError.StatementGoneError({ message: "m", statementId: "1", state: "CLOSED" }), 409]
   ]
 
-  it.each(reasons)("%s", (reason, status) => {
+  const named = reasons.map(([reason, status]) => {
+    const name = "sqlState" in reason ? `${reason._tag} of SQLSTATE ${reason.sqlState}` : reason._tag
+    return [name, status, reason] as const
+  })
+
+  it.each(named)("maps %s to %i", (_name, status, reason) => {
     const failure = of(DatabricksError.make(reason))
     assert.strictEqual(failure.status, status)
     assert.deepStrictEqual(failure.body, { _tag: reason._tag, message: status < 500 ? "m" : "Server error" })
   })
 
-  it.each(reasons)("as the service principal, no 401 and no 403: %s", (reason, status) => {
+  const masked = named.map(([name, status, reason]) => {
+    return [name, status === 401 || status === 403 ? 500 : status, reason] as const
+  })
+
+  it.each(masked)("maps %s of the service principal to %i", (_name, status, reason) => {
     const failure = of(new DatabricksError.DatabricksError({ reason, context: "service" }))
-    const masked = status === 401 || status === 403 ? 500 : status
-    assert.strictEqual(failure.status, masked)
-    assert.strictEqual(failure.body.message, masked < 500 ? "m" : "Server error")
+    assert.strictEqual(failure.status, status)
+    assert.strictEqual(failure.body.message, status < 500 ? "m" : "Server error")
   })
 
   const sqlErrors: ReadonlyArray<[string, SqlError.SqlErrorReason, number]> = [
-    ["no connection in time", connecting(new Lakebase.PoolExhaustedError({ message: "m" })), 503],
+    ["an exhausted pool", connecting(new Lakebase.PoolExhaustedError({ message: "m" })), 503],
     ["a refused login", connecting(new Lakebase.LoginError({ message: "m" })), 401],
-    ["no role", connecting(new Lakebase.MissingRoleError({ message: "m", role: "r" })), 403],
+    ["a missing role", connecting(new Lakebase.MissingRoleError({ message: "m", role: "r" })), 403],
     [
-      "no token",
+      "a token without its scope",
       connecting(DatabricksError.make(new DatabricksError.MissingScopeError({ message: "m", scope: "s" }))),
       403
     ],
-    ["no token now", connecting(DatabricksError.make(new DatabricksError.RateLimitedError({ message: "m" }))), 429],
-    ["a connection that broke", connecting(Object.assign(new Error("m"), { code: "ECONNRESET" })), 503],
-    ["a server that stops", new SqlError.UnknownError(said("57P01")), 503],
-    ["a row that is there", new SqlError.UniqueViolation({ ...said("23505"), constraint: "c" }), 409],
-    ["a row that others need", new SqlError.ConstraintError(said("23503")), 409],
-    ["a row that breaks a rule", new SqlError.ConstraintError(said("23514")), 400],
-    ["two at once", new SqlError.SerializationError(said("40001")), 409],
+    [
+      "a token request over its rate limit",
+      connecting(DatabricksError.make(new DatabricksError.RateLimitedError({ message: "m" }))),
+      429
+    ],
+    ["a reset connection", connecting(Object.assign(new Error("m"), { code: "ECONNRESET" })), 503],
+    ["a server that shuts down", new SqlError.UnknownError(said("57P01")), 503],
+    ["a duplicate row", new SqlError.UniqueViolation({ ...said("23505"), constraint: "c" }), 409],
+    ["a violated foreign key", new SqlError.ConstraintError(said("23503")), 409],
+    ["a violated check", new SqlError.ConstraintError(said("23514")), 400],
+    ["a serialization failure", new SqlError.SerializationError(said("40001")), 409],
     ["a deadlock", new SqlError.DeadlockError(said("40P01")), 409],
-    ["what the policies forbid", new SqlError.AuthorizationError(said("42501")), 403],
-    ["a value that is none", new SqlError.UnknownError(said("22P02")), 400],
-    ["a statement that is wrong", new SqlError.SqlSyntaxError(said("42601")), 500],
-    ["anything else", new SqlError.UnknownError(said("XX000")), 500]
+    ["a missing permission", new SqlError.AuthorizationError(said("42501")), 403],
+    ["an invalid value", new SqlError.UnknownError(said("22P02")), 400],
+    ["a syntax error", new SqlError.SqlSyntaxError(said("42601")), 500],
+    ["an internal error of Postgres", new SqlError.UnknownError(said("XX000")), 500]
   ]
 
-  it.each(sqlErrors)("of the database: %s", (_name, reason, status) => {
+  it.each(sqlErrors)("maps a SqlError for $0 to $2", (_name, reason, status) => {
     const failure = of(new SqlError.SqlError({ reason }))
     assert.strictEqual(failure.status, status)
     assert.strictEqual(failure.body.message, status < 500 ? "m" : "Server error")
@@ -78,7 +90,7 @@ describe("HttpFailure", () => {
     if (reason._tag === "ConnectionError" && status === 503) assert.strictEqual(headers["retry-after"], "1")
   })
 
-  it("takes a SchemaError for a mistake of the application, unless it is of a request", async () => {
+  it("maps a SchemaError to 500, and to 400 under orBadRequest", async () => {
     const wrong = Schema.decodeUnknownEffect(Schema.Struct({ amount: Schema.Int }))({ amount: "one" })
     const error = await Effect.runPromise(Effect.flip(wrong))
     assert.deepInclude(of(error), { status: 500, body: { _tag: "SchemaError", message: "Server error" } })
@@ -91,12 +103,12 @@ describe("HttpFailure", () => {
     assert.strictEqual((await Effect.runPromise(Effect.flip(HttpFailure.orBadRequest(other))))._tag, "Plain")
   })
 
-  it("names what kept a caller from the database", () => {
+  it("tags the body of a failed database login with its cause", () => {
     const reason = connecting(new Lakebase.MissingRoleError({ message: "m", role: "r" }))
     assert.strictEqual(of(new SqlError.SqlError({ reason })).body._tag, "MissingRoleError")
   })
 
-  it("knows the other errors of the library, those of an application, and none", () => {
+  it("maps an error to its declared status, and any other value to 500", () => {
     assert.strictEqual(of(new ServiceContext.ServiceContextError({ message: "m" })).status, 500)
     assert.deepInclude(of(new Out({ left: 1 })), { status: 410, body: { _tag: "Out", message: "The request failed" } })
     assert.deepInclude(of(new Plain({ message: "m" })), {
@@ -106,7 +118,7 @@ describe("HttpFailure", () => {
     for (const nothing of [undefined, null, "text", 5, {}]) assert.strictEqual(of(nothing).status, 500)
   })
 
-  it("is one line, of bounded length", () => {
+  it("cuts the message to one line of at most 501 characters", () => {
     const message = `No such table\n== SQL ==\nSELECT secret FROM t\n^^^`
     const error = DatabricksError.make(new DatabricksError.InvalidRequestError({ message }))
     assert.strictEqual(of(error).body.message, "No such table")
@@ -120,7 +132,7 @@ describe("HttpFailure", () => {
     assert.strictEqual(HttpFailure.toResponse(of(error)).headers["retry-after"], "2")
   })
 
-  it("takes an error before a defect, and an interruption for what it is", () => {
+  it("prefers the error of a cause to its defect, and tags an interruption as Interrupted", () => {
     const options = { development: false }
     const error = DatabricksError.make(new DatabricksError.NotFoundError({ message: "m" }))
     const both = Cause.combine(Cause.die(new Error("bug")), Cause.fail(error))

@@ -85,24 +85,28 @@ const asked = Effect.fnUntraced(function* (path: string, headers?: Record<string
 
 layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("Middleware", (it) => {
   it.layer(serve(Routes))("in production", (it) => {
-    it.effect.each(["/service/one", "/plain/service"])("%s runs as the app on purpose, and its span says so", (path) =>
-      Effect.gen(function* () {
-        const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
-        for (const headers of [undefined, {}]) {
-          const { json, says, text } = yield* asked(path, headers)
-          assert.deepStrictEqual(json, { workspaceSays: servicePrincipal.clientId, user: null }, text)
-          assert.deepStrictEqual(says, ["service", servicePrincipal.id])
-        }
-      })
+    it.effect.each(["/service/one", "/plain/service"])(
+      "runs %s as the service principal under AsService, and says so in its span",
+      (path) =>
+        Effect.gen(function* () {
+          const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
+          for (const headers of [undefined, {}]) {
+            const { json, says, text } = yield* asked(path, headers)
+            assert.deepStrictEqual(json, { workspaceSays: servicePrincipal.clientId, user: null }, text)
+            assert.deepStrictEqual(says, ["service", servicePrincipal.id])
+          }
+        })
     )
 
-    it.effect.each(["/neither/one", "/plain/neither"])("%s runs as the app, and its span does not say so", (path) =>
-      Effect.gen(function* () {
-        const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
-        const { json, says } = yield* asked(path)
-        assert.strictEqual(json.workspaceSays, servicePrincipal.clientId)
-        assert.deepStrictEqual(says, [undefined, undefined])
-      })
+    it.effect.each(["/neither/one", "/plain/neither"])(
+      "runs %s without AsUser or AsService as the service principal, without a caller in its span",
+      (path) =>
+        Effect.gen(function* () {
+          const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
+          const { json, says } = yield* asked(path)
+          assert.strictEqual(json.workspaceSays, servicePrincipal.clientId)
+          assert.deepStrictEqual(says, [undefined, undefined])
+        })
     )
 
     it.effect.each([
@@ -113,7 +117,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       "/plain/service-in-user",
       "/plain/user-in-service",
       "/plain/both"
-    ])("%s runs as the user, and its span says so", (path) =>
+    ])("runs %s as the user under AsUser, and says so in its span", (path) =>
       Effect.gen(function* () {
         const { json, says, sent, text } = yield* asked(path)
         assert.deepStrictEqual(json, { workspaceSays: alice, user: alice }, text)
@@ -122,7 +126,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("a route of the user that asks for asService runs as the app in it", () =>
+    it.effect("runs asService in the handler of a user's route as the service principal", () =>
       Effect.gen(function* () {
         const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
         const { json } = yield* asked("/plain/by-hand")
@@ -130,7 +134,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("the stream of an endpoint under AsService runs as the app", () =>
+    it.effect("runs the stream of an endpoint under AsService as the service principal", () =>
       Effect.gen(function* () {
         const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
         const { text } = yield* asked("/service/lines")
@@ -140,7 +144,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
   })
 
   it.layer(serve(Routes, { development: true }))("in development", (it) => {
-    it.effect("the span of the fallback is not that of AsService", () =>
+    it.effect("marks the fallback in the span under AsUser, and not under AsService", () =>
       Effect.gen(function* () {
         const { call, spans } = yield* Served
         const fallback = function* (path: string) {

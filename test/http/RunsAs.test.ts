@@ -20,7 +20,7 @@ describe("RunsAs.checked", () => {
   afterAll(() => rmSync(written.folder, { recursive: true }))
 
   it(
-    "names the endpoint that says neither, a public one that is none, and one that says both",
+    "names in a compile error the endpoint that has neither or both middlewares or is unknown",
     { timeout: 180_000 },
     () => {
       const said = tsc(written.folder)
@@ -35,7 +35,7 @@ describe("RunsAs.checked", () => {
     }
   )
 
-  it("gives the Api itself back, whose operations have the names that it lists", () => {
+  it("returns the same Api, and names public endpoints by their operation ids", () => {
     const health = HttpApiEndpoint.get("health", "/health")
     const api = HttpApi.make("api").add(
       HttpApiGroup.make("mine").add(HttpApiEndpoint.get("one", "/one")).middleware(AsUser),

@@ -89,8 +89,8 @@ const Services = Layer.merge(SqlWarehouse.layer, lakebase({ maxConnectionsPerUse
 layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(LocalWorkspace.layer())), {
   timeout: "60 seconds",
   excludeTestServices: true
-})("ServerSentEvents", (it) => {
-  it.layer(serve(Routes, { development: true, services: Services }))("of users", (it) => {
+})("ServerSentEvents.toResponse", (it) => {
+  it.layer(serve(Routes, { development: true, services: Services }))((it) => {
     const received: Array<Client> = []
     const openAs = Effect.fnUntraced(function* (user: string, path: string) {
       const client = yield* open((yield* Served).port, { path, headers: yield* requestOf(user) })
@@ -98,23 +98,25 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(LocalWorkspace.layer()
       return client
     })
 
-    it.effect.each(["/steps", "/by-hand"])("%s of two at once run each as its user, to the end", (path) =>
-      Effect.gen(function* () {
-        const [ofAlice, ofBob] = yield* Effect.all([openAs(alice, path), openAs(bob, path)])
-        for (const [client, user] of [
-          [ofAlice, alice],
-          [ofBob, bob]
-        ] as const) {
-          const { events } = yield* client.end
-          assert.deepStrictEqual(
-            events.map(({ data }) => data),
-            Array.from({ length: 5 }, () => ({ postgres: user, workspace: user }))
-          )
-        }
-      })
+    it.effect.each(["/steps", "/by-hand"])(
+      "runs two concurrent streams of %s each as its own user to the end",
+      (path) =>
+        Effect.gen(function* () {
+          const [ofAlice, ofBob] = yield* Effect.all([openAs(alice, path), openAs(bob, path)])
+          for (const [client, user] of [
+            [ofAlice, alice],
+            [ofBob, bob]
+          ] as const) {
+            const { events } = yield* client.end
+            assert.deepStrictEqual(
+              events.map(({ data }) => data),
+              Array.from({ length: 5 }, () => ({ postgres: user, workspace: user }))
+            )
+          }
+        })
     )
 
-    it.effect("that the handler makes as the service principal run as it", () =>
+    it.effect("runs a stream that the handler makes under asService as the service principal", () =>
       Effect.gen(function* () {
         const { events } = yield* (yield* openAs(alice, "/as-service")).end
         assert.deepStrictEqual(events[0]?.data, { postgres: "service", workspace: "service" })
@@ -124,7 +126,7 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(LocalWorkspace.layer()
     it.effect.each([
       ["/rows", "generate_series"],
       ["/sleep", "pg_sleep"]
-    ])("%s give their connection back when the client leaves", ([path, query]) =>
+    ])("gives the connection of %s back when the client leaves", ([path, query]) =>
       Effect.gen(function* () {
         const { call } = yield* Served
         const queries = Effect.map(call("GET", "/running"), ({ text }) => text)
@@ -136,7 +138,7 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(LocalWorkspace.layer()
       })
     )
 
-    it.effect("cancel their statement when the client leaves", () =>
+    it.effect("cancels the warehouse statement when the client leaves", () =>
       Effect.gen(function* () {
         const { misbehave } = yield* LocalWorkspace.LocalWorkspace
         yield* misbehave({ kind: "pending", polls: 1000, method: "POST", times: 1 })
@@ -148,7 +150,7 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(LocalWorkspace.layer()
       }).pipe(Effect.scoped)
     )
 
-    it.effect("keep their tokens out of what they send, log and trace", () =>
+    it.effect("writes no token to its events, a log or a span", () =>
       Effect.gen(function* () {
         const { misbehave } = yield* LocalWorkspace.LocalWorkspace
         yield* misbehave({ kind: "answer", status: 500, path: "/api/2.2/jobs", body: '{"message":"no"}' })

@@ -27,7 +27,7 @@ const receivedOf = Effect.fnUntraced(
 )
 
 describe("ServerSentEvents.toResponse", () => {
-  it.effect("is id, event and data of every element, in order, between comments", () =>
+  it.effect("sends every element in order as one event with id, name and data", () =>
     Effect.gen(function* () {
       const { end, headers, received, status } = yield* receivedOf(sales, { schema: Sale, event: "sale" })
       assert.strictEqual(status, 200)
@@ -43,7 +43,7 @@ describe("ServerSentEvents.toResponse", () => {
     })
   )
 
-  it.effect("takes what JSON.stringify makes of elements without a schema, and their own ids and names", () =>
+  it.effect("sends elements without a schema as JSON, with ids and names from the options", () =>
     Effect.gen(function* () {
       const { received } = yield* receivedOf(Stream.make({ kind: "a", key: 7 }, { kind: "b", key: 8 }), {
         event: (_) => _.kind,
@@ -58,7 +58,7 @@ describe("ServerSentEvents.toResponse", () => {
     })
   )
 
-  it.effect("lets no id and no name begin a line or an event of its own", () =>
+  it.effect("strips line breaks from ids and names, so that they start no line or event", () =>
     Effect.gen(function* () {
       const evil = "1\r\n\r\ndata: forged\n\n\rid: 9\0"
       const { events, received } = yield* receivedOf(Stream.make("x"), { event: () => evil, id: () => evil })
@@ -67,7 +67,7 @@ describe("ServerSentEvents.toResponse", () => {
     })
   )
 
-  it.effect("shows that it lives: at once, and then every 10 seconds of silence or none", () =>
+  it.effect("sends a heartbeat at once and after every 10 seconds of silence", () =>
     Effect.gen(function* () {
       const events = yield* Queue.unbounded<string>()
       const { port } = yield* serving(ServerSentEvents.toResponse(Stream.fromQueue(events)))
@@ -84,7 +84,7 @@ describe("ServerSentEvents.toResponse", () => {
     })
   )
 
-  it.effect("takes another heartbeat", () =>
+  it.effect("sends a heartbeat as often as the option says", () =>
     Effect.gen(function* () {
       const { port } = yield* serving(ServerSentEvents.toResponse(Stream.never, { heartbeat: "1 minute" }))
       const client = yield* open(port, {})
@@ -95,7 +95,7 @@ describe("ServerSentEvents.toResponse", () => {
     })
   )
 
-  it.effect("is not compressed", () =>
+  it.effect("is not compressed by HttpMiddleware.compression", () =>
     Effect.gen(function* () {
       const response = ServerSentEvents.toResponse(Stream.make("x"))
       const { port } = yield* serving(HttpMiddleware.compression()(response))
@@ -106,7 +106,7 @@ describe("ServerSentEvents.toResponse", () => {
   )
 })
 
-describe("a stream that fails", () => {
+describe("ServerSentEvents.toResponse", () => {
   const failing = (error: unknown) => Stream.concat(Stream.make("x"), Stream.fail(error))
   const databricks = (reason: DatabricksError.Reason) => failing(DatabricksError.make(reason))
   const status = (status: number) => failing(new HttpFailure.HttpFailure({ status, body: { _tag: "T", message: "m" } }))
@@ -125,11 +125,11 @@ describe("a stream that fails", () => {
     ["401", "STREAM_FORBIDDEN", databricks(new DatabricksError.InvalidCredentialError({ message: "m" })), false],
     ["403", "STREAM_FORBIDDEN", databricks(new DatabricksError.PermissionDeniedError({ message: "m" })), false],
     ["500", "INTERNAL_ERROR", status(500), true],
-    ["an error of nobody's", "INTERNAL_ERROR", failing(new Error("m")), true],
+    ["an unknown error", "INTERNAL_ERROR", failing(new Error("m")), true],
     ["a defect", "INTERNAL_ERROR", Stream.concat(Stream.make("x"), Stream.die(new Error("m"))), true]
   ]
 
-  it.effect.each(cases)("with %s ends with an event of code %s", ([, code, stream, masked]) =>
+  it.effect.each(cases)("ends a stream that fails with $0 with the error code $1", ([, code, stream, masked]) =>
     Effect.gen(function* () {
       const production = yield* receivedOf(stream)
       assert.strictEqual(production.end, "ended")
@@ -144,7 +144,7 @@ describe("a stream that fails", () => {
     })
   )
 
-  it.effect("because something inside was interrupted ends as STREAM_ABORTED", () =>
+  it.effect("ends a stream that is interrupted from inside with the error code STREAM_ABORTED", () =>
     Effect.gen(function* () {
       const { events } = yield* receivedOf(Stream.fromEffect(Effect.interrupt))
       assert.deepStrictEqual(events, [
@@ -153,7 +153,7 @@ describe("a stream that fails", () => {
     })
   )
 
-  it.effect("leaves a client of ids that mean something where it was", () =>
+  it.effect("sends the error event with the last id that the application gave, or none", () =>
     Effect.gen(function* () {
       const { received } = yield* receivedOf(status(409), { id: () => "cursor" })
       assert.include(received, "id: cursor\nevent: error\n")
@@ -165,7 +165,7 @@ describe("a stream that fails", () => {
     })
   )
 
-  it.effect("ends alone", () =>
+  it.effect("keeps other streams going when one fails", () =>
     Effect.gen(function* () {
       const events = yield* Queue.unbounded<string>()
       const boom = yield* Deferred.make<never>()
@@ -188,7 +188,7 @@ describe("a stream that fails", () => {
     })
   )
 
-  it.effect("because of an element that has no JSON, or an id that throws, fails as a defect does", () =>
+  it.effect("ends with INTERNAL_ERROR when an element is not JSON or an id function throws", () =>
     Effect.gen(function* () {
       const data = { error: "Server error", code: "INTERNAL_ERROR" }
       const wrong: Array<ServerSentEvents.Options<unknown>> = [
@@ -209,10 +209,10 @@ describe("a stream that fails", () => {
   )
 })
 
-describe("an event that is too large", () => {
+describe("ServerSentEvents.toResponse", () => {
   const frame = (letters: number) => `id: 2\nevent: message\ndata: "${"ü".repeat(letters)}"\n\n`
 
-  it.effect("ends its stream, by its bytes on the wire", () =>
+  it.effect("ends with INVALID_REQUEST when an event has more bytes than maxEventSize", () =>
     Effect.gen(function* () {
       const stream = Stream.make("x", "ü".repeat(100), "y")
       const size = new TextEncoder().encode(frame(100)).length
@@ -234,7 +234,7 @@ describe("an event that is too large", () => {
     })
   )
 
-  it.effect("has more than 1 MiB unless told otherwise", () =>
+  it.effect("limits an event to 1 MiB by default", () =>
     Effect.gen(function* () {
       const rest = 'id: 1\nevent: message\ndata: ""\n\n'.length
       const most = yield* receivedOf(Stream.make("x".repeat(1024 * 1024 - rest)))

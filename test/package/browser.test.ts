@@ -28,7 +28,7 @@ const client = (middleware: boolean) => `
 
 const nodeModules = (text: string) => [...text.matchAll(/["'`]node:\w+["'`]/g)].map(([name]) => name)
 
-describe("an Api in a browser's bundle", () => {
+describe("The browser bundle of an Api", () => {
   let application: Awaited<ReturnType<typeof makeApplication>>
   let bare: Awaited<ReturnType<typeof bundle>>
   let whole: Awaited<ReturnType<typeof bundle>>
@@ -39,7 +39,7 @@ describe("an Api in a browser's bundle", () => {
   }, 180_000)
   afterAll(() => application.remove())
 
-  it("is made of effect and of the definitions, and imports no module of Node", () => {
+  it("contains only effect and the definitions, and imports no Node module", () => {
     const [own, others] = [true, false].map((ours) =>
       whole.inputs.filter((_) => _.includes("/effect-databricks/") === ours)
     )
@@ -50,7 +50,7 @@ describe("an Api in a browser's bundle", () => {
     assert.deepStrictEqual(nodeModules(whole.text), nodeModules(bare.text))
   })
 
-  it("is at most 40 kB larger than the same Api without them", () => {
+  it("is at most 40 kB larger than that of the same Api without our middleware", () => {
     const more = whole.size - bare.size
     assert.isAbove(more, 0)
     assert.isAtMost(more, 40_000, `${bare.size} and ${whole.size} bytes`)

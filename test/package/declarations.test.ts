@@ -127,12 +127,12 @@ const consumer = `
   known<typeof Library.api.groups>()
 `
 
-describe("a library that is built on the package", { timeout: 180_000 }, () => {
+describe("A library built on effect-databricks", { timeout: 180_000 }, () => {
   let application: Awaited<ReturnType<typeof makeApplication>>
   beforeAll(async () => void (application = await makeApplication()), 180_000)
   afterAll(() => application.remove())
 
-  it("declares types that are whole for its own users, and none of them any", () => {
+  it("declares types that compile for its users and are never any", () => {
     application.write("library/index.ts", library)
     const outDir = "node_modules/sales-kit"
     application.write(
@@ -146,7 +146,7 @@ describe("a library that is built on the package", { timeout: 180_000 }, () => {
     assert.strictEqual(application.tsc(["main.ts"]), "")
   })
 
-  it("gets no declaration of what is internal, such as what hands out an identity", () => {
+  it("gets no declaration of internal exports, such as runningAs", () => {
     const internal = modules.flatMap((module) =>
       [
         ...fs

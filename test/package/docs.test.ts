@@ -14,19 +14,19 @@ const fences = allFences()
 const modules = writeModules(fences)
 afterAll(() => rmSync(modules.folder, { recursive: true }))
 
-describe("the examples", limit, () => {
-  it("are there, and one of the manual's runs", () =>
+describe("The examples of the documentation", limit, () => {
+  it("include one in README.md that runs", () =>
     assert.isTrue(fences.some((fence) => fence.file === "README.md" && fence.runs)))
 
   it("compile", () => assert.strictEqual(tsc(modules.folder), ""))
 
   it.each(fences.filter((fence) => fence.runs).map((fence) => [`${fence.file}:${fence.line}`, fence] as const))(
-    "%s gives what it says",
+    "give the values that they state at %s",
     async (_, fence) => assert.isDefined(await import(modules.pathOf(fence)))
   )
 })
 
-describe("an example that has rotted", limit, () => {
+describe("A wrong example", limit, () => {
   const wrong = [
     ...fencesOf("README.md", ["Text", "```sh", "npm start", "```", "```ts", 'const n: number = "1"', "```"].join("\n")),
     ...fencesOf("src/a/B.ts", ["/**", " * ```ts", " * 1 + 1 // => 3", " * ```", " */"].join("\n"))
@@ -35,7 +35,7 @@ describe("an example that has rotted", limit, () => {
   beforeAll(() => void (written = writeModules(wrong)))
   afterAll(() => rmSync(written.folder, { recursive: true }))
 
-  it("is named with its file and line", () => {
+  it("is reported with its file and line", () => {
     assert.deepStrictEqual(
       wrong.map((fence) => [fence.file, fence.line, fence.runs]),
       [
@@ -46,7 +46,7 @@ describe("an example that has rotted", limit, () => {
     assert.match(tsc(written.folder), /^README\.md:6:7: error TS2322: .*\s*$/)
   })
 
-  it("fails when its result is another", async () => {
+  it("fails when its value is not the one that it states", async () => {
     const error: Error = await import(written.pathOf(wrong[1]!)).then(
       () => assert.fail("1 + 1 was 3"),
       (error) => error

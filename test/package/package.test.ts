@@ -33,8 +33,8 @@ const loadedBy = (entries: string | ReadonlyArray<string>, andThen = "") =>
 /** What the Api of an application imports. */
 const api = ["./http/AsUser", "./http/AsService", "./http/Failures", "./http/RunsAs"]
 
-describe("the package", () => {
-  it("holds compiled modules, declarations, sources, README and LICENSE, and nothing else", () => {
+describe("The packed package", () => {
+  it("contains compiled modules, declarations, sources, README and LICENSE only", () => {
     const { installed } = application
     assert.deepStrictEqual(fs.readdirSync(installed).toSorted(), [
       "LICENSE",
@@ -53,7 +53,7 @@ describe("the package", () => {
     )
   })
 
-  it("gives every public module to plain Node, and no private one", () => {
+  it("lets plain Node import every public module and no private one", () => {
     const results = application.run(`
       const attempt = (specifier) => import(specifier).then(() => "open", (error) => error.code ?? error.message)
       const specifiers = ${JSON.stringify([...entries, ...closed].map(specifier))}
@@ -65,7 +65,7 @@ describe("the package", () => {
     ])
   })
 
-  it("loads what it needs when it needs it", () => {
+  it("loads no telemetry, embedded Postgres or SDK service when it is imported", () => {
     const loaded = loadedBy(".")
     assert.include(loaded, "effect/dist/Effect.js")
     // Of the Postgres driver what Lakebase is made of.
@@ -91,7 +91,7 @@ describe("the package", () => {
     )
   })
 
-  it("loads effect and the definitions alone for the Api of an application", () =>
+  it("loads only effect and the definitions for the Api of an application", () =>
     assert.deepStrictEqual(
       loadedBy(api)
         .filter((_) => !_.startsWith("effect/"))
@@ -99,7 +99,7 @@ describe("the package", () => {
       definitions.map((_) => `effect-databricks/dist/${_}`)
     ))
 
-  it("loads no SDK, no driver and no HTTP client before a server without a database starts", () =>
+  it("loads no SDK, driver or HTTP client before a server without a database starts", () =>
     assert.deepStrictEqual(
       loadedBy([...api, "./http/Middleware", "./ServiceContext", "./WorkspaceClient"]).filter(
         (_) => !/^(effect|effect-databricks)\//.test(_)
@@ -107,13 +107,13 @@ describe("the package", () => {
       []
     ))
 
-  it("loads no driver of a database for a server that has a warehouse alone", () =>
+  it("loads no database driver for a server that has only a warehouse", () =>
     assert.deepStrictEqual(
       loadedBy([...api, "./http/Middleware", "./App", "./SqlWarehouse"]).filter((_) => /sql-pg|lakebase/i.test(_)),
       []
     ))
 
-  it("has types for a strict application that checks its libraries too", () => {
+  it("type-checks in a strict application whose skipLibCheck is false", () => {
     const imports = entries.map((_, index) => `import * as module${index} from "${specifier(_)}"`)
     const refusals = closed.map((_) => `// @ts-expect-error private\nimport "${specifier(_)}"`)
     application.write(
@@ -143,7 +143,7 @@ const lockOf = (file: string): Record<string, Locked> => JSON.parse(fs.readFileS
 const locked = lockOf("package-lock.json")
 
 describe("package.json", () => {
-  it("declares what the sources import and what @effect/opentelemetry loads of its peers, no more and no less", () => {
+  it("declares exactly what the sources import and the peers of @effect/opentelemetry", () => {
     const peers = ["api", "api-logs", "resources", "semantic-conventions"].map((name) => `@opentelemetry/${name}`)
     const imported = modules.flatMap((module) =>
       [
@@ -158,7 +158,7 @@ describe("package.json", () => {
     )
   })
 
-  it("allows or denies the install scripts of every dependency that has some", () => {
+  it("allows or denies every install script of a dependency", () => {
     const scripts = Object.keys(locked).filter((path) => locked[path]?.hasInstallScript)
     assert.deepStrictEqual(
       scripts.map((path) => path.replace("node_modules/", "")).toSorted(),
@@ -178,7 +178,7 @@ describe.each(["package-lock.json", "bench/package-lock.json"])("%s", (file) => 
     ))
 
   // npm ci refuses a lockfile without them; npm install leaves one when a registry lacks a platform's package.
-  it("holds the packages of every platform", () =>
+  it("contains the packages of every platform", () =>
     assert.deepStrictEqual(
       Object.values(locked)
         .flatMap((_) => Object.keys(_.optionalDependencies ?? {}))

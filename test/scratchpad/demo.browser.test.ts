@@ -7,6 +7,7 @@ import { chromium } from "playwright-core"
 import { bundle } from "../fixtures/bundle.ts"
 import { startDemo } from "../fixtures/demo.ts"
 import { root } from "../fixtures/fences.ts"
+import { alice } from "../fixtures/people.ts"
 
 /** What the page runs: a client of the demo's own Api. What it found goes back as JSON. */
 const client = `
@@ -73,14 +74,14 @@ const isCI = Effect.runSync(
 )
 const absent = !existsSync(executablePath)
 
-describe("the demo in a browser", () => {
+describe("The demo in a browser", () => {
   it.live.skipIf(absent && !isCI)(
-    `answers alice with what is hers, decoded, and nobody with an AuthenticationError${absent ? ` (there is no ${executablePath}: apt-get install chromium)` : ""}`,
+    `gives alice her orders, decoded, and a request without a user an AuthenticationError${absent ? ` (there is no ${executablePath}: apt-get install chromium)` : ""}`,
     () =>
       Effect.gen(function* () {
         const { origin, people, stop } = yield* startDemo()
-        const [alice] = yield* people
-        assert.isDefined(alice)
+        const [ofAlice] = yield* people
+        assert.isDefined(ofAlice)
         const { text } = yield* Effect.promise(() => bundle(client, root, ["@effect-databricks/source"]))
         const { context } = yield* browser
         const found = yield* Effect.promise(async () => {
@@ -89,11 +90,11 @@ describe("the demo in a browser", () => {
           await page.route("**/client.js", (route) => route.fulfill({ contentType: "text/javascript", body: text }))
           await page.goto(origin)
           await page.addScriptTag({ url: "/client.js", type: "module" })
-          return page.evaluate(`ask(${JSON.stringify(alice.headers)})`)
+          return page.evaluate(`ask(${JSON.stringify(ofAlice.headers)})`)
         })
         const { email, nobody, orders } = yield* Schema.decodeUnknownEffect(Found)(found)
-        assert.strictEqual(email, "alice@example.com")
-        assert.deepStrictEqual(orders, [{ owner: "alice@example.com", item: "Tea", amount: 2, createdAt: true }])
+        assert.strictEqual(email, alice)
+        assert.deepStrictEqual(orders, [{ owner: alice, item: "Tea", amount: 2, createdAt: true }])
         assert.deepInclude(nobody, { typed: true, _tag: "AuthenticationError" })
         assert.include(nobody.message, "did not come through the Databricks Apps proxy")
         assert.strictEqual(yield* stop, 0)

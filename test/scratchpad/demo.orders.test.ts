@@ -4,35 +4,36 @@ import { Effect, Fiber, Layer } from "effect"
 import { Orders } from "../../scratchpad/demo/Orders.ts"
 import { startDemo } from "../fixtures/demo.ts"
 import { lakebase, who } from "../fixtures/lakebaseClient.ts"
+import { alice, bob, requestOf } from "../fixtures/people.ts"
 import { Workspace } from "../fixtures/workspace.ts"
 
 const owners = (orders: ReadonlyArray<{ readonly owner: string }>) => orders.map((_) => _.owner)
 
-describe("the orders desk", () => {
-  it.live("shows everybody their own orders, and the service principal all of them", () =>
+describe("The demo's orders desk", () => {
+  it.live("shows users their own orders, and the service principal all of them", () =>
     Effect.gen(function* () {
       const { call, people } = yield* startDemo()
-      const [alice, bob] = yield* people
+      const [ofAlice, ofBob] = yield* people
       const order = (headers: Record<string, string>, body: unknown) => call("POST", "/api/orders", headers, body)
 
-      const first = yield* order(alice!.headers, { item: " Tea ", amount: 2 })
+      const first = yield* order(ofAlice!.headers, { item: " Tea ", amount: 2 })
       assert.strictEqual(first.status, 201, first.text)
-      assert.deepInclude(first.json, { owner: "alice@example.com", item: "Tea", amount: 2 })
+      assert.deepInclude(first.json, { owner: alice, item: "Tea", amount: 2 })
       assert.isString(first.json.id)
       assert.match(first.json.createdAt, /^\d{4}-\d\d-\d\dT[\d:.]+Z$/)
-      yield* order(bob!.headers, { item: "Ink", amount: 12 })
+      yield* order(ofBob!.headers, { item: "Ink", amount: 12 })
       // Whose an order is, is not for the one who orders to say.
-      const forged = yield* order(alice!.headers, { item: "Cup", amount: 1, owner: "bob@example.com" })
-      assert.strictEqual(forged.json.owner, "alice@example.com")
+      const forged = yield* order(ofAlice!.headers, { item: "Cup", amount: 1, owner: bob })
+      assert.strictEqual(forged.json.owner, alice)
 
-      const mine = yield* Effect.forEach([alice!, bob!], ({ headers }) => call("GET", "/api/orders", headers))
+      const mine = yield* Effect.forEach([ofAlice!, ofBob!], ({ headers }) => call("GET", "/api/orders", headers))
       assert.deepStrictEqual(
         mine.map(({ json }) => owners(json)),
-        [["alice@example.com", "alice@example.com"], ["bob@example.com"]]
+        [[alice, alice], [bob]]
       )
       // Whoever asks, it is the service principal that looks.
-      const all = yield* call("GET", "/api/system/orders", alice!.headers)
-      assert.deepStrictEqual(owners(all.json), ["alice@example.com", "bob@example.com", "alice@example.com"])
+      const all = yield* call("GET", "/api/system/orders", ofAlice!.headers)
+      assert.deepStrictEqual(owners(all.json), [alice, bob, alice])
       assert.deepStrictEqual(all.json[2], first.json)
 
       const wrong = [
@@ -48,7 +49,7 @@ describe("the orders desk", () => {
         [{ item: "Tea\0", amount: 1 }, /encoding/]
       ] as const
       for (const [body, message] of wrong) {
-        const { json, status } = yield* order(alice!.headers, body)
+        const { json, status } = yield* order(ofAlice!.headers, body)
         assert.strictEqual(status, 400, JSON.stringify(body))
         assert.match(json.message, message)
       }
@@ -66,7 +67,7 @@ describe("the orders desk", () => {
   )
 
   it.live(
-    "lets 500 users in at once, and never more connections than the budget",
+    "serves 500 users at once within the budget of 50 connections",
     () =>
       Effect.gen(function* () {
         const { call, statusOf } = yield* startDemo()
@@ -105,21 +106,18 @@ describe("the orders desk", () => {
     180_000
   )
 
-  it.live("is there where a workspace and its database are set, with nothing for show", () =>
+  it.live("works on a configured workspace and database, without the /demo routes", () =>
     Effect.gen(function* () {
       const workspace = yield* LocalWorkspace.LocalWorkspace
-      const bob = yield* workspace.headers("bob@example.com")
+      const ofBob = yield* requestOf(bob)
       // Two instances, which make the table at the same time.
       const instances = yield* Effect.all([startDemo(workspace.env), startDemo(workspace.env)], { concurrency: 2 })
       for (const { call } of instances) {
-        assert.strictEqual((yield* call("POST", "/api/orders", bob, { item: "Ink", amount: 1 })).status, 201)
+        assert.strictEqual((yield* call("POST", "/api/orders", ofBob, { item: "Ink", amount: 1 })).status, 201)
       }
       const [{ call, stop }] = instances
-      assert.strictEqual((yield* call("GET", "/api/orders", bob)).json.length, 2)
-      assert.deepStrictEqual(
-        (yield* call("GET", "/api/orders", yield* workspace.headers("alice@example.com"))).json,
-        []
-      )
+      assert.strictEqual((yield* call("GET", "/api/orders", ofBob)).json.length, 2)
+      assert.deepStrictEqual((yield* call("GET", "/api/orders", yield* requestOf(alice))).json, [])
       for (const path of ["/demo/lakebase", "/demo/load.js", "/demo/identities"]) {
         assert.strictEqual((yield* call("GET", path)).status, 404, path)
       }
@@ -135,7 +133,7 @@ describe("the orders desk", () => {
     }).pipe(Effect.provide(LocalWorkspace.layer()))
   )
 
-  it.live("is made by two instances at the same time, whichever comes first", () =>
+  it.live("creates its schema when two instances start at the same time", () =>
     Effect.gen(function* () {
       const { administer } = yield* LocalWorkspace.LocalWorkspace
       // Each with a Lakebase of its own, as two processes have, and connected.
@@ -155,7 +153,7 @@ describe("the orders desk", () => {
     }).pipe(Effect.scoped, Effect.provide(Workspace))
   )
 
-  it.live("is not there without a database", () =>
+  it.live("has no routes without a database", () =>
     Effect.gen(function* () {
       const { PGHOST: _, ...env } = (yield* LocalWorkspace.LocalWorkspace).env
       const { call } = yield* startDemo(env)

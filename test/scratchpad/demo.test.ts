@@ -2,13 +2,14 @@ import { assert, describe, it } from "@effect/vitest"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect } from "effect"
 import manifest from "../../package.json" with { type: "json" }
-import { eventually } from "../fixtures/child.ts"
 import { startDemo } from "../fixtures/demo.ts"
+import { eventually } from "../fixtures/eventually.ts"
+import { alice, bob, requestOf } from "../fixtures/people.ts"
 
 const tokenShape = /eyJ[\w-]+\.[\w-]+/
 
-describe("the demo", () => {
-  it.live("shows itself on a workspace of its own, and ends with 0", () =>
+describe("The demo", () => {
+  it.live("serves alice and bob on its own local workspace, and exits with 0", () =>
     Effect.gen(function* () {
       const { call, output, statusOf, stop, ...demo } = yield* startDemo()
       yield* eventually(() => output.text.includes("/docs"))
@@ -17,7 +18,7 @@ describe("the demo", () => {
       const people = yield* demo.people
       assert.deepStrictEqual(
         people.map((_) => _.name),
-        ["alice@example.com", "bob@example.com"]
+        [alice, bob]
       )
       for (const { headers, name } of people) {
         const whoami = yield* call("GET", "/api/whoami", headers)
@@ -69,7 +70,7 @@ describe("the demo", () => {
     })
   )
 
-  it.live("runs as the service principal without a token in development, and says so", () =>
+  it.live("runs a request without a token as the service principal in development", () =>
     Effect.gen(function* () {
       const { call, output, stop } = yield* startDemo({ NODE_ENV: "development" })
       const system = yield* call("POST", "/system/data", {}, {})
@@ -82,12 +83,12 @@ describe("the demo", () => {
     })
   )
 
-  it.live("has nothing for show where a workspace is set", () =>
+  it.live("has no /demo routes and prints no token when a workspace is configured", () =>
     Effect.gen(function* () {
-      const workspace = yield* LocalWorkspace.LocalWorkspace
-      const { call, output, stop } = yield* startDemo(workspace.env)
-      const mine = yield* call("POST", "/users/me/data", yield* workspace.headers("bob@example.com"), {})
-      assert.deepStrictEqual(mine.json, { rows: [{ caller: "bob@example.com", greeting: "HELLO" }] })
+      const { env } = yield* LocalWorkspace.LocalWorkspace
+      const { call, output, stop } = yield* startDemo(env)
+      const mine = yield* call("POST", "/users/me/data", yield* requestOf(bob), {})
+      assert.deepStrictEqual(mine.json, { rows: [{ caller: bob, greeting: "HELLO" }] })
       for (const path of ["/demo/identities", "/demo/spans", "/demo/show.js"]) {
         assert.strictEqual((yield* call("GET", path)).status, 404, path)
       }

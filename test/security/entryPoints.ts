@@ -168,8 +168,8 @@ export const ofCaller: Readonly<Record<string, Seen>> = {
       )
     )
   ),
-  "a start-up context given back": kept(({ context }) => Effect.provide(both, context)),
-  "Operation.execute, cached": Effect.suspend(() => {
+  "an effect under a start-up context": kept(({ context }) => Effect.provide(both, context)),
+  "Operation.execute with a cache": Effect.suspend(() => {
     const cached = Operation.execute(both, { name: "who", cache: { key: [] } })
     return Effect.map(Effect.all([cached, cached]), (_) => _.flat())
   }),
@@ -180,8 +180,8 @@ export const ofCaller: Readonly<Record<string, Seen>> = {
     Stream.runCollect,
     Effect.map((_) => _.flat())
   ),
-  "a statement": onSql((sql) => one(databaseThrough(sql))),
-  "a statement's stream": onSql((sql) =>
+  "a statement of SqlClient": onSql((sql) => one(databaseThrough(sql))),
+  "a stream of SqlClient": onSql((sql) =>
     Effect.map(Stream.runCollect(sql<{ who: string }>`SELECT current_user AS who`.stream), (rows) =>
       rows.map(({ who }) => nameOf(who))
     )
@@ -189,8 +189,8 @@ export const ofCaller: Readonly<Record<string, Seen>> = {
   "a reactive query": onSql((sql) =>
     Effect.map(Stream.runCollect(Stream.take(sql.reactive(["who"], database), 1)), (_) => [..._])
   ),
-  "a transaction, a savepoint and what follows the commit": onSql(inTransaction),
-  "in the midst of bob's transaction": onSql((sql) =>
+  "a nested transaction and its afterCommit": onSql(inTransaction),
+  "a query inside bob's transaction": onSql((sql) =>
     Effect.flatMap(ExecutionContext.ExecutionContext, (caller) =>
       within(
         ["bob"],
@@ -217,7 +217,7 @@ export const ofCaller: Readonly<Record<string, Seen>> = {
       Effect.flatMap(FiberSet.run(fibers, Effect.provide(both, context)), Fiber.join)
     )
   ),
-  "a job that brings its context to a worker": kept(({ jobs }) =>
+  "a job with its context in a worker": kept(({ jobs }) =>
     Effect.gen(function* () {
       const done = yield* Deferred.make<ReadonlyArray<string>, unknown>()
       yield* Queue.offer(jobs, Deferred.complete(done, Effect.provide(both, yield* Effect.context<Services>())))
@@ -232,7 +232,7 @@ export const ofCaller: Readonly<Record<string, Seen>> = {
   ),
   "Effect.runPromiseWith": throughRuntime(false),
   "a layer built in the call": Effect.flatMap(Effect.provide(Late, Late.layer, { local: true }), ({ seen }) => seen),
-  "what alice was the first to build, asService": kept(({ lazily }) => {
+  "a service that alice built first": kept(({ lazily }) => {
     const shared = RcMap.get(lazily, `shared ${++builds}`)
     return Effect.scoped(Effect.andThen(within(["alice"], shared), Effect.flatten(shared)))
   })
@@ -241,14 +241,14 @@ export const ofCaller: Readonly<Record<string, Seen>> = {
 /** They run as the service principal, as the manual says. */
 export const ofService: Readonly<Record<string, Seen>> = {
   "ManagedRuntime.runPromise": throughRuntime(true),
-  "a worker of start-up": kept(({ context, jobs }) =>
+  "a job with a start-up context in a worker": kept(({ context, jobs }) =>
     Effect.gen(function* () {
       const done = yield* Deferred.make<ReadonlyArray<string>, unknown>()
       yield* Queue.offer(jobs, Deferred.complete(done, Effect.provide(both, context)))
       return yield* Deferred.await(done)
     })
   ),
-  "a FiberSet's runtime of start-up": kept(({ context, fork }) => Fiber.join(fork(Effect.provide(both, context))))
+  "a FiberSet runtime of start-up": kept(({ context, fork }) => Fiber.join(fork(Effect.provide(both, context))))
 }
 
 const mine = Effect.flatMap(Lakebase.user, (sql) => Effect.map(databaseThrough(sql), (name) => [name]))

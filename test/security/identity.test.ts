@@ -1,4 +1,4 @@
-import { assert, it, layer } from "@effect/vitest"
+import { assert, describe, it, layer } from "@effect/vitest"
 import {
   ForwardedHeaders,
   IdentityVerifier,
@@ -15,7 +15,7 @@ import { InvalidCredentialError, make as databricksError } from "../../src/Datab
 import { lakebase, whoThrough } from "../fixtures/lakebaseClient.ts"
 import { pidOf } from "../fixtures/lakebaseFaults.ts"
 import { me } from "../fixtures/start.ts"
-import { alice, bob, requestOf } from "../fixtures/workspace.ts"
+import { alice, bob, requestOf } from "../fixtures/people.ts"
 import { serve, Served } from "../http/harness.ts"
 
 let reports = 0
@@ -59,9 +59,9 @@ const get = (headers: Record<string, string>, path = "/me") => Served.use(({ cal
 const misbehave = (fault: LocalWorkspace.Misbehaviour) =>
   LocalWorkspace.LocalWorkspace.use((_) => _.misbehave({ ...fault, path: me }))
 
-layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("over HTTP", (it) => {
-  it.layer(serve(Routes, { services: Services }))("identity under trouble", (it) => {
-    it.effect("first requests at once share one question", () =>
+layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("Middleware.asUser", (it) => {
+  it.layer(serve(Routes, { services: Services }))((it) => {
+    it.effect("asks the workspace once a user when 60 first requests arrive at once", () =>
       Effect.gen(function* () {
         const people = [yield* requestOf(alice), yield* requestOf(bob)]
         const calls = Array.from({ length: 60 }, (_, index) => get(people[index % 2]!))
@@ -74,7 +74,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("whoever goes on with a wrong token is refused without asking", () =>
+    it.effect("refuses a repeated wrong token, and asks the workspace once in 5 seconds", () =>
       Effect.gen(function* () {
         const wrong = { ...(yield* requestOf(alice)), "x-forwarded-access-token": "wrong" }
         const [took, [times, answers]] = yield* Effect.timed(
@@ -93,7 +93,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       { kind: "answer", status: 200, headers: { "content-type": "text/html" }, body: "<html>login</html>" },
       ...[404, 429, 500, 502, 503, 504].map((status) => ({ kind: "answer" as const, status }))
     ]
-    it.effect("in an outage proven tokens go on, and others are told when to come back", () =>
+    it.effect("serves verified tokens during an outage, and answers 503 with Retry-After to others", () =>
       Effect.gen(function* () {
         const proven = yield* requestOf(alice)
         const unknown = yield* requestOf(bob)
@@ -120,39 +120,37 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect(
-      "a token under the headers of another is refused, before that other came and after, at no cost to him",
-      () =>
-        Effect.gen(function* () {
-          const ofBob = yield* requestOf(bob)
-          const forged = {
-            ...ofBob,
-            "x-forwarded-access-token": (yield* requestOf(alice))["x-forwarded-access-token"]!
+    it.effect("refuses alice's token under bob's headers, and leaves bob's cache and connection alone", () =>
+      Effect.gen(function* () {
+        const ofBob = yield* requestOf(bob)
+        const forged = {
+          ...ofBob,
+          "x-forwarded-access-token": (yield* requestOf(alice))["x-forwarded-access-token"]!
+        }
+        const paths = ["/me", "/report", "/session"]
+        const forge = Effect.gen(function* () {
+          for (const path of paths) {
+            const { json, status } = yield* get(forged, path)
+            assert.deepStrictEqual([status, json._tag], [403, "IdentityMismatchError"])
           }
-          const paths = ["/me", "/report", "/session"]
-          const forge = Effect.gen(function* () {
-            for (const path of paths) {
-              const { json, status } = yield* get(forged, path)
-              assert.deepStrictEqual([status, json._tag], [403, "IdentityMismatchError"])
-            }
-          })
-          yield* forge
-          const [first, before] = yield* questions(Effect.forEach(paths, (path) => get(ofBob, path)))
-          assert.strictEqual(first, 1)
-          const [who, , connections] = before[2]!.json
-          assert.deepStrictEqual([before[0]!.text, who, connections], [bob, bob, 1])
-          yield* forge
-          const [again, after] = yield* questions(Effect.forEach(paths, (path) => get(ofBob, path)))
-          assert.strictEqual(again, 0)
-          // The same kept answer, and the same connection.
-          assert.deepStrictEqual(
-            after.map(({ text }) => text),
-            before.map(({ text }) => text)
-          )
         })
+        yield* forge
+        const [first, before] = yield* questions(Effect.forEach(paths, (path) => get(ofBob, path)))
+        assert.strictEqual(first, 1)
+        const [who, , connections] = before[2]!.json
+        assert.deepStrictEqual([before[0]!.text, who, connections], [bob, bob, 1])
+        yield* forge
+        const [again, after] = yield* questions(Effect.forEach(paths, (path) => get(ofBob, path)))
+        assert.strictEqual(again, 0)
+        // The same kept answer, and the same connection.
+        assert.deepStrictEqual(
+          after.map(({ text }) => text),
+          before.map(({ text }) => text)
+        )
+      })
     )
 
-    it.effect("the opaque id of another proves nothing: who sends it gets their own", () =>
+    it.effect("runs as the token's owner when x-forwarded-user is another user's", () =>
       Effect.gen(function* () {
         const ofBob = yield* requestOf(bob)
         const { "x-forwarded-email": _, ...ofAlice } = yield* requestOf(alice)
@@ -199,26 +197,28 @@ const directory = Effect.gen(function* () {
 
 const many = (name: string, count: number) => Array.from({ length: count }, (_, index) => `${name}-${index}`)
 
-it.effect("of 10,000 proven tokens at the most the least recently used is forgotten first", () =>
-  Effect.gen(function* () {
-    const asks = yield* directory
-    const good = many("good", 10_000)
-    assert.strictEqual(yield* asks(...good), 10_000)
-    assert.strictEqual(yield* asks(...good), 0)
-    yield* asks("good-0", "good")
-    assert.strictEqual(yield* asks("good", "good-0", "good-2", "good-9999"), 0)
-    assert.strictEqual(yield* asks("good-1"), 1)
-  })
-)
+describe("IdentityVerifier.make", () => {
+  it.effect("keeps 10,000 verified tokens, and forgets the least recently used first", () =>
+    Effect.gen(function* () {
+      const asks = yield* directory
+      const good = many("good", 10_000)
+      assert.strictEqual(yield* asks(...good), 10_000)
+      assert.strictEqual(yield* asks(...good), 0)
+      yield* asks("good-0", "good")
+      assert.strictEqual(yield* asks("good", "good-0", "good-2", "good-9999"), 0)
+      assert.strictEqual(yield* asks("good-1"), 1)
+    })
+  )
 
-it.effect("no number of wrong tokens makes a proven one forgotten, and of them 1,000 are remembered", () =>
-  Effect.gen(function* () {
-    const asks = yield* directory
-    yield* asks("good")
-    const wrong = many("wrong", 11_000)
-    assert.strictEqual(yield* asks(...wrong), 11_000)
-    assert.strictEqual(yield* asks(...wrong.slice(-1_000)), 0)
-    assert.strictEqual(yield* asks("good"), 0)
-    assert.strictEqual(yield* asks(wrong.at(-1_001)!), 1)
-  })
-)
+  it.effect("keeps a verified token after 11,000 wrong ones, of which it remembers 1,000", () =>
+    Effect.gen(function* () {
+      const asks = yield* directory
+      yield* asks("good")
+      const wrong = many("wrong", 11_000)
+      assert.strictEqual(yield* asks(...wrong), 11_000)
+      assert.strictEqual(yield* asks(...wrong.slice(-1_000)), 0)
+      assert.strictEqual(yield* asks("good"), 0)
+      assert.strictEqual(yield* asks(wrong.at(-1_001)!), 1)
+    })
+  )
+})

@@ -30,6 +30,8 @@ interface EntryPoint {
 
 const isUser = (who: string) => who !== "service"
 
+const outcome = (expected: string | undefined) => (expected === "401" ? "answers 401" : `runs as ${expected}`)
+
 const entryPoints: ReadonlyArray<EntryPoint> = [
   ...Object.entries(ofCaller).map(([name, seen]) => ({
     name,
@@ -64,11 +66,11 @@ const Application = Kept.layer.pipe(
 
 const Workspace = Layer.effectDiscard(schema).pipe(Layer.provideMerge(LocalWorkspace.layer()))
 
-layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("whom the other side sees", (it) => {
+layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Identity", (it) => {
   it.layer(Application)((it) => {
     for (const { expected, name, seenIn } of entryPoints) {
       for (const situation of situations.filter((_) => expected(_) !== undefined)) {
-        it.effect(`${name}: ${situation.join(" > ")}`, () =>
+        it.effect(`${name} ${outcome(expected(situation))} under ${situation.join(" → ")}`, () =>
           Effect.gen(function* () {
             const seen = yield* seenIn(situation)
             assert.isNotEmpty(seen)
@@ -77,7 +79,7 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("whom the
         )
       }
 
-      it.effect(`${name}: everybody at once`, () =>
+      it.effect(`${name} keeps all callers apart when they run at once`, () =>
         Effect.gen(function* () {
           const callers = situations.filter((_) => expected(_) !== undefined)
           const runs = yield* Random.shuffle(Array.from({ length: 3 }, () => callers).flat())

@@ -82,7 +82,7 @@ const ask = (path: string) => (situation: Situation) =>
 /** They run as whoever sent the request, until they switch; who is nobody is refused. */
 export const ofSender = {
   "a handler of an HttpApi": ask("/handler"),
-  "what a handler's group took at start-up": ask("/kept"),
+  "a handler under a start-up context": ask("/kept"),
   "the stream of a handler": ask("/stream"),
   "a route of Middleware.asUser": ask("/route"),
   "ServerSentEvents.toResponse": ask("/events"),

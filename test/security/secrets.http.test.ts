@@ -5,7 +5,7 @@ import { Cause, Effect, Layer, Redacted, Schema, Stream } from "effect"
 import { HttpClientRequest, HttpMiddleware } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import { lakebase } from "../fixtures/lakebaseClient.ts"
-import { alice, bob, requestOf } from "../fixtures/workspace.ts"
+import { alice, bob, requestOf } from "../fixtures/people.ts"
 import { serve, Served } from "../http/harness.ts"
 import * as Marks from "./marks.ts"
 
@@ -41,48 +41,51 @@ const Routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
   Layer.provide(Middleware.layer)
 )
 
-layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("over HTTP", (it) => {
-  // Spans have no headers unless an application asks for them.
-  const Headers = Layer.succeed(HttpMiddleware.TracerHeaderFilter, () => true)
+layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })(
+  "An Api under AsUser and Failures",
+  (it) => {
+    // Spans have no headers unless an application asks for them.
+    const Headers = Layer.succeed(HttpMiddleware.TracerHeaderFilter, () => true)
 
-  it.layer(serve(Routes, { development: true, services: Layer.merge(lakebase(), Headers) }))((it) => {
-    it.effect("no secret is in an answer, an event, the OpenAPI document, a log or a span", () =>
-      Effect.gen(function* () {
-        const { call, logs, spans } = yield* Served
-        const { misbehave, servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
-        const request = yield* requestOf(alice)
-        const token = request["x-forwarded-access-token"]!
-        const marks = Marks.make(["eyJhbGciOiJIUzI1NiJ9.", Redacted.value(servicePrincipal.clientSecret)])
-        const paths = ["/fails", "/dies", "/wrong", "/events", "/rows", "/nowhere", "/openapi.json"]
-        const callers = [
-          request,
-          { ...request, "x-forwarded-email": bob },
-          { ...request, "x-forwarded-access-token": `${token}x` },
-          { ...request, "x-forwarded-access-token": `${token},x` }
-        ]
-        const answers: Array<unknown> = []
-        for (const status of [401, 403, 429, 500, 503]) {
-          yield* Effect.scoped(
-            Effect.gen(function* () {
-              yield* misbehave({ kind: "answer", status, path: jobs, body: `{"message":"It was Bearer ${token}"}` })
-              for (const headers of callers)
-                for (const path of paths) answers.push(yield* call("GET", path, { headers }))
-            })
-          )
-        }
-        assert.deepStrictEqual(marks.in(answers), [])
-        assert.deepStrictEqual(marks.in(logs), [])
-        assert.isAbove(spans.length, 100)
-        const told = spans.map(({ attributes, events, links, name, status }) => [
-          name,
-          [...attributes],
-          events,
-          links,
-          status._tag === "Ended" && status.exit._tag === "Failure" ? Cause.pretty(status.exit.cause) : ""
-        ])
-        assert.include(JSON.stringify(told), "http.request.header.x-forwarded-access-token")
-        assert.deepStrictEqual(marks.in(told), [])
-      })
-    )
-  })
-})
+    it.layer(serve(Routes, { development: true, services: Layer.merge(lakebase(), Headers) }))((it) => {
+      it.effect("puts no secret into a response, an event, the OpenAPI document, a log or a span", () =>
+        Effect.gen(function* () {
+          const { call, logs, spans } = yield* Served
+          const { misbehave, servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
+          const request = yield* requestOf(alice)
+          const token = request["x-forwarded-access-token"]!
+          const marks = Marks.make(["eyJhbGciOiJIUzI1NiJ9.", Redacted.value(servicePrincipal.clientSecret)])
+          const paths = ["/fails", "/dies", "/wrong", "/events", "/rows", "/nowhere", "/openapi.json"]
+          const callers = [
+            request,
+            { ...request, "x-forwarded-email": bob },
+            { ...request, "x-forwarded-access-token": `${token}x` },
+            { ...request, "x-forwarded-access-token": `${token},x` }
+          ]
+          const answers: Array<unknown> = []
+          for (const status of [401, 403, 429, 500, 503]) {
+            yield* Effect.scoped(
+              Effect.gen(function* () {
+                yield* misbehave({ kind: "answer", status, path: jobs, body: `{"message":"It was Bearer ${token}"}` })
+                for (const headers of callers)
+                  for (const path of paths) answers.push(yield* call("GET", path, { headers }))
+              })
+            )
+          }
+          assert.deepStrictEqual(marks.in(answers), [])
+          assert.deepStrictEqual(marks.in(logs), [])
+          assert.isAbove(spans.length, 100)
+          const told = spans.map(({ attributes, events, links, name, status }) => [
+            name,
+            [...attributes],
+            events,
+            links,
+            status._tag === "Ended" && status.exit._tag === "Failure" ? Cause.pretty(status.exit.cause) : ""
+          ])
+          assert.include(JSON.stringify(told), "http.request.header.x-forwarded-access-token")
+          assert.deepStrictEqual(marks.in(told), [])
+        })
+      )
+    })
+  }
+)

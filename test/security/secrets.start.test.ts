@@ -44,42 +44,45 @@ interface Start {
 }
 
 const refused: Readonly<Record<string, Start>> = {
-  "half of the client": { env: { DATABRICKS_CLIENT_SECRET: secret } },
-  "two ways to sign in": { env: { ...client, ...token } },
-  "a user in the host's address": { env: { ...client, DATABRICKS_HOST: `http://user:${secret}@example.com` } },
-  "an address that is none": { env: { ...client, DATABRICKS_HOST: `https://user:${secret}@` } },
-  "nobody at the host": { env: { ...token, DATABRICKS_HOST: `http://user:${secret}@127.0.0.1:1` } },
-  "a token of two lines": { env: { DATABRICKS_TOKEN: `first\n${secret}` } },
-  "a token that is no header": { env: { DATABRICKS_TOKEN: `ő${secret}` } },
-  "an unknown way to sign in": { env: { ...client, DATABRICKS_AUTH_TYPE: "nonsense" } },
-  "a profile that is not there": { env: { ...client, DATABRICKS_CONFIG_PROFILE: "nobody" } },
-  "a client that is refused": {
+  "only DATABRICKS_CLIENT_SECRET is set": { env: { DATABRICKS_CLIENT_SECRET: secret } },
+  "a client and a token are both set": { env: { ...client, ...token } },
+  "the host's URL holds a password": { env: { ...client, DATABRICKS_HOST: `http://user:${secret}@example.com` } },
+  "the host's URL is invalid": { env: { ...client, DATABRICKS_HOST: `https://user:${secret}@` } },
+  "no server listens at the host": { env: { ...token, DATABRICKS_HOST: `http://user:${secret}@127.0.0.1:1` } },
+  "the token has two lines": { env: { DATABRICKS_TOKEN: `first\n${secret}` } },
+  "the token does not fit a header": { env: { DATABRICKS_TOKEN: `ő${secret}` } },
+  "the auth type is unknown": { env: { ...client, DATABRICKS_AUTH_TYPE: "nonsense" } },
+  "the profile does not exist": { env: { ...client, DATABRICKS_CONFIG_PROFILE: "nobody" } },
+  "the token endpoint refuses the client": {
     env: client,
     token: [401, `{"error":"invalid_client","error_description":"no ${secret}"}`]
   },
-  "a client whose header is repeated": { env: client, token: [400, "$sent"] },
-  "a token endpoint that fails": { env: client, token: [503, `down: $sent ${secret}`] },
-  "an answer without a token": { env: client, token: [200, `{"access_token":"","expires_in":1,"note":"${secret}"}`] },
-  "an answer that breaks off": { env: client, token: [200, `{"access_token":"${secret}`] },
-  "a token that no header can carry": { env: client, token: [200, `{"access_token":"a\\n${secret}","expires_in":60}`] },
-  "a token that is refused": { env: client, me: [403, "Invalid access token. $sent"] },
-  "a token without a scope": { env: token, me: [403, "Invalid scope, required scopes: all; was $sent"] },
-  "a workspace that fails": { env: token, me: [500, `{"message":"$sent"}`] },
-  "a workspace that is none": { env: token, me: [200, "<html>$sent"] },
-  "a redirect": { env: token, me: [302, "$sent"] },
-  "a workspace that does not say which": { env: token }
+  "the token endpoint repeats the client's header": { env: client, token: [400, "$sent"] },
+  "the token endpoint answers 503": { env: client, token: [503, `down: $sent ${secret}`] },
+  "the token endpoint answers an empty token": {
+    env: client,
+    token: [200, `{"access_token":"","expires_in":1,"note":"${secret}"}`]
+  },
+  "the token endpoint answers half a JSON": { env: client, token: [200, `{"access_token":"${secret}`] },
+  "the issued token has two lines": { env: client, token: [200, `{"access_token":"a\\n${secret}","expires_in":60}`] },
+  "the workspace refuses the token": { env: client, me: [403, "Invalid access token. $sent"] },
+  "the token lacks a scope": { env: token, me: [403, "Invalid scope, required scopes: all; was $sent"] },
+  "the workspace answers 500": { env: token, me: [500, `{"message":"$sent"}`] },
+  "the workspace answers HTML": { env: token, me: [200, "<html>$sent"] },
+  "the workspace answers a redirect": { env: token, me: [302, "$sent"] },
+  "the workspace does not send its id": { env: token }
 }
 
 const settings: Readonly<Record<string, readonly [Layer.Layer<never, unknown>, Readonly<Record<string, string>>]>> = {
-  "headers of telemetry": [
+  "OTEL_EXPORTER_OTLP_HEADERS is malformed": [
     Telemetry.layerConfig(),
     { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1", OTEL_EXPORTER_OTLP_HEADERS: `key=${secret}%ZZ` }
   ],
-  "a port of the database": [
+  "PGPORT is not a number": [
     Layer.effectDiscard(Lakebase.config),
     { PGHOST: "db", PGPASSWORD: secret, PGPORT: "none" }
   ],
-  "a mode of the database": [
+  "PGSSLMODE is not supported": [
     Layer.effectDiscard(Lakebase.config),
     { PGHOST: "db", PGPASSWORD: secret, PGSSLMODE: "prefer" }
   ]
@@ -87,7 +90,7 @@ const settings: Readonly<Record<string, readonly [Layer.Layer<never, unknown>, R
 
 const from = (env: Readonly<Record<string, string>>) => ConfigProvider.layer(ConfigProvider.fromEnvRecord({ ...env }))
 
-layer(Fake.layer, { excludeTestServices: true })("a start that fails says why, without the secret", (it) => {
+layer(Fake.layer, { excludeTestServices: true })("The configuration", (it) => {
   const fails = Effect.fnUntraced(function* <A>(start: Layer.Layer<A, unknown>) {
     const { answer, ...recorded } = yield* recording(Effect.exit(Effect.scoped(Layer.build(start))))
     assert.isTrue(Exit.isFailure(answer) && Cause.hasFails(answer.cause), String(answer))
@@ -95,7 +98,7 @@ layer(Fake.layer, { excludeTestServices: true })("a start that fails says why, w
   })
 
   for (const [what, { env, ...answers }] of Object.entries(refused)) {
-    it.effect(what, () =>
+    it.effect(`fails without the secret in its error or telemetry when ${what}`, () =>
       Effect.gen(function* () {
         const fake = yield* Fake
         fake.answers(answers)
@@ -106,10 +109,12 @@ layer(Fake.layer, { excludeTestServices: true })("a start that fails says why, w
   }
 
   for (const [what, [start, env]] of Object.entries(settings)) {
-    it.effect(what, () => fails(Layer.provide(Layer.fresh(start), from(env))))
+    it.effect(`fails without the secret in its error or telemetry when ${what}`, () =>
+      fails(Layer.provide(Layer.fresh(start), from(env)))
+    )
   }
 
-  it.effect("nor does what is read of the environment show it", () =>
+  it.effect("hides the secrets of the environment in the options and layers made of it", () =>
     Effect.gen(function* () {
       const env = { ...client, ...token, DATABRICKS_HOST: "db", PGHOST: "db", PGPASSWORD: secret }
       const read = Effect.all([ServiceContext.config, Lakebase.config])

@@ -6,29 +6,30 @@ import { Context, Effect, Exit, Layer, Redacted, Schema, Stream } from "effect"
 import { HttpClientRequest } from "effect/http"
 import { SqlClient } from "effect/sql"
 import { lakebase, schema } from "../fixtures/lakebaseClient.ts"
-import { alice, bob, requestOf, serviceContext } from "../fixtures/workspace.ts"
+import { alice, bob, requestOf } from "../fixtures/people.ts"
+import { serviceContext } from "../fixtures/workspace.ts"
 import * as Marks from "./marks.ts"
 import { recording } from "./recorder.ts"
 
-describe("the search finds", () => {
+describe("Marks.in", () => {
   const secret = "s3cr3t/+m4rk"
   const marks = Marks.make([secret])
   const hidden = Object.defineProperty(new Error("no"), "request", { value: { token: secret } })
-  it.for([
-    `a ${secret}`,
-    encodeURIComponent(secret),
+  it.for<readonly [what: string, value: unknown]>([
+    ["text", `a ${secret}`],
+    ["a URI component", encodeURIComponent(secret)],
     ...["", "x", "xy", "xyz"].flatMap((before) => [
-      Buffer.from(before + secret).toString("base64"),
-      Buffer.from(`${before}${secret} after`).toString("base64url")
+      [`base64 at byte ${before.length}`, Buffer.from(before + secret).toString("base64")] as const,
+      [`base64url at byte ${before.length}`, Buffer.from(`${before}${secret} after`).toString("base64url")] as const
     ]),
-    { deep: new Map([["x", [{ y: secret }]]]) },
-    hidden,
-    new Error("outer", { cause: hidden }),
-    Buffer.from(`binary \0 ${secret}`),
-    Exit.fail(hidden)
-  ])("%s", (value) => assert.isNotEmpty(marks.in(value)))
+    ["a value deep in a Map", { deep: new Map([["x", [{ y: secret }]]]) }],
+    ["a hidden property of an Error", hidden],
+    ["the cause of an Error", new Error("outer", { cause: hidden })],
+    ["bytes", Buffer.from(`binary \0 ${secret}`)],
+    ["a failed Exit", Exit.fail(hidden)]
+  ])("finds a secret in %s", ([, value]) => assert.isNotEmpty(marks.in(value)))
 
-  it("nothing where there is nothing", () => {
+  it("finds no secret in a Redacted value or a closure", () => {
     assert.deepStrictEqual(marks.in({ token: Redacted.make(secret), close: () => secret }), [])
   })
 })
@@ -37,12 +38,12 @@ const me = HttpClientRequest.get("/api/2.0/preview/scim/v2/Me")
 
 /** What goes to the workspace for it, and how. */
 const ways = {
-  request: Effect.flatMap(getWorkspaceClient, (client) => client.request(me)),
-  json: Effect.flatMap(getWorkspaceClient, (client) => client.requestJson(me, Schema.Unknown)),
-  sdk: Effect.flatMap(getWorkspaceClient, (client) => client.use((sdk) => sdk.currentUser.me())),
-  query: SqlWarehouse.query(Schema.Struct({ x: Schema.String }))`SELECT 'a' AS x`,
+  "WorkspaceClient.request": Effect.flatMap(getWorkspaceClient, (client) => client.request(me)),
+  "WorkspaceClient.requestJson": Effect.flatMap(getWorkspaceClient, (client) => client.requestJson(me, Schema.Unknown)),
+  "WorkspaceClient.use": Effect.flatMap(getWorkspaceClient, (client) => client.use((sdk) => sdk.currentUser.me())),
+  "SqlWarehouse.query": SqlWarehouse.query(Schema.Struct({ x: Schema.String }))`SELECT 'a' AS x`,
   // A database of its own, so that its credential is asked for.
-  statement: Effect.provide(
+  Lakebase: Effect.provide(
     SqlClient.SqlClient.use((sql) => sql`SELECT 1 AS x`),
     Layer.fresh(lakebase({ acquireTimeout: "200 millis" }))
   )
@@ -81,23 +82,27 @@ const pgPassword = "pg-s3cr3t-m4rk"
 
 /** What goes wrong in the database, and on the way to it. */
 const database = {
-  syntax: sql((_) => _`SELECT nonsense`),
-  value: sql((_) => _`SELECT ${"x"}::int`),
-  constraint: sql((_) => _.withTransaction(_`INSERT INTO notes ${_.insert([{ body: "a" }, { body: "a" }])}`)),
-  stream: sql((_) => Stream.runDrain(_`SELECT 1 / (2 - n) FROM generate_series(1, 3) AS n`.stream)),
-  killed: sql((_) => _.withTransaction(_`SELECT pg_terminate_backend(pg_backend_pid())`)),
-  timeout: sql((_) => Effect.timeout(_`SELECT pg_sleep(60)`, "50 millis")),
-  exhausted: sql((_) => _.withTransaction(Effect.scoped(Effect.andThen(_.reserve, _.reserve))), {
+  "a statement has a syntax error": sql((_) => _`SELECT nonsense`),
+  "a bound value is invalid": sql((_) => _`SELECT ${"x"}::int`),
+  "a constraint is violated": sql((_) =>
+    _.withTransaction(_`INSERT INTO notes ${_.insert([{ body: "a" }, { body: "a" }])}`)
+  ),
+  "a stream of rows fails": sql((_) => Stream.runDrain(_`SELECT 1 / (2 - n) FROM generate_series(1, 3) AS n`.stream)),
+  "Postgres kills the connection": sql((_) => _.withTransaction(_`SELECT pg_terminate_backend(pg_backend_pid())`)),
+  "a statement times out": sql((_) => Effect.timeout(_`SELECT pg_sleep(60)`, "50 millis")),
+  "the pool is exhausted": sql((_) => _.withTransaction(Effect.scoped(Effect.andThen(_.reserve, _.reserve))), {
     maxConnections: 2,
     maxConnectionsPerUser: 1
   }),
-  listening: sql((_) => Effect.scoped(Effect.andThen(_.listen("news"), _`SELECT nonsense`))),
-  "somebody else's role": sql((_) => _`SELECT 1`, { user: bob }),
-  "no role": sql((_) => _`SELECT 1`, { user: "nobody" }),
-  password: sql((_) => _`SELECT 1`, { endpoint: undefined, password: Redacted.make(pgPassword) }),
-  "no endpoint": sql((_) => _`SELECT 1`, { endpoint: "projects/none" }),
-  "no TLS": sql((_) => _`SELECT 1`, { ssl: true }),
-  "nobody there": sql((_) => _`SELECT 1`, { port: 1 })
+  "a statement fails while another listens": sql((_) =>
+    Effect.scoped(Effect.andThen(_.listen("news"), _`SELECT nonsense`))
+  ),
+  "the role is another user's": sql((_) => _`SELECT 1`, { user: bob }),
+  "the role does not exist": sql((_) => _`SELECT 1`, { user: "nobody" }),
+  "a static password is refused": sql((_) => _`SELECT 1`, { endpoint: undefined, password: Redacted.make(pgPassword) }),
+  "the endpoint does not exist": sql((_) => _`SELECT 1`, { endpoint: "projects/none" }),
+  "the server has no TLS": sql((_) => _`SELECT 1`, { ssl: true }),
+  "no server listens at the port": sql((_) => _`SELECT 1`, { port: 1 })
 }
 
 const Services = Layer.mergeAll(SqlWarehouse.layer, OperationCache.layer(), lakebase()).pipe(
@@ -117,7 +122,7 @@ const held = Effect.gen(function* () {
 layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(LocalWorkspace.layer())), {
   timeout: "60 seconds",
   excludeTestServices: true
-})("no secret is in what is handed out, logged, traced, measured or exported", (it) => {
+})("Results, logs, spans, metrics and exports", (it) => {
   // Every token of the local workspace begins with this, those for the database too.
   const tokens = "eyJhbGciOiJIUzI1NiJ9."
   const marks = LocalWorkspace.LocalWorkspace.useSync(({ servicePrincipal }) =>
@@ -132,7 +137,7 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(LocalWorkspace.layer()
   })
 
   for (const [way, run] of Object.entries(ways)) {
-    it.effect(`${way}, whatever the workspace answers`, () =>
+    it.effect(`hold no secret when ${way} meets faults of the workspace`, () =>
       Effect.gen(function* () {
         const { misbehave } = yield* LocalWorkspace.LocalWorkspace
         const request = yield* requestOf(alice)
@@ -151,7 +156,7 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(LocalWorkspace.layer()
     )
   }
 
-  it.effect("whoever is refused", () =>
+  it.effect("hold no secret when a request is refused for its token or headers", () =>
     Effect.gen(function* () {
       const request = yield* requestOf(alice)
       const token = request["x-forwarded-access-token"]!
@@ -172,7 +177,7 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(LocalWorkspace.layer()
   )
 
   for (const [what, run] of Object.entries(database)) {
-    it.effect(`the database: ${what}`, () =>
+    it.effect(`hold no secret when ${what}`, () =>
       Effect.gen(function* () {
         const request = yield* requestOf(alice)
         const both = Effect.all([Effect.exit(Effect.provide(run, asUser(request))), Effect.exit(run)])
@@ -182,7 +187,7 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(LocalWorkspace.layer()
     )
   }
 
-  it.effect("what a call has at hand", () =>
+  it.effect("hold no secret when a call returns its whole context", () =>
     Effect.gen(function* () {
       const request = yield* requestOf(alice)
       // Whoever is let in does not fail.

@@ -5,7 +5,7 @@ import { Config, Effect, Option } from "effect"
 const read = (name: string) => Config.option(Config.String(name))
 
 layer(LocalWorkspace.layer(), { excludeTestServices: true })("LocalWorkspace.layerEnv", (it) => {
-  it.effect("gives every variable of the workspace, and none of this process", () =>
+  it.effect("provides every variable of the workspace, and none of the process", () =>
     Effect.gen(function* () {
       const { env } = yield* LocalWorkspace.LocalWorkspace
       for (const [name, value] of Object.entries(env)) assert.deepStrictEqual(yield* read(name), Option.some(value))
@@ -13,7 +13,7 @@ layer(LocalWorkspace.layer(), { excludeTestServices: true })("LocalWorkspace.lay
     }).pipe(Effect.provide(LocalWorkspace.layerEnv()))
   )
 
-  it.effect("sets and unsets what it is told to", () =>
+  it.effect("sets and unsets the variables that it is given", () =>
     Effect.gen(function* () {
       const { env } = yield* LocalWorkspace.LocalWorkspace
       const names = ["DATABRICKS_WAREHOUSE_ID", "NODE_ENV", "PGDATABASE", "DATABRICKS_HOST"]

@@ -29,8 +29,8 @@ const refusal = (role: string, password: Redacted.Redacted<string>) =>
   Effect.map(Effect.flip(login(role, password)), sqlState)
 
 layer(Local.layer())("LocalWorkspace", (it) => {
-  describe("identity over HTTP", () => {
-    it.effect("answers Me with the workspace id in a header", () =>
+  describe("over HTTP", () => {
+    it.effect("answers Me with the user, and with the workspace id in a header", () =>
       Effect.gen(function* () {
         const me = yield* call("/api/2.0/preview/scim/v2/Me")
         assert.strictEqual(me.json.userName, alice)
@@ -39,7 +39,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
       })
     )
 
-    it.effect("refuses no credential, a wrong one and an expired one", () =>
+    it.effect("answers 401 without a credential, and 403 to a wrong or expired token", () =>
       Effect.gen(function* () {
         const workspace = yield* Local.LocalWorkspace
         const none = yield* Effect.promise(() => fetch(`${workspace.host}/api/2.0/preview/scim/v2/Me`))
@@ -56,7 +56,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
       })
     )
 
-    it.effect("refuses a token without the scope, in both forms", () =>
+    it.effect("answers 403 to a token without a scope, in the words of SCIM and of SQL", () =>
       Effect.gen(function* () {
         const token = yield* (yield* Local.LocalWorkspace).token(alice, { scopes: [] })
         const me = yield* call("/api/2.0/preview/scim/v2/Me", { token })
@@ -67,7 +67,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
       })
     )
 
-    it.effect("sends the headers of the Apps proxy, and has no unknown user", () =>
+    it.effect("makes the Apps proxy's headers of a user, and fails for an unknown one", () =>
       Effect.gen(function* () {
         const workspace = yield* Local.LocalWorkspace
         const headers = yield* workspace.headers(alice)
@@ -78,7 +78,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
       })
     )
 
-    it.effect("issues OAuth tokens to its own client only", () =>
+    it.effect("issues OAuth tokens to its own service principal only", () =>
       Effect.gen(function* () {
         const { host, servicePrincipal } = yield* Local.LocalWorkspace
         const discovered = yield* call("/oidc/.well-known/oauth-authorization-server")
@@ -103,7 +103,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
       })
     )
 
-    it.effect("has no API for an unknown path", () =>
+    it.effect("answers 404 to an unknown path", () =>
       Effect.gen(function* () {
         const answer = yield* call("/api/2.0/nothing/here")
         assert.deepStrictEqual([answer.status, answer.json.error_code], [404, "ENDPOINT_NOT_FOUND"])
@@ -111,8 +111,8 @@ layer(Local.layer())("LocalWorkspace", (it) => {
     )
   })
 
-  describe("Postgres", () => {
-    it.effect("lets each role in with any live token of its own, and looks at login only", () =>
+  describe("in Postgres", () => {
+    it.effect("accepts every live token of a role, and checks expiry at login only", () =>
       Effect.gen(function* () {
         const workspace = yield* Local.LocalWorkspace
         const [first, second] = yield* Effect.all([workspace.token(alice, { ttl: "1 minute" }), workspace.token(alice)])
@@ -127,7 +127,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
       })
     )
 
-    it.effect("refuses wrong and foreign tokens", () =>
+    it.effect("refuses a wrong token, another user's token and an unknown role", () =>
       Effect.gen(function* () {
         const foreign = yield* (yield* Local.LocalWorkspace).token(bob)
         const refused = { tag: "AuthenticationError", code: "28000" }
@@ -138,7 +138,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
       })
     )
 
-    it.effect("takes a database credential, which opens nothing else", () =>
+    it.effect("accepts a database credential, which the SQL API refuses", () =>
       Effect.gen(function* () {
         const { endpoint, servicePrincipal, token } = yield* Local.LocalWorkspace
         const service = yield* token(servicePrincipal.clientId)

@@ -44,8 +44,8 @@ const workspace = Local.layer({
   warehouses: (["standard", "arrow", "classic"] as const).map((kind) => ({ name: kind, kind }))
 })
 
-layer(workspace)("results of the LocalWorkspace", (it) => {
-  it.effect("are inline in the one format that the kind of warehouse has", () =>
+layer(workspace)("LocalWorkspace", (it) => {
+  it.effect("sends inline results only in the format of the warehouse's kind", () =>
     Effect.gen(function* () {
       const json = "The format field must be JSON_ARRAY when the disposition field is INLINE."
       const arrow = "Inline disposition only supports ARROW_STREAM format"
@@ -71,7 +71,7 @@ layer(workspace)("results of the LocalWorkspace", (it) => {
     })
   )
 
-  it.effect("come by links, one with each chunk", () =>
+  it.effect("sends external results as one link with each chunk", () =>
     Effect.gen(function* () {
       const answer = yield* execute("SELECT i FROM generate_series(1, 250) i", EXTERNAL)
       const { statement_id: id, manifest, result } = answer
@@ -103,7 +103,7 @@ layer(workspace)("results of the LocalWorkspace", (it) => {
     })
   )
 
-  it.effect("are read through a link by whoever has it, without a credential and in time", () =>
+  it.effect("serves an external link without a credential, unaltered and for 900 seconds", () =>
     Effect.gen(function* () {
       const { statement_id: id, result } = yield* execute("SELECT 1", EXTERNAL)
       const link: Link = result.external_links[0]
@@ -127,7 +127,7 @@ layer(workspace)("results of the LocalWorkspace", (it) => {
     })
   )
 
-  it.effect("have the Arrow types of Databricks, and lose nothing", () =>
+  it.effect("encodes Arrow results with the types of Databricks, without loss", () =>
     Effect.gen(function* () {
       const { result } = yield* execute(
         `SELECT 9007199254740993::int8 a, -2::int4 b, 3::int2 c, (-12345678901234567890.12)::numeric(38,2) d,
@@ -185,7 +185,7 @@ layer(workspace)("results of the LocalWorkspace", (it) => {
     })
   )
 
-  it.effect("are one Arrow stream per chunk", () =>
+  it.effect("encodes each chunk as one Arrow stream", () =>
     Effect.gen(function* () {
       const { statement_id: id } = yield* execute("SELECT i::int8 i, i a, 'x' a FROM generate_series(1, 250) i", ARROW)
       const counts = []
@@ -203,7 +203,7 @@ layer(workspace)("results of the LocalWorkspace", (it) => {
     })
   )
 
-  it.effect("have the names of CSV in the first chunk alone", () =>
+  it.effect("writes the column names of CSV in the first chunk only", () =>
     Effect.gen(function* () {
       const statement = `SELECT i AS "a,b", CASE WHEN i = 1 THEN 'say "x"' END c FROM generate_series(1, 101) i`
       const { statement_id: id, result } = yield* execute(statement, { ...EXTERNAL, format: "CSV" })
@@ -213,7 +213,7 @@ layer(workspace)("results of the LocalWorkspace", (it) => {
     })
   )
 
-  it.effect("end at a byte limit, and fail where more would have to be inline", () =>
+  it.effect("truncates results at byte_limit, and fails an inline result over its own limit", () =>
     Effect.gen(function* () {
       const statement = "SELECT i FROM generate_series(1000, 2999) i"
       const large = yield* execute(statement)
@@ -231,7 +231,7 @@ layer(workspace)("results of the LocalWorkspace", (it) => {
     })
   )
 
-  it.effect("may have no rows, no columns, or columns of one name", () =>
+  it.effect("sends results without rows, without columns and with columns of one name", () =>
     Effect.gen(function* () {
       for (const options of [{}, EXTERNAL, ARROW]) {
         const none = yield* execute("SELECT 1 i WHERE false", options)
@@ -246,7 +246,7 @@ layer(workspace)("results of the LocalWorkspace", (it) => {
     })
   )
 
-  it.effect("outlive a cancellation that comes too late, and nothing else", () =>
+  it.effect("keeps a result after a late cancellation, and drops it on DELETE", () =>
     Effect.gen(function* () {
       const { statement_id: id } = yield* execute("SELECT i FROM generate_series(1, 250) i")
       const path = `/api/2.0/sql/statements/${id}`

@@ -8,8 +8,8 @@ import { alice, bob } from "../fixtures/people.ts"
 const refused = (body: unknown) =>
   Effect.map(call("/api/2.0/sql/statements/", { body }), ({ status, json }) => [status, json.error_code])
 
-layer(Local.layer({ rowsPerChunk: 100 }))("statements of the LocalWorkspace", (it) => {
-  it.effect("run as their caller, who cannot become anybody else", () =>
+layer(Local.layer({ rowsPerChunk: 100 }))("LocalWorkspace", (it) => {
+  it.effect("runs a statement as its caller, who cannot switch to another role", () =>
     Effect.gen(function* () {
       const { servicePrincipal } = yield* Local.LocalWorkspace
       for (const user of [alice, bob, servicePrincipal.clientId]) {
@@ -27,7 +27,7 @@ layer(Local.layer({ rowsPerChunk: 100 }))("statements of the LocalWorkspace", (i
     })
   )
 
-  it.effect("belong to whoever started them", () =>
+  it.effect("answers 404 to a request for another user's statement", () =>
     Effect.gen(function* () {
       const { statement_id: id } = yield* execute("SELECT generate_series(1, 150)")
       const path = `/api/2.0/sql/statements/${id}`
@@ -42,7 +42,7 @@ layer(Local.layer({ rowsPerChunk: 100 }))("statements of the LocalWorkspace", (i
     })
   )
 
-  it.effect("describe their columns and send every value as text", () =>
+  it.effect("describes the columns of a statement and sends every value as text", () =>
     Effect.gen(function* () {
       const answer = yield* execute(
         `SELECT 1::int8 a, 2::int4 b, 3::int2 c, 1.5::numeric(10,2) d, 4::float8 e, true f, 'x'::text g,
@@ -67,7 +67,7 @@ layer(Local.layer({ rowsPerChunk: 100 }))("statements of the LocalWorkspace", (i
     })
   )
 
-  it.effect("come in chunks, in any order and repeatedly", () =>
+  it.effect("sends the chunks of a statement in any order and repeatedly", () =>
     Effect.gen(function* () {
       const answer = yield* execute("SELECT i FROM generate_series(1, 250) i")
       assert.strictEqual(answer.manifest.total_chunk_count, 3)
@@ -84,7 +84,7 @@ layer(Local.layer({ rowsPerChunk: 100 }))("statements of the LocalWorkspace", (i
     })
   )
 
-  it.effect("fail with an HTTP 200, a condition and a SQLSTATE", () =>
+  it.effect("answers 200 to a failed statement, with its condition and SQLSTATE", () =>
     Effect.gen(function* () {
       const cases = [
         ["SELEC 1", "PARSE_SYNTAX_ERROR", "42601"],
@@ -102,7 +102,7 @@ layer(Local.layer({ rowsPerChunk: 100 }))("statements of the LocalWorkspace", (i
     })
   )
 
-  it.effect("are refused when the request is wrong", () =>
+  it.effect("answers 400 to a malformed or invalid statement request", () =>
     Effect.gen(function* () {
       const { warehouseId: warehouse_id } = yield* Local.LocalWorkspace
       assert.deepStrictEqual(yield* refused("{"), [400, "MALFORMED_REQUEST"])
@@ -113,7 +113,7 @@ layer(Local.layer({ rowsPerChunk: 100 }))("statements of the LocalWorkspace", (i
     })
   )
 
-  it.effect("tell DDL from DML", () =>
+  it.effect("sends no columns for DDL, and the number of affected rows for DML", () =>
     Effect.gen(function* () {
       const ddl = yield* execute("CREATE TEMP TABLE t (i int)")
       assert.deepStrictEqual([ddl.manifest.schema.column_count, ddl.result], [0, {}])
@@ -125,7 +125,7 @@ layer(Local.layer({ rowsPerChunk: 100 }))("statements of the LocalWorkspace", (i
     })
   )
 
-  it.effect("stop in Postgres when they are canceled", () =>
+  it.effect("stops a canceled statement in Postgres", () =>
     Effect.gen(function* () {
       const { statement_id: id } = yield* execute("SELECT pg_sleep(1000) /* canceled */", { wait_timeout: "0s" })
       yield* until(id, (state) => state === "RUNNING")
@@ -140,7 +140,7 @@ layer(Local.layer({ rowsPerChunk: 100 }))("statements of the LocalWorkspace", (i
     })
   )
 
-  it.effect("are known for an hour after their end", () =>
+  it.effect("forgets a statement one hour after its end", () =>
     Effect.gen(function* () {
       const ended = yield* execute("SELECT 1")
       const running = yield* execute("SELECT pg_sleep(1000)", { wait_timeout: "0s" })
@@ -156,7 +156,7 @@ layer(Local.layer({ rowsPerChunk: 100 }))("statements of the LocalWorkspace", (i
     })
   )
 
-  it.effect("are left running or canceled when the wait is over", () =>
+  it.effect("continues or cancels a statement after its wait, as on_wait_timeout says", () =>
     Effect.gen(function* () {
       for (const [on_wait_timeout, states] of [
         ["CONTINUE", ["RUNNING"]],

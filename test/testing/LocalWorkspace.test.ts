@@ -5,10 +5,9 @@ import { TestClock } from "effect/testing"
 import { execFileSync } from "node:child_process"
 import { connect } from "node:net"
 import * as Local from "../../src/testing/LocalWorkspace.ts"
+import { eventually } from "../fixtures/eventually.ts"
 import { call, execute, poll, terminal, until } from "../fixtures/localWorkspace.ts"
 import { alice, bob } from "../fixtures/people.ts"
-
-const nextTurn = () => new Promise((resolve) => setImmediate(resolve))
 
 const patClient = Effect.fnUntraced(function* (user: string) {
   const workspace = yield* Local.LocalWorkspace
@@ -33,8 +32,8 @@ const pipelined = (port: number, count: number) =>
   })
 
 layer(Local.layer())("LocalWorkspace", (it) => {
-  describe("the official SDK", () => {
-    it.effect("knows the user of a token and the service principal of a secret", () =>
+  describe("with the Databricks SDK", () => {
+    it.effect("identifies the user of a token and the service principal of a secret", () =>
       Effect.gen(function* () {
         const workspace = yield* Local.LocalWorkspace
         const user = yield* patClient(bob)
@@ -52,7 +51,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
       })
     )
 
-    it.effect("lists, reads and starts warehouses", () =>
+    it.effect("starts a stopped warehouse, and then runs the statement that waited for it", () =>
       Effect.gen(function* () {
         const client = yield* patClient(alice)
         const stopped = (yield* Local.LocalWorkspace).warehouses[1]?.id ?? ""
@@ -93,8 +92,8 @@ layer(Local.layer())("LocalWorkspace", (it) => {
     )
   })
 
-  describe("misbehaviour", () => {
-    it.effect("answers with what it was told, as often as it was told, until the scope closes", () =>
+  describe("misbehave", () => {
+    it.effect("answers with the given response as often as told, until its scope closes", () =>
       Effect.gen(function* () {
         const { misbehave } = yield* Local.LocalWorkspace
         const path = "/api/2.0/sql/warehouses"
@@ -108,7 +107,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
       })
     )
 
-    it.effect("truncates, drops and hangs", () =>
+    it.effect("truncates an answer, drops a connection and lets a request hang", () =>
       Effect.gen(function* () {
         const { host, misbehave, requests } = yield* Local.LocalWorkspace
         const path = "/api/2.0/preview/scim/v2/Me"
@@ -122,9 +121,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
         const before = (yield* requests).length
         const given = new AbortController()
         const hung = fetch(host + path, { signal: given.signal }).catch(() => "aborted")
-        yield* Effect.repeat(Effect.promise(nextTurn), {
-          until: () => Effect.runSync(requests).length > before
-        })
+        yield* eventually(requests, (_) => _.length > before)
         // Whoever comes later is answered earlier.
         assert.strictEqual((yield* call(path)).text, whole)
         given.abort()
@@ -132,7 +129,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
       })
     )
 
-    it.effect("is slow on the test's clock, and keeps statements pending", () =>
+    it.effect("delays an answer on the test's clock, and keeps a statement pending", () =>
       Effect.gen(function* () {
         const { misbehave, requests } = yield* Local.LocalWorkspace
         const before = (yield* requests).length
@@ -152,8 +149,10 @@ layer(Local.layer())("LocalWorkspace", (it) => {
         assert.strictEqual((yield* until(id, terminal)).status.state, "SUCCEEDED")
       })
     )
+  })
 
-    it.effect("remembers who asked for what on which connection", () =>
+  describe("requests", () => {
+    it.effect("records the user, path and connection of a request, and not its token", () =>
       Effect.gen(function* () {
         const { connections, requests } = yield* Local.LocalWorkspace
         yield* call("/api/2.0/preview/scim/v2/Me", { user: bob })
@@ -165,7 +164,7 @@ layer(Local.layer())("LocalWorkspace", (it) => {
       })
     )
 
-    it.effect("remembers the last 10,000 requests", () =>
+    it.effect("keeps the last 10,000 requests", () =>
       Effect.gen(function* () {
         const { host, requests } = yield* Local.LocalWorkspace
         const count = 10_001
@@ -178,8 +177,8 @@ layer(Local.layer())("LocalWorkspace", (it) => {
   })
 })
 
-describe("the life of a workspace", () => {
-  it.live("leaves no process behind, even with a statement running and a request hanging", () =>
+describe("LocalWorkspace.make", () => {
+  it.live("leaves no process behind when it closes during a statement and a request", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const workspace = yield* Scope.provide(Local.make(), scope)
@@ -187,9 +186,7 @@ describe("the life of a workspace", () => {
       yield* here(execute("SELECT pg_sleep(1000)", { wait_timeout: "0s" }))
       yield* Scope.provide(workspace.misbehave({ kind: "hang" }), scope)
       const hanging = fetch(workspace.host).catch(() => "closed")
-      yield* Effect.repeat(Effect.promise(nextTurn), {
-        until: () => Effect.runSync(workspace.requests).at(-1)?.path === "/"
-      })
+      yield* eventually(workspace.requests, (_) => _.at(-1)?.path === "/")
       assert.isAtLeast(postgresOn(workspace.postgres.port), 1)
       yield* Scope.close(scope, Exit.void)
       assert.strictEqual(postgresOn(workspace.postgres.port), 0)
@@ -199,7 +196,7 @@ describe("the life of a workspace", () => {
     })
   )
 
-  it.live("starts several at once", () =>
+  it.live("starts three workspaces at once, of which none accepts another's token", () =>
     Effect.gen(function* () {
       const workspaces = yield* Effect.all([Local.make(), Local.make(), Local.make()], { concurrency: 3 })
       assert.strictEqual(new Set(workspaces.map(({ host }) => host)).size, 3)

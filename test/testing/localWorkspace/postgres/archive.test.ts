@@ -32,8 +32,8 @@ const directoryIn = (folder: string, text: string) => {
   return directory
 }
 
-describe("the archive of an empty cluster", () => {
-  it.live("gives back what was packed, is this account's alone, and replaces that of another version", () =>
+describe("Archive", () => {
+  it.live("unpacks what it packed, is private to the account, and replaces another version's", () =>
     Effect.gen(function* () {
       const folder = yield* temporary
       yield* Archive.make(["17"]).pack(directoryIn(folder, "17"), {})
@@ -50,7 +50,7 @@ describe("the archive of an empty cluster", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("is not trusted when others can write or read it, or when it is a link", () =>
+  it.live("is refused when other accounts can read it, or when it is a link", () =>
     Effect.gen(function* () {
       const folder = yield* temporary
       const archive = Archive.make(["18"])
@@ -66,7 +66,7 @@ describe("the archive of an empty cluster", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("is all that workspaces leave behind, whether they start at once or find half of it", () =>
+  it.live("is all that concurrent workspaces leave behind, and is rewritten when truncated", () =>
     Effect.gen(function* () {
       const folder = yield* temporary
       yield* Effect.scoped(Effect.all([LocalWorkspace.make(), LocalWorkspace.make()], { concurrency: 2 }))

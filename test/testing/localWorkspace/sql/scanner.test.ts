@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { scan } from "../../../../src/testing/localWorkspace/sql/scanner.ts"
 
-describe("the scanner", () => {
+describe("scan", () => {
   const cases: ReadonlyArray<readonly [sql: string, scanned: string, names: ReadonlyArray<string>]> = [
     ["SELECT :a, :b, :a", "SELECT $1, $2, $1", ["a", "b"]],
     ["SELECT ':a', \":b\", 'it''s :c', :d", "SELECT ':a', \":b\", 'it''s :c', $1", ["d"]],
@@ -13,7 +13,7 @@ describe("the scanner", () => {
     ['SELECT `a:b"c`, :d', 'SELECT "a:b""c", $1', ["d"]],
     ["SELECT ':unterminated", "SELECT ':unterminated", []]
   ]
-  it.each(cases)("%s", (sql, scanned, names) => {
+  it.each(cases)("numbers the named parameters of %j", (sql, scanned, names) => {
     assert.deepStrictEqual(scan(sql), { sql: scanned, names })
   })
 })
