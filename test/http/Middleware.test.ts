@@ -99,7 +99,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
     )
 
     it.effect.each(["/neither/one", "/plain/neither"])(
-      "runs %s without AsUser or AsService as the service principal, without a caller in its span",
+      "runs %s without middleware as the service principal, and names it in no span",
       (path) =>
         Effect.gen(function* () {
           const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace

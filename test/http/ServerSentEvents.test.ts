@@ -84,7 +84,7 @@ describe("ServerSentEvents.toResponse", () => {
     })
   )
 
-  it.effect("sends a heartbeat as often as the option says", () =>
+  it.effect("sends a heartbeat every minute when heartbeat is 1 minute", () =>
     Effect.gen(function* () {
       const { port } = yield* serving(ServerSentEvents.toResponse(Stream.never, { heartbeat: "1 minute" }))
       const client = yield* open(port, {})
@@ -129,7 +129,7 @@ describe("ServerSentEvents.toResponse", () => {
     ["a defect", "INTERNAL_ERROR", Stream.concat(Stream.make("x"), Stream.die(new Error("m"))), true]
   ]
 
-  it.effect.each(cases)("ends a stream that fails with $0 with the error code $1", ([, code, stream, masked]) =>
+  it.effect.each(cases)("sends the error code $1 and ends when a stream fails with $0", ([, code, stream, masked]) =>
     Effect.gen(function* () {
       const production = yield* receivedOf(stream)
       assert.strictEqual(production.end, "ended")
@@ -144,7 +144,7 @@ describe("ServerSentEvents.toResponse", () => {
     })
   )
 
-  it.effect("ends a stream that is interrupted from inside with the error code STREAM_ABORTED", () =>
+  it.effect("sends the error code STREAM_ABORTED when a stream is interrupted from inside", () =>
     Effect.gen(function* () {
       const { events } = yield* receivedOf(Stream.fromEffect(Effect.interrupt))
       assert.deepStrictEqual(events, [

@@ -189,7 +189,7 @@ export const ofCaller: Readonly<Record<string, Seen>> = {
   "a reactive query": onSql((sql) =>
     Effect.map(Stream.runCollect(Stream.take(sql.reactive(["who"], database), 1)), (_) => [..._])
   ),
-  "a nested transaction and its afterCommit": onSql(inTransaction),
+  "a savepoint and an afterCommit hook": onSql(inTransaction),
   "a query inside bob's transaction": onSql((sql) =>
     Effect.flatMap(ExecutionContext.ExecutionContext, (caller) =>
       within(
@@ -217,7 +217,7 @@ export const ofCaller: Readonly<Record<string, Seen>> = {
       Effect.flatMap(FiberSet.run(fibers, Effect.provide(both, context)), Fiber.join)
     )
   ),
-  "a job with its context in a worker": kept(({ jobs }) =>
+  "a job that brings its context": kept(({ jobs }) =>
     Effect.gen(function* () {
       const done = yield* Deferred.make<ReadonlyArray<string>, unknown>()
       yield* Queue.offer(jobs, Deferred.complete(done, Effect.provide(both, yield* Effect.context<Services>())))
@@ -241,7 +241,7 @@ export const ofCaller: Readonly<Record<string, Seen>> = {
 /** They run as the service principal, as the manual says. */
 export const ofService: Readonly<Record<string, Seen>> = {
   "ManagedRuntime.runPromise": throughRuntime(true),
-  "a job with a start-up context in a worker": kept(({ context, jobs }) =>
+  "a job with a start-up context": kept(({ context, jobs }) =>
     Effect.gen(function* () {
       const done = yield* Deferred.make<ReadonlyArray<string>, unknown>()
       yield* Queue.offer(jobs, Deferred.complete(done, Effect.provide(both, context)))

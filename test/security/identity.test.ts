@@ -61,7 +61,7 @@ const misbehave = (fault: LocalWorkspace.Misbehaviour) =>
 
 layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("Middleware.asUser", (it) => {
   it.layer(serve(Routes, { services: Services }))((it) => {
-    it.effect("asks the workspace once a user when 60 first requests arrive at once", () =>
+    it.effect("asks the workspace once per user when 60 first requests arrive at once", () =>
       Effect.gen(function* () {
         const people = [yield* requestOf(alice), yield* requestOf(bob)]
         const calls = Array.from({ length: 60 }, (_, index) => get(people[index % 2]!))

@@ -66,11 +66,11 @@ const Application = Kept.layer.pipe(
 
 const Workspace = Layer.effectDiscard(schema).pipe(Layer.provideMerge(LocalWorkspace.layer()))
 
-layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Identity", (it) => {
+layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Identity under nested callers", (it) => {
   it.layer(Application)((it) => {
     for (const { expected, name, seenIn } of entryPoints) {
       for (const situation of situations.filter((_) => expected(_) !== undefined)) {
-        it.effect(`${name} ${outcome(expected(situation))} under ${situation.join(" → ")}`, () =>
+        it.effect(`${name} ${outcome(expected(situation))} in ${situation.join(" → ")}`, () =>
           Effect.gen(function* () {
             const seen = yield* seenIn(situation)
             assert.isNotEmpty(seen)
@@ -79,7 +79,7 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Identity
         )
       }
 
-      it.effect(`${name} keeps all callers apart when they run at once`, () =>
+      it.effect(`${name} keeps its identity when all callers run at once`, () =>
         Effect.gen(function* () {
           const callers = situations.filter((_) => expected(_) !== undefined)
           const runs = yield* Random.shuffle(Array.from({ length: 3 }, () => callers).flat())

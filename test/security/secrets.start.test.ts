@@ -98,7 +98,7 @@ layer(Fake.layer, { excludeTestServices: true })("The configuration", (it) => {
   })
 
   for (const [what, { env, ...answers }] of Object.entries(refused)) {
-    it.effect(`fails without the secret in its error or telemetry when ${what}`, () =>
+    it.effect(`fails without showing the secret when ${what}`, () =>
       Effect.gen(function* () {
         const fake = yield* Fake
         fake.answers(answers)
@@ -109,7 +109,7 @@ layer(Fake.layer, { excludeTestServices: true })("The configuration", (it) => {
   }
 
   for (const [what, [start, env]] of Object.entries(settings)) {
-    it.effect(`fails without the secret in its error or telemetry when ${what}`, () =>
+    it.effect(`fails without showing the secret when ${what}`, () =>
       fails(Layer.provide(Layer.fresh(start), from(env)))
     )
   }

@@ -94,9 +94,7 @@ const database = {
     maxConnections: 2,
     maxConnectionsPerUser: 1
   }),
-  "a statement fails while another listens": sql((_) =>
-    Effect.scoped(Effect.andThen(_.listen("news"), _`SELECT nonsense`))
-  ),
+  "a statement fails during LISTEN": sql((_) => Effect.scoped(Effect.andThen(_.listen("news"), _`SELECT nonsense`))),
   "the role is another user's": sql((_) => _`SELECT 1`, { user: bob }),
   "the role does not exist": sql((_) => _`SELECT 1`, { user: "nobody" }),
   "a static password is refused": sql((_) => _`SELECT 1`, { endpoint: undefined, password: Redacted.make(pgPassword) }),

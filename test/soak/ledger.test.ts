@@ -28,7 +28,7 @@ describe("Ledger.audit", () => {
       ["a write is stored under another owner", "acknowledged", 1, (key) => [row(key, 1, "bob")], 1],
       ["a row is stored that no request wrote", "refused", 1, () => [row("w0")], 1]
     ]
-  )("finds $4 wrong when $0", (_, fate, parts, rows, due) => {
+  )("gives a fault count of $4 when $0", (_, fate, parts, rows, due) => {
     assert.strictEqual(wrong(fate, parts, rows), due)
   })
 
