@@ -189,7 +189,7 @@ export const ofCaller: Readonly<Record<string, Seen>> = {
   "a reactive query": onSql((sql) =>
     Effect.map(Stream.runCollect(Stream.take(sql.reactive(["who"], database), 1)), (_) => [..._])
   ),
-  "a savepoint and an afterCommit hook": onSql(inTransaction),
+  "a savepoint with an afterCommit hook": onSql(inTransaction),
   "a query inside bob's transaction": onSql((sql) =>
     Effect.flatMap(ExecutionContext.ExecutionContext, (caller) =>
       within(
