@@ -24,28 +24,28 @@ const rows: ReadonlyArray<
   readonly [what: string, status: number, body: unknown, reason: Tag, message: string, errorCode?: string]
 > = [
   [
-    "no credential, with an integer code",
+    "a 401 with an integer error_code",
     401,
     { error_code: 401, message: "Credential was not sent or was of an unsupported type for this API." },
     "InvalidCredentialError",
     "GET /api/2.0/thing answered 401: Credential was not sent or was of an unsupported type for this API."
   ],
   [
-    "a bad token",
+    "an invalid access token",
     403,
     { error_code: 403, message: "Invalid access token." },
     "InvalidCredentialError",
     "GET /api/2.0/thing answered 403: Invalid access token."
   ],
   [
-    "a bad token, with an id in the message",
+    "an invalid access token, with a request id",
     403,
     { error_code: "403", message: "Invalid access token. [ReqId: 1]" },
     "InvalidCredentialError",
     "GET /api/2.0/thing answered 403: Invalid access token. [ReqId: 1]"
   ],
   [
-    "an OAuth client that is not known",
+    "an unknown OAuth client",
     400,
     { error: "invalid_client", error_description: "Client authentication failed" },
     "InvalidCredentialError",
@@ -67,7 +67,7 @@ const rows: ReadonlyArray<
     `GET /api/2.0/thing needs the scope "sql", which the token lacks: add it to the app's user_api_scopes, and sign in to the app again`
   ],
   [
-    "permission denied",
+    "a denied permission",
     403,
     { error_code: "PERMISSION_DENIED", message: "User does not have CAN USE" },
     "PermissionDeniedError",
@@ -75,7 +75,7 @@ const rows: ReadonlyArray<
     "PERMISSION_DENIED"
   ],
   [
-    "not found",
+    "a resource that does not exist",
     404,
     { error_code: "RESOURCE_DOES_NOT_EXIST", message: "No job 7" },
     "NotFoundError",
@@ -83,7 +83,7 @@ const rows: ReadonlyArray<
     "RESOURCE_DOES_NOT_EXIST"
   ],
   [
-    "SCIM",
+    "a SCIM error",
     404,
     { schemas: ["urn:…:Error"], detail: "User 7 not found", status: "404", scimType: "noTarget" },
     "NotFoundError",
@@ -91,7 +91,7 @@ const rows: ReadonlyArray<
     "noTarget"
   ],
   [
-    "SCIM that says null",
+    "a SCIM error whose detail is null",
     500,
     { detail: "null", status: "500", scimType: null },
     "WorkspaceFailedError",
@@ -106,49 +106,75 @@ const rows: ReadonlyArray<
     "INVALID_PARAMETER_VALUE"
   ],
   [
-    "a parameter that is wrong otherwise",
+    "another invalid parameter value",
     400,
     { error_code: "INVALID_PARAMETER_VALUE", message: "Run 7 does not exist" },
     "InvalidRequestError",
     "GET /api/2.0/thing answered 400: Run 7 does not exist",
     "INVALID_PARAMETER_VALUE"
   ],
-  ["a conflict", 409, { error_code: "ABORTED" }, "InvalidRequestError", "GET /api/2.0/thing answered 409", "ABORTED"],
-  ["too many requests", 429, "", "RateLimitedError", "GET /api/2.0/thing answered 429"],
-  ["a failure", 500, { error: "boom" }, "WorkspaceFailedError", "GET /api/2.0/thing answered 500: boom", "boom"],
   [
-    "the old form, whose error is a sentence",
+    "a 409 conflict",
+    409,
+    { error_code: "ABORTED" },
+    "InvalidRequestError",
+    "GET /api/2.0/thing answered 409",
+    "ABORTED"
+  ],
+  ["a 429 without a body", 429, "", "RateLimitedError", "GET /api/2.0/thing answered 429"],
+  [
+    "a 500 whose error is a code",
+    500,
+    { error: "boom" },
+    "WorkspaceFailedError",
+    "GET /api/2.0/thing answered 500: boom",
+    "boom"
+  ],
+  [
+    "a 500 whose error is a sentence",
     500,
     { error: "RuntimeException: it broke" },
     "WorkspaceFailedError",
     "GET /api/2.0/thing answered 500: RuntimeException: it broke"
   ],
   [
-    "an error that is an object",
+    "a 400 whose error is an object",
     400,
     { error: { message: "bad input" } },
     "InvalidRequestError",
     "GET /api/2.0/thing answered 400: bad input"
   ],
   [
-    "fields of unforeseen shapes beside a good one",
+    "a 404 with fields of unexpected types",
     404,
     { error_code: "NOT_FOUND", message: "gone", details: "none", error: [1], detail: { a: 1 } },
     "NotFoundError",
     "GET /api/2.0/thing answered 404: gone",
     "NOT_FOUND"
   ],
-  ["unavailable", 503, "", "UnavailableError", "GET /api/2.0/thing answered 503"],
-  ["HTML", 502, "\n<html><body>Bad Gateway</body>", "WorkspaceFailedError", "GET /api/2.0/thing answered 502"],
-  ["half a document", 500, `{"error_code":"INTE`, "WorkspaceFailedError", "GET /api/2.0/thing answered 500"],
-  ["plain text, in lines", 400, " no\n  good ", "InvalidRequestError", "GET /api/2.0/thing answered 400: no good"],
-  ["a JSON array", 400, [1], "InvalidRequestError", "GET /api/2.0/thing answered 400"],
+  ["a 503 without a body", 503, "", "UnavailableError", "GET /api/2.0/thing answered 503"],
+  ["an HTML body", 502, "\n<html><body>Bad Gateway</body>", "WorkspaceFailedError", "GET /api/2.0/thing answered 502"],
+  [
+    "a JSON body that is cut off",
+    500,
+    `{"error_code":"INTE`,
+    "WorkspaceFailedError",
+    "GET /api/2.0/thing answered 500"
+  ],
+  [
+    "a plain text body of several lines",
+    400,
+    " no\n  good ",
+    "InvalidRequestError",
+    "GET /api/2.0/thing answered 400: no good"
+  ],
+  ["a body that is a JSON array", 400, [1], "InvalidRequestError", "GET /api/2.0/thing answered 400"],
   ["a redirect", 302, "", "InvalidResponseError", "GET /api/2.0/thing answered with a redirect (302)"]
 ]
 
 describe("DatabricksError", () => {
   for (const [what, status, body, reason, message, errorCode] of rows) {
-    it(`${what}: ${reason}`, () => {
+    it(`has the reason ${reason} for ${what}`, () => {
       const error = answer(status, body)
       assert.strictEqual(error.reason._tag, reason)
       assert.strictEqual(error.message, message)
@@ -158,13 +184,13 @@ describe("DatabricksError", () => {
     })
   }
 
-  it("names all scopes and nothing after them", () => {
+  it("lists every missing scope, and nothing that follows them in the message", () => {
     assert.strictEqual(scope("required scopes: iam.current-user:read, sql"), "iam.current-user:read, sql")
     assert.strictEqual(scope("required scope: sql. Please sign in [ReqId: 1]"), "sql")
     assert.strictEqual(scope("required scopes: "), "PermissionDeniedError")
   })
 
-  it("finds the request id in the details, else in the header", () => {
+  it("takes requestId from the error's details, else from the x-request-id header", () => {
     const details = [
       { "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: "X", domain: "d", metadata: {} },
       { "@type": "type.googleapis.com/google.rpc.RequestInfo", request_id: "r-1", serving_data: "" }
@@ -174,7 +200,7 @@ describe("DatabricksError", () => {
     assert.isUndefined(answer(400, {}).requestId)
   })
 
-  it("reads how long to wait: seconds, a date on the workspace's clock, or the details", () => {
+  it("takes retryAfter from Retry-After in seconds or as a date, or from RetryInfo details", () => {
     const details = [{ "@type": "type.googleapis.com/google.rpc.RetryInfo", retry_delay: "1.5s" }]
     const date = "Wed, 21 Oct 2015 07:28:00 GMT"
     const later = "Wed, 21 Oct 2015 07:28:30 GMT"
@@ -188,12 +214,12 @@ describe("DatabricksError", () => {
     }
   })
 
-  it("keeps a long message within bounds", () => {
+  it("cuts a message of 100,000 characters to fewer than 1,100", () => {
     assert.isBelow(answer(400, "x".repeat(100_000)).message.length, 1_100)
     assert.isBelow(answer(400, { message: "x".repeat(100_000) }).message.length, 1_100)
   })
 
-  it("travels as JSON and comes back", () => {
+  it("keeps its reason when encoded to JSON and decoded", () => {
     const codec = Schema.toCodecJson(DatabricksError.DatabricksError)
     const error = answer(429, { error_code: "BUSY", message: "slow down" }, { "retry-after": "7" })
     const back = Schema.decodeUnknownSync(codec)(JSON.parse(JSON.stringify(Schema.encodeSync(codec)(error))))

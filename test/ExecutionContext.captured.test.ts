@@ -1,10 +1,11 @@
 import { assert, layer } from "@effect/vitest"
 import { asService, asUser, type ServiceContext, UserContext, type WorkspaceClient } from "effect-databricks"
 import { Context, Effect, Layer, ManagedRuntime, RcMap } from "effect"
-import { alice, bob, requestOf, seenAs, Workspace } from "./fixtures/workspace.ts"
+import { alice, bob, requestOf } from "./fixtures/people.ts"
+import { seenAs, Workspace } from "./fixtures/workspace.ts"
 
-layer(Workspace, { excludeTestServices: true })("built at start-up", (it) => {
-  it.effect("a ManagedRuntime runs as the user whom each call names", () =>
+layer(Workspace, { excludeTestServices: true })("ExecutionContext with a captured context", (it) => {
+  it.effect("runs each call of a ManagedRuntime as the user of that call", () =>
     Effect.gen(function* () {
       const context = yield* Effect.context<ServiceContext.ServiceContext | WorkspaceClient.WorkspaceClient>()
       const runtime = ManagedRuntime.make(Layer.succeedContext(context))
@@ -20,7 +21,7 @@ layer(Workspace, { excludeTestServices: true })("built at start-up", (it) => {
     })
   )
 
-  it.effect("what is first built in a user's call keeps that user, unless it is built asService", () =>
+  it.effect("keeps the user in whose call the context was captured, unless asService captured it", () =>
     Effect.gen(function* () {
       const build = Effect.map(Effect.context<ServiceContext.ServiceContext>(), (context) =>
         Effect.provide(seenAs, context)
@@ -35,13 +36,13 @@ layer(Workspace, { excludeTestServices: true })("built at start-up", (it) => {
       assert.strictEqual(yield* Effect.provide(answers("asService"), asAlice), alice)
       assert.strictEqual(yield* Effect.provide(answers("asService"), asBob), bob)
       assert.strictEqual(yield* answers("asService"), "service")
-      // The hazard, so that whoever reads this knows it: the second caller is answered as the first.
+      // The hazard: the second caller is answered as the first.
       assert.strictEqual(yield* Effect.provide(answers("plainly"), asAlice), alice)
       assert.strictEqual(yield* Effect.provide(answers("plainly"), asBob), alice)
     })
   )
 
-  it.effect("a static layer that reads the user leaks to a user nested inside, a value read in the call does not", () =>
+  it.effect("gives the outer user to a static Layer, and the inner user to a read in the call", () =>
     Effect.gen(function* () {
       class Mine extends Context.Service<Mine, { readonly owner: string }>()("test/Mine") {}
       const MineLive = Layer.effect(

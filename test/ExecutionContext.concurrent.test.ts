@@ -12,10 +12,11 @@ import {
 } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Exit, Fiber, Random, Redacted, Request, RequestResolver, Stream } from "effect"
-import { alice, bob, requestOf, seenAs, Workspace } from "./fixtures/workspace.ts"
+import { alice, bob, requestOf } from "./fixtures/people.ts"
+import { seenAs, Workspace } from "./fixtures/workspace.ts"
 
-layer(Workspace, { excludeTestServices: true })("callers", (it) => {
-  it.effect("asUser and provideUser send the token of the request, and no other", () =>
+layer(Workspace, { excludeTestServices: true })("ExecutionContext", (it) => {
+  it.effect("sends exactly the token of the request, through asUser and through provideUser", () =>
     Effect.gen(function* () {
       const { requests } = yield* LocalWorkspace.LocalWorkspace
       const request = yield* requestOf(alice)
@@ -27,7 +28,7 @@ layer(Workspace, { excludeTestServices: true })("callers", (it) => {
     })
   )
 
-  it.effect("two users and the service principal, a hundred times at once, never see each other's client", () =>
+  it.effect("keeps two users and the service principal apart in 100 calls, 20 at a time", () =>
     Effect.gen(function* () {
       const pause = Effect.flatMap(Random.nextIntBetween(0, 5), (times) =>
         Effect.forEach(Array.from({ length: times }), () => Effect.yieldNow, { discard: true })
@@ -59,7 +60,7 @@ layer(Workspace, { excludeTestServices: true })("callers", (it) => {
     })
   )
 
-  it.effect("nests, and comes back: alice, bob, alice, the service principal, bob", () =>
+  it.effect("nests callers, and returns to the outer caller when the inner call ends", () =>
     Effect.gen(function* () {
       const asAlice = asUser(yield* requestOf(alice))
       const asBob = asUser(yield* requestOf(bob))
@@ -84,7 +85,7 @@ layer(Workspace, { excludeTestServices: true })("callers", (it) => {
     })
   )
 
-  it.effect("asService leaves the user's value to what requires it, and takes the user from everything else", () =>
+  it.effect("runs as the service principal under asService, where UserContext is still the user", () =>
     Effect.gen(function* () {
       const inside = asService(
         Effect.all([seenAs, Effect.map(UserContext, (_) => _.userName), ExecutionContext.isInUserContext])
@@ -93,7 +94,7 @@ layer(Workspace, { excludeTestServices: true })("callers", (it) => {
     })
   )
 
-  it.effect("forked fibers run as whoever forked them, also when the call is over", () =>
+  it.effect("runs forked fibers as the caller that forked them, also after the call has ended", () =>
     Effect.gen(function* () {
       const inside = Effect.all([
         Effect.forkChild(Effect.delay(seenAs, 0)).pipe(Effect.flatMap(Fiber.join)),
@@ -105,7 +106,7 @@ layer(Workspace, { excludeTestServices: true })("callers", (it) => {
     })
   )
 
-  it.effect("Stream.provide(asUser) holds for every pull of the stream, also of one that an effect unwraps to", () =>
+  it.effect("runs every pull as the user under Stream.provide(asUser), also of an unwrapped stream", () =>
     Effect.gen(function* () {
       const pulls = Stream.range(1, 3).pipe(
         Stream.rechunk(1),
@@ -131,7 +132,7 @@ layer(Workspace, { excludeTestServices: true })("callers", (it) => {
     })
   )
 
-  it.effect("an effect that only builds a stream does not lend it its caller; executeStream does", () =>
+  it.effect("does not follow a stream out of the effect that built it, unless executeStream wraps it", () =>
     Effect.gen(function* () {
       const pulls = Stream.range(1, 2).pipe(
         Stream.rechunk(1),
@@ -147,7 +148,7 @@ layer(Workspace, { excludeTestServices: true })("callers", (it) => {
     })
   )
 
-  it.effect("Effect.cached keeps the first caller's answer: keep such a value per caller", () =>
+  it.effect("does not separate callers of Effect.cached, which returns the first caller's value to all", () =>
     Effect.gen(function* () {
       const cached = yield* Effect.cached(seenAs)
       const both = (effect: typeof seenAs) =>
@@ -160,7 +161,7 @@ layer(Workspace, { excludeTestServices: true })("callers", (it) => {
     })
   )
 
-  it.effect("a batched resolver runs once for each caller when it is grouped by caller", () =>
+  it.effect("runs a batched resolver once for each caller when groupedByCaller wraps it", () =>
     Effect.gen(function* () {
       const WhoAmI = Request.tagged<WhoAmI>("WhoAmI")
       interface WhoAmI extends Request.Request<
@@ -192,7 +193,7 @@ layer(Workspace, { excludeTestServices: true })("callers", (it) => {
         [bob, bob]
       ])
       assert.deepStrictEqual(sizes, [2, 2, 2])
-      // The hazard, so that whoever reads this knows it: one batch, run as whoever asked first, answers them all.
+      // The hazard: one batch, run as the first caller, answers all of them.
       const plain = yield* ask(resolver)
       assert.isBelow(new Set(plain.flat()).size, 3)
     })

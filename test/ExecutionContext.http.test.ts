@@ -5,7 +5,8 @@ import { asUser, getWorkspaceClient } from "effect-databricks"
 import { Effect, Layer, Schema } from "effect"
 import { HttpClient, HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
-import { alice, bob, requestOf, seenAs, seenThrough, Workspace } from "./fixtures/workspace.ts"
+import { alice, bob, requestOf } from "./fixtures/people.ts"
+import { seenAs, seenThrough, Workspace } from "./fixtures/workspace.ts"
 
 const Who = Schema.Struct({ client: Schema.String, context: Schema.String, now: Schema.String })
 
@@ -48,7 +49,7 @@ layer(Served, { excludeTestServices: true })("asUser as a global router middlewa
       return yield* response.json
     })
 
-  it.effect("runs the handlers of an HttpApi as whoever sent each of many requests at once", () =>
+  it.effect("runs the handlers of 40 concurrent requests as the user of each request", () =>
     Effect.gen(function* () {
       const users = Array.from({ length: 40 }, (_, index) => (index % 3 === 0 ? alice : bob))
       const answers = yield* Effect.forEach(users, who, { concurrency: "unbounded" })
@@ -59,7 +60,7 @@ layer(Served, { excludeTestServices: true })("asUser as a global router middlewa
     })
   )
 
-  it.effect("does not run the handler of a request that nobody sent", () =>
+  it.effect("answers 401 to a request without identity headers, and does not run its handler", () =>
     Effect.gen(function* () {
       assert.strictEqual((yield* HttpClient.get("/who")).status, 401)
     })

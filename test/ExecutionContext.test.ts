@@ -16,10 +16,10 @@ import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Exit, Fiber, Logger, Option, Stream } from "effect"
 import { HttpServerRequest } from "effect/http"
 import * as Http from "node:http"
-import { alice, bob, requestOf, seenAs, seenThrough, serviceContext, Workspace } from "./fixtures/workspace.ts"
+import { alice, bob, requestOf } from "./fixtures/people.ts"
+import { seenAs, seenThrough, serviceContext, Workspace } from "./fixtures/workspace.ts"
 import { spansOf } from "./fixtures/spans.ts"
-
-const Me = "/api/2.0/preview/scim/v2/Me"
+import { me } from "./fixtures/wire.ts"
 
 /** What `effect` logged at the level of a warning. */
 const warningsOf = <A, E, R>(effect: Effect.Effect<A, E, R>) => {
@@ -38,8 +38,8 @@ const helpers = Effect.all({
   seen: Effect.flatMap(getWorkspaceClient, seenThrough)
 })
 
-layer(Workspace, { excludeTestServices: true })("asUser", (it) => {
-  it.effect("the five helpers say who runs, and where", () =>
+layer(Workspace, { excludeTestServices: true })("ExecutionContext", (it) => {
+  it.effect("reports the user's id and client inside asUser, and the service principal's outside", () =>
     Effect.gen(function* () {
       const { servicePrincipal, warehouseId, workspaceId } = yield* LocalWorkspace.LocalWorkspace
       const there = { workspace: workspaceId, warehouse: warehouseId }
@@ -50,7 +50,7 @@ layer(Workspace, { excludeTestServices: true })("asUser", (it) => {
     })
   )
 
-  it.effect("getWarehouseId names the variable to set where there is none", () =>
+  it.effect("names DATABRICKS_WAREHOUSE_ID in the error of getWarehouseId without a warehouse", () =>
     Effect.gen(function* () {
       const service = yield* ServiceContext.ServiceContext
       const error = yield* Effect.flip(getWarehouseId).pipe(
@@ -61,7 +61,7 @@ layer(Workspace, { excludeTestServices: true })("asUser", (it) => {
     })
   )
 
-  it.effect("takes an HttpServerRequest, a web Request, a Node request and a record of headers", () =>
+  it.effect("takes an HttpServerRequest, a web Request, a Node request or a record in asUser", () =>
     Effect.gen(function* () {
       const headers = yield* requestOf(alice)
       const web = new Request("http://app/", { headers })
@@ -82,7 +82,7 @@ layer(Workspace, { excludeTestServices: true })("asUser", (it) => {
     })
   )
 
-  it.effect("UserContext is the caller as the workspace proves them", () =>
+  it.effect("provides UserContext with the identity that the workspace confirms for the token", () =>
     Effect.gen(function* () {
       const request = yield* requestOf(bob)
       const both = Effect.all([UserContext, ExecutionContext.current])
@@ -97,7 +97,7 @@ layer(Workspace, { excludeTestServices: true })("asUser", (it) => {
     })
   )
 
-  it.effect("a failing identity never runs the effect", () =>
+  it.effect("never runs the effect when the identity is refused or cannot be verified", () =>
     Effect.gen(function* () {
       const headers = yield* requestOf(alice)
       let ran = false
@@ -122,14 +122,14 @@ layer(Workspace, { excludeTestServices: true })("asUser", (it) => {
         }
       }
       const { misbehave } = yield* LocalWorkspace.LocalWorkspace
-      yield* misbehave({ kind: "answer", status: 503, path: Me })
+      yield* misbehave({ kind: "answer", status: 503, path: me })
       const error = yield* Effect.flip(Effect.provide(work, asUser(yield* requestOf(alice))))
       assert.strictEqual(error._tag, "IdentityUnavailableError")
       assert.isFalse(ran)
     })
   )
 
-  it.effect("an interruption while the identity is asked for never runs the effect, and harms nobody after it", () =>
+  it.effect("never runs the effect when interrupted during verification, and the next call succeeds", () =>
     Effect.gen(function* () {
       const { misbehave, requests } = yield* LocalWorkspace.LocalWorkspace
       const request = yield* requestOf(alice)
@@ -143,7 +143,7 @@ layer(Workspace, { excludeTestServices: true })("asUser", (it) => {
       yield* Effect.provide(seenAs, asUser(yield* requestOf(bob)))
       yield* Effect.scoped(
         Effect.gen(function* () {
-          yield* misbehave({ kind: "hang", path: Me })
+          yield* misbehave({ kind: "hang", path: me })
           const fiber = yield* Effect.forkChild(call(Effect.sync(() => (ran = true))))
           yield* Effect.eventually(arrived)
           yield* Fiber.interrupt(fiber)
@@ -158,8 +158,8 @@ layer(Workspace, { excludeTestServices: true })("asUser", (it) => {
 
 const Development = serviceContext({ NODE_ENV: "development" })
 
-layer(LocalWorkspace.layer(), { excludeTestServices: true })("in development", (it) => {
-  it.effect("no token: a warning on every call, which runs as the service principal and says so", () =>
+layer(LocalWorkspace.layer(), { excludeTestServices: true })("ExecutionContext development fallback", (it) => {
+  it.effect("runs a call without a token as the service principal, with a warning and a span attribute", () =>
     Effect.gen(function* () {
       const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
       const call = Effect.all([UserContext, seenAs, getCurrentUserId, isInUserContext]).pipe(
@@ -181,7 +181,7 @@ layer(LocalWorkspace.layer(), { excludeTestServices: true })("in development", (
     }).pipe(Effect.provide(Development))
   )
 
-  it.effect("a token without a user header: the proven identity, no warning and no such attribute", () =>
+  it.effect("is not used for a token without a user header, which runs as the token's user", () =>
     Effect.gen(function* () {
       const { "x-forwarded-access-token": token } = yield* requestOf(alice)
       const call = Operation.execute(Effect.all([seenAs, isInUserContext]), { name: "call" })
@@ -194,7 +194,7 @@ layer(LocalWorkspace.layer(), { excludeTestServices: true })("in development", (
     }).pipe(Effect.provide(Development))
   )
 
-  it.effect("a token that is refused does not fall back", () =>
+  it.effect("is not used for a refused token, which fails with AuthenticationError", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(Effect.provide(seenAs, asUser({ "x-forwarded-access-token": "forged" })))
       assert.strictEqual(error._tag, "AuthenticationError")
@@ -202,7 +202,7 @@ layer(LocalWorkspace.layer(), { excludeTestServices: true })("in development", (
   )
 
   for (const NODE_ENV of ["production", "test", "Development", ""]) {
-    it.effect(`NODE_ENV "${NODE_ENV}" is not development: 401`, () =>
+    it.effect(`is off with NODE_ENV "${NODE_ENV}", and a call without a token fails`, () =>
       Effect.gen(function* () {
         const error = yield* Effect.flip(Effect.provide(seenAs, asUser({})))
         assert.strictEqual(error._tag, "AuthenticationError")

@@ -11,7 +11,7 @@ const asAlice = asUser({ "x-forwarded-user": "alice", "x-forwarded-access-token"
 
 const later = { isRetryable: true }
 
-/** Every wait is half of what it may be. */
+/** Each wait is half of the delay. */
 const halfway = Effect.provideService(Random.Random, { nextDoubleUnsafe: () => 0.5, nextIntUnsafe: () => 0 })
 
 /** Work that logs when each attempt begins and stops, and ends as `end` says. */
@@ -24,8 +24,8 @@ const logged = (log: Array<string>, end: (attempt: number) => Effect.Effect<stri
   })
 }
 
-describe("a timeout in all", () => {
-  it.effect("ends the attempt that is under way, and no other follows", () =>
+describe("Operation.execute with totalTimeout", () => {
+  it.effect("interrupts the attempt under way and starts no other", () =>
     Effect.gen(function* () {
       const log: Array<string> = []
       const fiber = yield* logged(log, () => Effect.never).pipe(
@@ -44,7 +44,7 @@ describe("a timeout in all", () => {
     }).pipe(halfway, Effect.provide(test))
   )
 
-  it.effect("ends a wait between attempts", () =>
+  it.effect("ends the wait between two attempts", () =>
     Effect.gen(function* () {
       const log: Array<string> = []
       const fiber = yield* logged(log, () => Effect.fail({ ...later, retryAfter: undefined })).pipe(
@@ -60,7 +60,7 @@ describe("a timeout in all", () => {
   )
 })
 
-describe("the order", () => {
+describe("Operation.execute with cache, retry and timeout", () => {
   const greet = {
     name: "greet",
     timeout: "2 seconds",
@@ -68,32 +68,30 @@ describe("the order", () => {
     cache: { key: ["hello"] }
   } as const
 
-  it.effect(
-    "is cache, retry, timeout, work: one that timed out is tried again, what came of it kept, a hit runs nothing",
-    () =>
-      Effect.gen(function* () {
-        const log: Array<string> = []
-        const work = logged(log, (attempt) => (attempt === 1 ? Effect.never : Effect.succeed("hello")))
-        const both = yield* Effect.all([Operation.execute(work, greet), Operation.execute(work, greet)]).pipe(
-          spansOf,
-          Effect.forkChild
-        )
-        yield* TestClock.adjust("2 seconds")
-        const { exit, spans } = yield* Fiber.join(both)
-        assert.deepStrictEqual(exit, Exit.succeed(["hello", "hello"]))
-        assert.deepStrictEqual(log, ["begin 1", "stop 1", "begin 2"])
-        const identity = { "operation.name": "greet", "execution.context": "service", "caller.id": "sp" }
-        assert.deepStrictEqual(
-          spans.map((_) => _.attributes),
-          [
-            { ...identity, timeout_ms: 2000, "cache.hit": false, "retry.attempts": 2 },
-            { ...identity, timeout_ms: 2000, "cache.hit": true }
-          ]
-        )
-      }).pipe(Effect.provide([test, OperationCache.layer()]))
+  it.effect("retries a timed-out attempt, caches the result, and runs nothing on a hit", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      const work = logged(log, (attempt) => (attempt === 1 ? Effect.never : Effect.succeed("hello")))
+      const both = yield* Effect.all([Operation.execute(work, greet), Operation.execute(work, greet)]).pipe(
+        spansOf,
+        Effect.forkChild
+      )
+      yield* TestClock.adjust("2 seconds")
+      const { exit, spans } = yield* Fiber.join(both)
+      assert.deepStrictEqual(exit, Exit.succeed(["hello", "hello"]))
+      assert.deepStrictEqual(log, ["begin 1", "stop 1", "begin 2"])
+      const identity = { "operation.name": "greet", "execution.context": "service", "caller.id": "sp" }
+      assert.deepStrictEqual(
+        spans.map((_) => _.attributes),
+        [
+          { ...identity, timeout_ms: 2000, "cache.hit": false, "retry.attempts": 2 },
+          { ...identity, timeout_ms: 2000, "cache.hit": true }
+        ]
+      )
+    }).pipe(Effect.provide([test, OperationCache.layer()]))
   )
 
-  it.effect("a failure is not kept, and a hit is the caller's own", () =>
+  it.effect("does not cache a failure, and caches a success for its caller only", () =>
     Effect.gen(function* () {
       const log: Array<string> = []
       const work = logged(log, (attempt) => (attempt < 3 ? Effect.fail("no") : Effect.succeed(`hello ${attempt}`)))
@@ -106,26 +104,24 @@ describe("the order", () => {
     }).pipe(Effect.provide([test, OperationCache.layer()]))
   )
 
-  it.effect(
-    "shows in the span: one attempt of a retry, no number without one, and nothing that was not asked for",
-    () =>
-      Effect.gen(function* () {
-        const attributesOf = (options: Operation.Policy & Pick<Operation.SpanOptions, "attributes">) =>
-          Effect.map(spansOf(Operation.execute(Effect.void, { name: "greet", ...options })), ({ spans }) => {
-            const { "caller.id": _, "execution.context": __, "operation.name": ___, ...others } = spans[0]!.attributes
-            return others
-          })
-        assert.deepStrictEqual(yield* attributesOf({}), {})
-        assert.deepStrictEqual(yield* attributesOf({ retry: {} }), { "retry.attempts": 1 })
-        assert.deepStrictEqual(yield* attributesOf({ timeout: "3 seconds" }), { timeout_ms: 3000 })
-        const told = yield* attributesOf({ timeout: "3 seconds", attributes: { timeout_ms: 1 } })
-        assert.deepStrictEqual(told, { timeout_ms: 3000 })
-      }).pipe(Effect.provide(test))
+  it.effect("sets retry.attempts and timeout_ms on its span only when those options are set", () =>
+    Effect.gen(function* () {
+      const attributesOf = (options: Operation.Policy & Pick<Operation.SpanOptions, "attributes">) =>
+        Effect.map(spansOf(Operation.execute(Effect.void, { name: "greet", ...options })), ({ spans }) => {
+          const { "caller.id": _, "execution.context": __, "operation.name": ___, ...others } = spans[0]!.attributes
+          return others
+        })
+      assert.deepStrictEqual(yield* attributesOf({}), {})
+      assert.deepStrictEqual(yield* attributesOf({ retry: {} }), { "retry.attempts": 1 })
+      assert.deepStrictEqual(yield* attributesOf({ timeout: "3 seconds" }), { timeout_ms: 3000 })
+      const told = yield* attributesOf({ timeout: "3 seconds", attributes: { timeout_ms: 1 } })
+      assert.deepStrictEqual(told, { timeout_ms: 3000 })
+    }).pipe(Effect.provide(test))
   )
 })
 
-describe("merge", () => {
-  it("of three levels takes each option from the innermost that says it", () => {
+describe("Operation.merge", () => {
+  it("takes each option of three levels from the innermost level that sets it", () => {
     const library: Operation.Policy = {
       timeout: 1,
       totalTimeout: 1,
@@ -140,7 +136,7 @@ describe("merge", () => {
     })
   })
 
-  it("takes undefined for nothing said, and zero for something", () => {
+  it("treats undefined as unset and zero as set", () => {
     const retry = { attempts: 4, delay: 4, maxDelay: 4, budget: 4 }
     const defaults: Operation.Policy = { timeout: 4, totalTimeout: 4, retry }
     const nothing: Operation.Policy = { timeout: undefined, totalTimeout: undefined, retry: undefined }
@@ -156,8 +152,8 @@ describe("merge", () => {
   })
 })
 
-describe("the HTTP view of a timeout", () => {
-  it.effect("is 504, with its message in development only", () =>
+describe("OperationTimeoutError", () => {
+  it.effect("becomes a 504 response, with its message in development only", () =>
     Effect.gen(function* () {
       const fiber = yield* Effect.forkChild(
         Effect.flip(Operation.execute(Effect.never, { name: "greet", totalTimeout: "1 second" }))

@@ -18,7 +18,7 @@ const Failed = Schema.Struct({
   takes: Schema.Literals([0, 0, 10, 1500, 100_000])
 })
 
-// So many attempts fail, and the next succeeds.
+// These attempts fail, and the next succeeds.
 const Failures = Schema.Array(Failed).check(Schema.isMaxLength(8))
 
 const Seed = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 1_000_000 }))
@@ -37,7 +37,7 @@ const observed = Effect.fnUntraced(function* (retry: Operation.Retry, failures: 
     const attempt = began.push(yield* Clock.currentTimeMillis) - 1
     const failure = failures[attempt]
     if (failure === undefined) return "done"
-    // What is stopped fails as well, which is no reason to try again.
+    // An interrupted attempt fails as well, and must not be retried.
     yield* Effect.onInterrupt(Effect.sleep(failure.takes), () => Effect.fail(errors[attempt]))
     ended.push(yield* Clock.currentTimeMillis)
     return yield* Effect.fail(errors[attempt])
@@ -50,9 +50,9 @@ const observed = Effect.fnUntraced(function* (retry: Operation.Retry, failures: 
   return { began, ended, errors, fiber }
 })
 
-describe("whatever fails", () => {
+describe("Operation.execute with retry", () => {
   it.effect.prop(
-    "only what is retryable is tried again, so often, so late and no later than it may be, and the last error is told",
+    "retries only retryable errors within attempts, delays and budget, for any failures",
     { retry: Retry, failures: Failures, seed: Seed },
     ({ failures, retry, seed }) =>
       Effect.gen(function* () {
@@ -83,7 +83,7 @@ describe("whatever fails", () => {
   )
 
   it.effect.prop(
-    "an interruption ends it at any moment, and no attempt follows",
+    "starts no attempt after an interruption, at any moment and for any failures",
     { retry: Retry, failures: Failures, seed: Seed, after: Schema.Literals([0, 1, 10, 400, 1500, 2000, 50_000]) },
     ({ after, failures, retry, seed }) =>
       Effect.gen(function* () {

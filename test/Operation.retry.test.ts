@@ -12,12 +12,12 @@ const test = TestContext.layer({ servicePrincipalId: "sp" })
 const rateLimited = (retryAfter?: Duration.Duration) =>
   DatabricksError.make(new DatabricksError.RateLimitedError({ message: "too many requests", retryAfter }))
 
-/** Every wait is half of what it may be. */
+/** Each wait is half of the delay. */
 const halfway = Effect.provideService(Random.Random, { nextDoubleUnsafe: () => 0.5, nextIntUnsafe: () => 0 })
 
 const gapsOf = (began: ReadonlyArray<number>) => began.slice(1).map((at, index) => at - began[index]!)
 
-describe("execute with retry", () => {
+describe("Operation.execute with retry", () => {
   /** When each attempt began, in milliseconds; `fail` says how each ends. */
   const attempts = (
     options: Operation.Policy,
@@ -39,7 +39,7 @@ describe("execute with retry", () => {
       return { began, counts, exit: fiber.pollUnsafe() && (yield* Fiber.join(fiber)) }
     })
 
-  it.effect("three attempts, a random part of one second and then of two apart; the last error is told", () =>
+  it.effect("makes 3 attempts, up to 1 s and then 2 s apart, and fails with the last error", () =>
     Effect.gen(function* () {
       const { counts, exit } = yield* attempts(
         { retry: {} },
@@ -51,7 +51,7 @@ describe("execute with retry", () => {
     }).pipe(halfway, Effect.provide(test))
   )
 
-  it.effect("the wait is any part of the delay", () =>
+  it.effect("waits a random part of the delay, from nearly none to nearly all", () =>
     Effect.gen(function* () {
       const { began } = yield* attempts(
         { retry: { attempts: 200, delay: 1000, maxDelay: 1000 } },
@@ -78,7 +78,7 @@ describe("execute with retry", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("the delay doubles up to half a minute, or to what it may grow to", () =>
+  it.effect("doubles the delay up to maxDelay, which is 30 s by default", () =>
     Effect.gen(function* () {
       const gapsWith = (retry: Operation.Retry) =>
         Effect.map(
@@ -92,7 +92,7 @@ describe("execute with retry", () => {
     }).pipe(halfway, Effect.provide(test))
   )
 
-  it.effect("waits as long as the error asks, and then a part of the delay, also beyond the longest delay", () =>
+  it.effect("waits for the error's retryAfter plus a part of the delay, also beyond maxDelay", () =>
     Effect.gen(function* () {
       const { began } = yield* attempts(
         { retry: { delay: "10 millis" } },
@@ -103,7 +103,7 @@ describe("execute with retry", () => {
     }).pipe(halfway, Effect.provide(test))
   )
 
-  it.effect("no attempt begins when the budget is spent: the last error is told at once", () =>
+  it.effect("starts no attempt beyond the budget, and fails with the last error at once", () =>
     Effect.gen(function* () {
       const slow = Effect.delay(Effect.fail(rateLimited()), "10 seconds")
       const spent = yield* attempts({ retry: { attempts: 9, delay: 0, budget: "25 seconds" } }, () => slow, [
@@ -118,7 +118,7 @@ describe("execute with retry", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("an error that is not retryable, a defect and an interruption end it at once", () =>
+  it.effect("makes 1 attempt for an error that is not retryable, a defect or an interruption", () =>
     Effect.gen(function* () {
       const ends = [
         Effect.fail("no"),
@@ -136,14 +136,14 @@ describe("execute with retry", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("one attempt is no retry", () =>
+  it.effect("does not retry with attempts: 1", () =>
     Effect.gen(function* () {
       const { began } = yield* attempts({ retry: { attempts: 1 } }, () => Effect.fail(rateLimited()), [60_000])
       assert.lengthOf(began, 1)
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("each attempt has the timeout for itself, and one that timed out is tried again", () =>
+  it.effect("applies the timeout to each attempt, and retries one that timed out", () =>
     Effect.gen(function* () {
       const { counts, exit } = yield* attempts(
         { timeout: "5 seconds", retry: { attempts: 2, delay: 1 } },
@@ -155,7 +155,7 @@ describe("execute with retry", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("an interruption ends it while it waits, and while an attempt that then fails is being stopped", () =>
+  it.effect("stops when interrupted during a wait, or during an attempt that fails as it stops", () =>
     Effect.gen(function* () {
       let attempts = 0
       const count = Effect.sync(() => attempts++)
@@ -182,7 +182,7 @@ describe("execute with retry", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("one span and one caller for all attempts", () =>
+  it.effect("uses one span and one caller for all attempts", () =>
     Effect.gen(function* () {
       let attempts = 0
       const callers: Array<string> = []
@@ -204,8 +204,8 @@ describe("execute with retry", () => {
   )
 })
 
-describe("the schedule of a retry", () => {
-  it.effect("retries any effect, with the delays of execute, while its caller says so", () =>
+describe("Operation.schedule", () => {
+  it.effect("retries any effect with the delays of Operation.execute, for as long as `while` holds", () =>
     Effect.gen(function* () {
       const began: Array<number> = []
       const fiber = yield* Effect.flatMap(Clock.currentTimeMillis, (now) =>
@@ -224,7 +224,7 @@ describe("the schedule of a retry", () => {
     }).pipe(halfway)
   )
 
-  it.effect("is three attempts by default, and starts afresh with each run", () =>
+  it.effect("allows 3 attempts by default, and starts afresh for each run", () =>
     Effect.gen(function* () {
       let attempts = 0
       const retried = Effect.ignore(

@@ -6,21 +6,20 @@ import { HttpClientRequest } from "effect/http"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { lakebase } from "./fixtures/lakebaseClient.ts"
-import { cancel, eventually, held, One, poll, recording, start } from "./fixtures/sqlWarehouse.ts"
+import { eventually } from "./fixtures/eventually.ts"
+import { cancel, held, misbehave, One, poll, recording, start } from "./fixtures/sqlWarehouse.ts"
 import { Workspace } from "./fixtures/workspace.ts"
 
 const Live = Layer.mergeAll(SqlWarehouse.layer, lakebase()).pipe(Layer.provideMerge(Workspace))
 
-const misbehave = (fault: LocalWorkspace.Fault) => LocalWorkspace.LocalWorkspace.use((_) => _.misbehave(fault))
-
-/** Waits for what the other side of the wire is about to see, while the clock of the test stands still. */
+/** Waits in real time for what the server sees, while the clock of the test stands still. */
 const arrives = <A, E, R>(effect: Effect.Effect<A, E, R>, is: (a: A) => boolean) =>
   TestClock.withLive(eventually(effect, is))
 
 const Status = Schema.Struct({ status: Schema.Struct({ state: Schema.String }) })
 
-layer(Live, { timeout: "60 seconds", excludeTestServices: true })("when a timeout is reported", (it) => {
-  it.effect("the statement is cancelled at the warehouse", () =>
+layer(Live, { timeout: "60 seconds", excludeTestServices: true })("Operation.execute that timed out", (it) => {
+  it.effect("has cancelled its statement at the warehouse", () =>
     Effect.gen(function* () {
       const seen = yield* recording
       yield* misbehave({ kind: "pending", polls: 1000, method: "POST", path: "/api/2.0/sql/statements" })
@@ -35,7 +34,7 @@ layer(Live, { timeout: "60 seconds", excludeTestServices: true })("when a timeou
     }).pipe(Effect.scoped)
   )
 
-  it.effect("also by the timeout of an operation around the query, and when the cancel has to be asked for twice", () =>
+  it.effect("has cancelled a query inside it, also when the first cancel is answered 503", () =>
     Effect.gen(function* () {
       const seen = yield* recording
       yield* misbehave({ kind: "pending", polls: 1000, method: "POST", path: "/api/2.0/sql/statements" })
@@ -49,7 +48,7 @@ layer(Live, { timeout: "60 seconds", excludeTestServices: true })("when a timeou
     }).pipe(Effect.scoped)
   )
 
-  it.effect("the request is aborted: the workspace sees its connection close", () =>
+  it.effect("has aborted its workspace request, whose connection the workspace sees close", () =>
     Effect.gen(function* () {
       const { requests } = yield* LocalWorkspace.LocalWorkspace
       const client = yield* getWorkspaceClient
@@ -75,7 +74,7 @@ layer(Live, { timeout: "60 seconds", excludeTestServices: true })("when a timeou
     }).pipe(Effect.scoped, Effect.provide(TestClock.layer()))
   )
 
-  it.effect("each attempt that timed out is aborted, and one that is answered is not", () =>
+  it.effect("has aborted each attempt that timed out, and not the one that was answered", () =>
     Effect.gen(function* () {
       const { requests } = yield* LocalWorkspace.LocalWorkspace
       const path = "/api/2.0/preview/scim/v2/Me"
@@ -88,7 +87,7 @@ layer(Live, { timeout: "60 seconds", excludeTestServices: true })("when a timeou
       for (const attempt of [1, 2]) {
         yield* arrives(aborted, (_) => _.length === attempt)
         yield* TestClock.adjust("1 minute")
-        // It waits a part of a millisecond, and of two.
+        // The waits between attempts: up to 1 ms, then 2 ms.
         yield* TestClock.adjust("2 millis")
       }
       yield* Fiber.join(calling)
@@ -97,14 +96,14 @@ layer(Live, { timeout: "60 seconds", excludeTestServices: true })("when a timeou
     }).pipe(Effect.scoped, Effect.provide(TestClock.layer()))
   )
 
-  it.effect("the Postgres statement is cancelled", () =>
+  it.effect("has cancelled its Postgres statement", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const active = sql`SELECT pid FROM pg_stat_activity
         WHERE state = 'active' AND query LIKE '%pg_sleep(61)%' AND pid <> pg_backend_pid()`
       const sleeping = yield* sql`SELECT pg_sleep(61)`.pipe(
         Operation.execute({ name: "sleep", timeout: "1 minute" }),
-        // The moment that it is reported.
+        // Looks at the moment of the report.
         Effect.catchTag("OperationTimeoutError", () => active),
         Effect.forkChild
       )

@@ -23,8 +23,8 @@ const annotationsOf = <A, E, R>(effect: Effect.Effect<A, E, R>) => {
 const attributes = { rows: 3, nothing: undefined, none: null, zero: 0, no: false }
 const said = { rows: 3, zero: 0, no: false, "operation.name": "greet" }
 
-describe("execute", () => {
-  it.effect("says in the span who ran, and strips what is undefined or null", () =>
+describe("Operation.execute", () => {
+  it.effect("names the caller in its span, and drops attributes that are undefined or null", () =>
     Effect.gen(function* () {
       const operation = Operation.execute(getCurrentUserId, { name: "greet", attributes })
       const service = yield* spansOf(operation)
@@ -47,7 +47,7 @@ describe("execute", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("no attribute of the caller's can claim to be somebody else", () =>
+  it.effect("ignores attributes that claim another caller", () =>
     Effect.gen(function* () {
       const { spans } = yield* Effect.void.pipe(
         Operation.execute({
@@ -70,7 +70,7 @@ describe("execute", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("log lines inside carry who ran, beside what they had; those after it do not", () =>
+  it.effect("annotates only log lines inside it with the caller", () =>
     Effect.gen(function* () {
       const seen = yield* Effect.log("inside").pipe(
         Operation.execute({ name: "greet" }),
@@ -86,7 +86,7 @@ describe("execute", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("spans nest, and each says who ran it", () =>
+  it.effect("nests spans, each with its own caller", () =>
     Effect.gen(function* () {
       const { spans } = yield* Effect.void.pipe(
         Operation.execute({ name: "inner" }),
@@ -102,7 +102,7 @@ describe("execute", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("a failure, a defect and an interruption end the span with their cause, and no token is in it", () =>
+  it.effect("ends its span with the cause of a failure, defect or interruption, without a token", () =>
     Effect.gen(function* () {
       const error = new Refused({ message: "no" })
       const ends = [Effect.fail(error), Effect.die("bug"), Effect.interrupt]
@@ -118,7 +118,7 @@ describe("execute", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("a timeout is reported when the work has stopped", () =>
+  it.effect("reports a timeout only when the work has stopped", () =>
     Effect.gen(function* () {
       const log: Array<string> = []
       const work = Effect.never.pipe(
@@ -144,7 +144,7 @@ describe("execute", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("what ends in time is not touched by its timeout", () =>
+  it.effect("returns or fails as the work does when that ends before the timeout", () =>
     Effect.gen(function* () {
       const inTime = Operation.execute(getCurrentUserId, { name: "greet", timeout: "5 seconds", retry: {} })
       assert.strictEqual(yield* Effect.provide(inTime, asAlice), "alice")
@@ -154,7 +154,7 @@ describe("execute", () => {
   )
 })
 
-describe("a service of one's own", () => {
+describe("Operation.execute in an application's service", () => {
   class Greeter extends Context.Service<
     Greeter,
     { readonly greet: (greeting: string) => Effect.Effect<string, never, ServiceContext.ServiceContext> }
@@ -167,7 +167,7 @@ describe("a service of one's own", () => {
     })
   }
 
-  it.effect("runs as the caller, in its span", () =>
+  it.effect("runs as the caller, with the service's attributes in its span", () =>
     Effect.gen(function* () {
       const greeter = yield* Greeter
       const { exit, spans } = yield* spansOf(Effect.provide(greeter.greet("Hello"), asAlice))

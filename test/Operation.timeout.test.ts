@@ -43,25 +43,25 @@ const story = (call: (log: Log) => Call, leaves?: Duration.Input) =>
     return seen
   }).pipe(Effect.provide(Layer.mergeAll(TestContext.layer(), TestClock.layer(), Layer.succeed(Who, "alice"))))
 
-describe("a timeout", () => {
+describe("Operation.execute with a timeout", () => {
   const inTime = [
-    ["an answer at once", Effect.succeed(1), "0 1"],
-    ["a failure at once", Effect.fail("no"), "0 no"],
-    ["a defect at once", Effect.die("bug"), "0 bug"],
-    ["an interruption at once", Effect.interrupt, "0 interrupted"],
-    ["an answer in time, from a service", Effect.delay(Who, "4999 millis"), "4.999 alice"],
+    ["an immediate success", Effect.succeed(1), "0 1"],
+    ["an immediate failure", Effect.fail("no"), "0 no"],
+    ["an immediate defect", Effect.die("bug"), "0 bug"],
+    ["an immediate interruption", Effect.interrupt, "0 interrupted"],
+    ["a success in time, from a service", Effect.delay(Who, "4999 millis"), "4.999 alice"],
     ["a failure in time", Effect.delay(Effect.fail("no"), "1 second"), "1 no"],
     ["a defect in time", Effect.delay(Effect.die("bug"), "1 second"), "1 bug"],
     ["an interruption in time", Effect.delay(Effect.interrupt, "1 second"), "1 interrupted"]
   ] as const satisfies ReadonlyArray<readonly [string, Call, string]>
 
-  it.effect.each(inTime)("does not touch %s", ([, work, expected]) =>
+  it.effect.each(inTime)("passes on %s", ([, work, expected]) =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* story(() => timed(work as Call)), [expected])
     })
   )
 
-  it.effect("is reported when work that is slow to stop has stopped", () =>
+  it.effect("fails only when work that takes 3 s to stop has stopped", () =>
     Effect.gen(function* () {
       const expected = ["8 stopped", "8 greet took longer than 5s"]
       assert.deepStrictEqual(yield* story((log) => timed(slowToStop(log))), expected)
@@ -69,14 +69,14 @@ describe("a timeout", () => {
     })
   )
 
-  it.effect("waits for work that cannot be interrupted", () =>
+  it.effect("waits for work that cannot be interrupted, and then fails", () =>
     Effect.gen(function* () {
       const seen = yield* story(() => timed(Effect.uninterruptible(Effect.sleep("8 seconds"))))
       assert.deepStrictEqual(seen, ["8 greet took longer than 5s"])
     })
   )
 
-  it.effect("lets its caller leave once the work has stopped, before and after it has passed", () =>
+  it.effect("returns to an interrupted caller when the work has stopped, before and after the timeout", () =>
     Effect.gen(function* () {
       const call = (log: Log) => timed(slowToStop(log))
       assert.deepStrictEqual(yield* story(call, "2 seconds"), ["5 stopped", "5 interrupted", "5 left"])
@@ -84,14 +84,14 @@ describe("a timeout", () => {
     })
   )
 
-  it.effect("passes for a caller who cannot be interrupted", () =>
+  it.effect("stops the work after the timeout also for a caller that cannot be interrupted", () =>
     Effect.gen(function* () {
       const seen = yield* story((log) => Effect.uninterruptible(timed(slowToStop(log))), "2 seconds")
       assert.deepStrictEqual(seen, ["8 stopped", "8 interrupted", "8 left"])
     })
   )
 
-  it.effect("stops work that interrupts its caller as it begins", () =>
+  it.effect("stops work that interrupts its caller as it starts", () =>
     Effect.gen(function* () {
       const seen = yield* story((log) =>
         Effect.withFiber((caller) =>
@@ -107,7 +107,7 @@ describe("a timeout", () => {
     })
   )
 
-  it.effect("leaves no clock behind", () =>
+  it.effect("leaves no timer behind when the work ends in time", () =>
     Effect.gen(function* () {
       const waits = { asleep: 0 }
       for (const work of [Effect.succeed(1), Effect.as(Effect.yieldNow, 1)]) {

@@ -12,7 +12,7 @@ import { TestContext } from "effect-databricks/testing"
 import { Deferred, Effect, Exit, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { queryObjects } from "node:v8"
-import { eventually } from "./fixtures/child.ts"
+import { eventually } from "./fixtures/eventually.ts"
 
 const test = Layer.merge(TestContext.layer({ servicePrincipalId: "sp" }), OperationCache.layer())
 
@@ -37,15 +37,15 @@ const makeSales = () => {
   return { runs, sales: Operation.execute(run, { name: "sales", cache: { key: [] } }) }
 }
 
-/** So many who wait for it. */
+/** Starts `size` calls of it. */
 const crowd = <A, E, R>(size: number, effect: Effect.Effect<A, E, R>) =>
   Effect.tap(
     Effect.forEach(Array.from({ length: size }), () => Effect.forkChild(effect)),
     () => settle
   )
 
-describe("a flight", () => {
-  it.effect("runs once for all who come while it is under way, and its value is kept", () =>
+describe("OperationCache under concurrent calls", () => {
+  it.effect("runs the work once for 5 calls that overlap, and caches its value", () =>
     Effect.gen(function* () {
       const { runs, sales } = makeSales()
       const waiting = yield* crowd(5, asAlice(sales))
@@ -57,7 +57,7 @@ describe("a flight", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("whose work asks for itself as it begins is waited for by nobody else, and ends no other", () =>
+  it.effect("lets work call its own operation, without joining or ending another run", () =>
     Effect.gen(function* () {
       const ends = yield* Effect.replicateEffect(Deferred.make<number>(), 4)
       let runs = 0
@@ -81,7 +81,7 @@ describe("a flight", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.live("is gone once it has ended, at once or later", () =>
+  it.live("releases the value of a run that has ended when it is not cached", () =>
     Effect.gen(function* () {
       class Answer {
         readonly isAnswer = true
@@ -89,13 +89,13 @@ describe("a flight", () => {
       const answer = Effect.sync(() => new Answer())
       for (const work of [answer, Effect.andThen(Effect.yieldNow, answer)]) {
         yield* Effect.asVoid(Operation.execute(work, { name: "answer", cache: { key: [], timeToLive: 0 } }))
-        // It collects the garbage first.
+        // `queryObjects` collects the garbage first.
         yield* eventually(() => queryObjects(Answer, { format: "count" }) === 0)
       }
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("is no other caller's, and runs as its own", () =>
+  it.effect("shares no run between callers, and runs each as its own caller", () =>
     Effect.gen(function* () {
       const { runs, sales } = makeSales()
       const token = (token: string) => asUser({ "x-forwarded-user": "alice", "x-forwarded-access-token": token })
@@ -120,13 +120,13 @@ describe("a flight", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("goes on for whoever is left, also without the one who began it", () =>
+  it.effect("continues a run for its last waiting call, also after the first caller has left", () =>
     Effect.gen(function* () {
       for (let left = 0; left < 3; left++) {
         const { runs, sales } = makeSales()
         const waiting = yield* crowd(3, as(`alice ${left}`)(sales))
         const others = waiting.filter((_, index) => index !== left)
-        // Nobody waits for a work to stop that does not.
+        // Leaving does not wait: the work goes on.
         for (const other of others) yield* Fiber.interrupt(other)
         assert.isFalse(runs[0]!.stopped)
         yield* Deferred.succeed(runs[0]!.end, "done")
@@ -137,7 +137,7 @@ describe("a flight", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("stops when the last has gone, and has stopped when that one returns", () =>
+  it.effect("interrupts a run when its last caller leaves, who waits for it to stop", () =>
     Effect.gen(function* () {
       const { runs, sales } = makeSales()
       const waiting = yield* crowd(3, asAlice(sales))
@@ -153,7 +153,7 @@ describe("a flight", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("begins anew for whoever comes while one stops", () =>
+  it.effect("starts a new run for a call that arrives while the last run stops", () =>
     Effect.gen(function* () {
       const { runs, sales } = makeSales()
       const [first] = yield* crowd(1, asAlice(sales))
@@ -172,7 +172,7 @@ describe("a flight", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("is cut short by a timeout of one caller for that one only", () =>
+  it.effect("ends only the call that timed out, and not the run that another call waits for", () =>
     Effect.gen(function* () {
       const { runs, sales } = makeSales()
       const hasty = yield* Effect.forkChild(Effect.timeoutOption(asAlice(sales), "3 seconds"))
@@ -184,7 +184,7 @@ describe("a flight", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("ends for all who wait as it ends, and what is no success is not kept", () =>
+  it.effect("gives a failure, defect or interruption to every waiting call, and does not cache it", () =>
     Effect.gen(function* () {
       const ends = [Exit.fail("no"), Exit.die("bug"), Exit.interrupt(7)]
       for (const [index, end] of ends.entries()) {
@@ -202,7 +202,7 @@ describe("a flight", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("needs nobody who waits: work that is done at once is kept too", () =>
+  it.effect("caches the value of work that completes synchronously", () =>
     Effect.gen(function* () {
       let runs = 0
       const run = Effect.sync(() => ++runs)
@@ -214,34 +214,32 @@ describe("a flight", () => {
   )
 })
 
-describe("an invalidation while a flight is under way", () => {
+describe("OperationCache invalidation during a run", () => {
   const invalidations = [
-    ["of the call", OperationCache.invalidate("sales", [])],
-    ["of the caller", Effect.flatMap(ExecutionContext.current, OperationCache.invalidateCaller).pipe(asAlice)]
+    ["operation and key", OperationCache.invalidate("sales", [])],
+    ["caller", Effect.flatMap(ExecutionContext.current, OperationCache.invalidateCaller).pipe(asAlice)]
   ] as const
 
-  it.effect.each(invalidations)(
-    "%s: what was asked for before is not kept, nor given to who asks after",
-    ([, forget]) =>
-      Effect.gen(function* () {
-        const { runs, sales } = makeSales()
-        const before = yield* crowd(2, asAlice(sales))
-        yield* forget
-        const after = yield* crowd(2, asAlice(sales))
-        assert.lengthOf(runs, 2)
-        yield* Deferred.succeed(runs[0]!.end, "old")
-        assert.deepStrictEqual(yield* Fiber.joinAll(before), ["old", "old"])
-        // Neither is in the cache yet.
-        const late = yield* crowd(1, asAlice(sales))
-        assert.lengthOf(runs, 2)
-        yield* Deferred.succeed(runs[1]!.end, "new")
-        assert.deepStrictEqual(yield* Fiber.joinAll([...after, ...late]), ["new", "new", "new"])
-        assert.strictEqual(yield* asAlice(sales), "new")
-        assert.lengthOf(runs, 2)
-      }).pipe(Effect.provide(test))
+  it.effect.each(invalidations)("by %s keeps the old value from the cache and from later calls", ([, forget]) =>
+    Effect.gen(function* () {
+      const { runs, sales } = makeSales()
+      const before = yield* crowd(2, asAlice(sales))
+      yield* forget
+      const after = yield* crowd(2, asAlice(sales))
+      assert.lengthOf(runs, 2)
+      yield* Deferred.succeed(runs[0]!.end, "old")
+      assert.deepStrictEqual(yield* Fiber.joinAll(before), ["old", "old"])
+      // Neither is in the cache yet.
+      const late = yield* crowd(1, asAlice(sales))
+      assert.lengthOf(runs, 2)
+      yield* Deferred.succeed(runs[1]!.end, "new")
+      assert.deepStrictEqual(yield* Fiber.joinAll([...after, ...late]), ["new", "new", "new"])
+      assert.strictEqual(yield* asAlice(sales), "new")
+      assert.lengthOf(runs, 2)
+    }).pipe(Effect.provide(test))
   )
 
-  it.effect("of anything else lets it be", () =>
+  it.effect("by another key, operation or caller leaves the run alone", () =>
     Effect.gen(function* () {
       const { runs, sales } = makeSales()
       const waiting = yield* crowd(1, asAlice(sales))
@@ -257,7 +255,7 @@ describe("an invalidation while a flight is under way", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("by the work itself, before it waits for anything, counts", () =>
+  it.effect("by the work itself, before its first wait, keeps the value from the cache", () =>
     Effect.gen(function* () {
       let runs = 0
       const gate = yield* Deferred.make<void>()
@@ -277,8 +275,8 @@ describe("an invalidation while a flight is under way", () => {
   )
 })
 
-describe("an invalidation", () => {
-  it.effect("of a call is for all callers, and of a caller for all their calls", () =>
+describe("OperationCache invalidation", () => {
+  it.effect("by key removes it for all callers, and by caller removes all of their entries", () =>
     Effect.gen(function* () {
       let runs = 0
       const call = (name: string, key: number) =>

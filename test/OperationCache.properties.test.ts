@@ -15,7 +15,7 @@ const callers = {
 }
 type Who = keyof typeof callers
 
-/** Whose entries each of them has. */
+/** The caller whose entries each of them shares. */
 const owners = {
   service: "service sp",
   fallback: "service sp",
@@ -25,7 +25,7 @@ const owners = {
   bAgain: "user b"
 }
 
-const whoever = Effect.map(ExecutionContext.current, (_) => `${_.context} ${_.id}`)
+const currentCaller = Effect.map(ExecutionContext.current, (_) => `${_.context} ${_.id}`)
 
 const Caller = Schema.Literals(["service", "fallback", "sp", "a", "b", "bAgain"])
 const Key = Schema.Literals(["x", "user:a", 1, '1,"x'])
@@ -34,7 +34,7 @@ const Key = Schema.Literals(["x", "user:a", 1, '1,"x'])
 const live = (maxEntries: number) =>
   Layer.merge(TestContext.layer({ servicePrincipalId: "sp", development: true }), OperationCache.layer({ maxEntries }))
 
-describe("whoever asks for whatever", () => {
+describe("OperationCache in any sequence of calls", () => {
   const Ask = Schema.Struct({ do: Schema.Literal("ask"), who: Caller, key: Key })
   // Each member is as likely as any other.
   const Step = Schema.Union([
@@ -50,7 +50,7 @@ describe("whoever asks for whatever", () => {
   ])
 
   it.effect.prop(
-    "gets what was made for them, for these parameters, within the hour and since it was last invalidated",
+    "returns only values of the same caller and key, made within 1 h and not invalidated",
     {
       steps: Schema.Array(Step).check(Schema.isMinLength(80), Schema.isMaxLength(160)),
       maxEntries: Schema.Literals([1, 3, 100])
@@ -62,7 +62,7 @@ describe("whoever asks for whatever", () => {
         const ask = (key: typeof Key.Type) =>
           Operation.execute(
             Effect.gen(function* () {
-              return { by: yield* whoever, key, at: yield* Clock.currentTimeMillis, run: ++runs }
+              return { by: yield* currentCaller, key, at: yield* Clock.currentTimeMillis, run: ++runs }
             }),
             { name: "ask", cache: { key: [key] } }
           )
@@ -101,7 +101,7 @@ describe("whoever asks for whatever", () => {
   )
 })
 
-describe("whoever comes and goes", () => {
+describe("OperationCache under any concurrent calls", () => {
   const Which = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 20 }))
   const Come = Schema.Struct({
     do: Schema.Literal("come"),
@@ -130,7 +130,7 @@ describe("whoever comes and goes", () => {
   }
 
   it.effect.prop(
-    "one flight for all who ask the same, for as long as one of them waits",
+    "shares one run per caller and key for as long as a call waits for it",
     { steps: Schema.Array(Step).check(Schema.isMinLength(80), Schema.isMaxLength(160)) },
     ({ steps }) =>
       Effect.gen(function* () {
@@ -160,10 +160,10 @@ describe("whoever comes and goes", () => {
         const check = () => {
           for (const run of runs) {
             if (running().includes(run)) assert.strictEqual(run.state, "running")
-            else assert.notStrictEqual(run.state, "running", "it runs, and nobody waits")
+            else assert.notStrictEqual(run.state, "running", "it runs, and no call waits")
           }
           for (const { fiber } of waiting) assert.isUndefined(fiber.pollUnsafe())
-          // Whoever went last has returned when the work has stopped, and not before.
+          // The last caller to leave returns when the work has stopped, and not before.
           for (const { fiber, run } of stopping)
             assert.strictEqual(fiber.pollUnsafe() === undefined, run.state !== "over")
         }

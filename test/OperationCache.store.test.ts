@@ -44,11 +44,11 @@ const faults: ReadonlyArray<readonly [string, () => Effect.Effect<never, unknown
       throw new Error("the store is down")
     }
   ],
-  ["fails later", () => Effect.delay(Effect.fail("the store is down"), 10)]
+  ["fails after 10 ms", () => Effect.delay(Effect.fail("the store is down"), 10)]
 ]
 
-describe("a store of one's own", () => {
-  it.effect("is asked by key, and told the time to live", () =>
+describe("OperationCache", () => {
+  it.effect("passes key, value and time to live to its store, and each invalidation", () =>
     Effect.gen(function* () {
       const told: Array<unknown> = []
       const { layer } = makeStore({
@@ -70,21 +70,21 @@ describe("a store of one's own", () => {
     }).pipe(Effect.provide(service))
   )
 
-  it.effect("is told of nothing that is not to be kept", () =>
+  it.effect("does not store a value with timeToLive 0, or one that its own work invalidated", () =>
     Effect.gen(function* () {
       let sets = 0
       const { layer } = makeStore({ set: () => Effect.sync(() => void sets++) })
       const forgetful = Effect.andThen(OperationCache.invalidate("self", []), Effect.succeed(1))
       yield* Effect.gen(function* () {
         yield* Operation.execute(Effect.succeed(1), { name: "now", cache: { key: [], timeToLive: 0 } })
-        // Out of date before it was there.
+        // Invalidated before it was stored.
         yield* Operation.execute(forgetful, { name: "self", cache: { key: [] } })
         assert.strictEqual(sets, 0)
       }).pipe(Effect.provide(layer))
     }).pipe(Effect.provide(service))
   )
 
-  it.effect("answers with the value, and with whether it had it", () =>
+  it.effect("returns from get the value and whether it was a hit", () =>
     Effect.gen(function* () {
       const key = OperationCache.keyOf(yield* ExecutionContext.current, "count", [])
       const { get } = yield* OperationCache.OperationCache
@@ -101,14 +101,14 @@ describe("a store of one's own", () => {
     }).pipe(Effect.provide([service, makeStore().layer]))
   )
 
-  it.effect("keeps what it is given", () =>
+  it.effect("returns the value that its store holds, without running the work", () =>
     Effect.gen(function* () {
       const count = makeCount()
       assert.deepStrictEqual(yield* Effect.all([count, count]), [1, 1])
     }).pipe(Effect.provide([service, makeStore().layer]))
   )
 
-  it.effect("may be the one in memory beside another", () =>
+  it.effect("keeps the entries of two in-memory layers apart", () =>
     Effect.gen(function* () {
       const count = makeCount()
       const once = yield* Effect.provide(Effect.all([count, count]), OperationCache.layer(), { local: true })
@@ -118,8 +118,8 @@ describe("a store of one's own", () => {
   )
 })
 
-describe("a store that cannot be read", () => {
-  it.effect.each(faults)("%s: that is a miss and a warning", ([, fault]) =>
+describe("OperationCache whose store", () => {
+  it.effect.each(faults)("%s on get runs the work and logs a warning", ([, fault]) =>
     Effect.gen(function* () {
       const { layer } = makeStore({ get: fault })
       const count = makeCount()
@@ -135,7 +135,7 @@ describe("a store that cannot be read", () => {
     }).pipe(Effect.provide(service))
   )
 
-  it.effect("does not answer: that is a miss and a warning after a second", () =>
+  it.effect("never answers get runs the work after 1 s and logs a warning", () =>
     Effect.gen(function* () {
       const { layer } = makeStore({ get: () => Effect.never })
       const fiber = yield* Effect.forkChild(logged(Effect.provide(makeCount(), layer)))
@@ -148,7 +148,7 @@ describe("a store that cannot be read", () => {
     }).pipe(Effect.provide(service))
   )
 
-  it.effect("lets whoever waits for it go", () =>
+  it.effect("never answers get interrupts that get when its caller is interrupted", () =>
     Effect.gen(function* () {
       const stopped = yield* Deferred.make<void>()
       const get = () => Effect.onInterrupt(Effect.never, () => Deferred.succeed(stopped, undefined))
@@ -160,8 +160,8 @@ describe("a store that cannot be read", () => {
   )
 })
 
-describe("a store that cannot be written", () => {
-  it.effect.each(faults)("%s: the value is given all the same, with a warning", ([, fault]) =>
+describe("OperationCache whose store", () => {
+  it.effect.each(faults)("%s on set returns the value and logs a warning", ([, fault]) =>
     Effect.gen(function* () {
       const { layer } = makeStore({ set: fault })
       const count = makeCount()
@@ -174,7 +174,7 @@ describe("a store that cannot be written", () => {
     }).pipe(Effect.provide(service))
   )
 
-  it.effect("does not answer: the value is given after a second, with a warning", () =>
+  it.effect("never answers set returns the value after 1 s and logs a warning", () =>
     Effect.gen(function* () {
       const { layer } = makeStore({ set: () => Effect.never })
       const fiber = yield* Effect.forkChild(logged(Effect.provide(makeCount(), layer)))
@@ -187,7 +187,7 @@ describe("a store that cannot be written", () => {
     }).pipe(Effect.provide(service))
   )
 
-  it.effect("as it is in memory, when a value cannot be weighed", () =>
+  it.effect("is in memory returns a value that it cannot weigh, uncached, and logs a warning", () =>
     Effect.gen(function* () {
       let runs = 0
       const run = Effect.sync(() => ({
@@ -205,8 +205,8 @@ describe("a store that cannot be written", () => {
   )
 })
 
-describe("an invalidation of a store", () => {
-  it.effect.each(faults)("%s: that is an InvalidationError", ([, fault]) =>
+describe("OperationCache.invalidate", () => {
+  it.effect.each(faults)("fails with InvalidationError when the store %s on remove", ([, fault]) =>
     Effect.gen(function* () {
       const { layer } = makeStore({ remove: fault })
       const caller = yield* ExecutionContext.current
@@ -221,7 +221,7 @@ describe("an invalidation of a store", () => {
     }).pipe(Effect.provide(service))
   )
 
-  it.effect("while a value is written takes that away too, whichever comes first", () =>
+  it.effect("also removes a value whose write to the store is under way", () =>
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>()
       const { layer, values } = makeStore({

@@ -15,8 +15,8 @@ const makeSales = (options: Operation.Policy = {}) => {
   return Operation.execute(run, { name: "sales", ...options, cache: { key: [] } })
 }
 
-describe("what is told", () => {
-  it.effect("the span says whether it was a hit; attempts are counted where there are some", () =>
+describe("OperationCache telemetry", () => {
+  it.effect("sets cache.hit on the span of each call, and retry.attempts on a miss", () =>
     Effect.gen(function* () {
       const sales = asAlice(makeSales({ retry: {}, timeout: "5 seconds" }))
       const { spans } = yield* spansOf(Effect.all([sales, sales]))
@@ -35,7 +35,7 @@ describe("what is told", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("what fails or is interrupted is a miss, in the span and in the count", () =>
+  it.effect("records work that fails or is interrupted as a miss, in the span and in cache.miss", () =>
     Effect.gen(function* () {
       const ends = { fail: Effect.fail("no"), die: Effect.die("bug"), interrupt: Effect.interrupt }
       for (const [name, end] of Object.entries<Effect.Effect<never, string>>(ends)) {
@@ -55,14 +55,14 @@ describe("what is told", () => {
     }).pipe(Effect.provide(test), Effect.provideService(Metric.MetricRegistry, new Map()))
   )
 
-  it.effect("no cache, no cache.hit", () =>
+  it.effect("sets no cache.hit on the span of an operation without a cache", () =>
     Effect.gen(function* () {
       const { spans } = yield* spansOf(Operation.execute(Effect.void, { name: "sales" }))
       assert.notProperty(spans[0]!.attributes, "cache.hit")
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("the work's own spans and log lines are those of the operation", () =>
+  it.effect("keeps the spans and log lines of the work under its operation", () =>
     Effect.gen(function* () {
       const { spans, tracer } = makeRecorder()
       const lines: Array<Readonly<Record<string, unknown>>> = []
@@ -80,7 +80,7 @@ describe("what is told", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("hits and misses are counted", () =>
+  it.effect("counts hits in cache.hit and misses in cache.miss", () =>
     Effect.gen(function* () {
       const sales = makeSales()
       yield* Effect.all([sales, sales, sales, sales, asAlice(sales)])
@@ -101,7 +101,7 @@ describe("what is told", () => {
     }).pipe(Effect.provide(test), Effect.provideService(Metric.MetricRegistry, new Map()))
   )
 
-  it.effect("a token is nowhere in it", () =>
+  it.effect("contains no token, in spans, keys or invalidations", () =>
     Effect.gen(function* () {
       const kept: Array<unknown> = []
       const store: OperationCache.Store = {

@@ -12,14 +12,14 @@ const as = (id: string) => Effect.provide(TestContext.user({ id }))
 const withToken = (user: string, token: string) =>
   Effect.provide(asUser({ "x-forwarded-user": user, "x-forwarded-access-token": token }))
 
-/** An operation that says who ran it, and how often it has run. */
+/** An operation that returns its caller and the number of its run. */
 const makeSales = (cache: Partial<Operation.Cache> = {}) => {
   let runs = 0
   const run = Effect.map(getCurrentUserId, (id) => `${id} ${++runs}`)
   return Operation.execute(run, { name: "sales", cache: { key: [], ...cache } })
 }
 
-/** Another for each day. */
+/** An operation whose key is a day. */
 const makeDays = () => {
   let runs = 0
   return (day: string | number, value: (run: number) => unknown = (run) => run) =>
@@ -29,8 +29,8 @@ const makeDays = () => {
     )
 }
 
-describe("what is kept", () => {
-  it.effect("answers the same call of the same caller, without the work", () =>
+describe("Operation.execute with OperationCache", () => {
+  it.effect("answers the same call of the same caller without running the work", () =>
     Effect.gen(function* () {
       const sales = makeSales()
       assert.strictEqual(yield* as("alice")(sales), "alice 1")
@@ -38,7 +38,7 @@ describe("what is kept", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("never answers another caller, not even one with the same id", () =>
+  it.effect("never answers another caller, not even a user with the service principal's id", () =>
     Effect.gen(function* () {
       const sales = makeSales()
       assert.strictEqual(yield* sales, "sp 1")
@@ -62,7 +62,7 @@ describe("what is kept", () => {
     }).pipe(Effect.provide(OperationCache.layer()))
   )
 
-  it.effect("serves all tokens of one person", () =>
+  it.effect("shares an entry among all tokens of one person", () =>
     Effect.gen(function* () {
       const sales = makeSales()
       assert.strictEqual(yield* withToken("alice", "one")(sales), "alice 1")
@@ -71,14 +71,14 @@ describe("what is kept", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("is the service principal's where the development fallback asked for it", () =>
+  it.effect("shares the service principal's entries with the development fallback", () =>
     Effect.gen(function* () {
       const sales = makeSales()
       assert.strictEqual(yield* sales, "sp 1")
       const { exit, spans } = yield* spansOf(Effect.provide(sales, asUser({ "x-forwarded-user": "alice" })))
       assert.deepStrictEqual(exit, Exit.succeed("sp 1"))
       assert.deepInclude(spans[0]!.attributes, { "execution.obo_dev_fallback": true, "cache.hit": true })
-      // There UserContext is the service principal too, and may be read.
+      // In the fallback UserContext is the service principal, and may be read.
       const user = UserContext.useSync((_) => _.id)
       const whoAmI = Operation.execute(user, { name: "who", cache: { key: [] } })
       assert.strictEqual(yield* Effect.provide(whoAmI, asUser({ "x-forwarded-user": "alice" })), "sp")
@@ -87,7 +87,7 @@ describe("what is kept", () => {
     )
   )
 
-  it.effect("for the service cannot be made of whose call it is in", () =>
+  it.effect("dies when cached work under asService reads UserContext", () =>
     Effect.gen(function* () {
       const mine = Operation.execute(
         UserContext.useSync((_) => _.id),
@@ -101,7 +101,7 @@ describe("what is kept", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("is another for other parameters and other operations", () =>
+  it.effect("keeps separate entries for other parameters and other operations", () =>
     Effect.gen(function* () {
       const day = makeDays()
       assert.strictEqual(yield* day("a"), 1)
@@ -113,7 +113,7 @@ describe("what is kept", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("is nothing, unless it was asked for", () =>
+  it.effect("runs the work of every call that has no cache option", () =>
     Effect.gen(function* () {
       let runs = 0
       const run = Operation.execute(
@@ -124,7 +124,7 @@ describe("what is kept", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("is no failure, no defect and no interruption", () =>
+  it.effect("does not cache a failure, a defect or an interruption", () =>
     Effect.gen(function* () {
       const ends = { fail: Effect.fail("no"), die: Effect.die("bug"), interrupt: Effect.interrupt }
       for (const [name, end] of Object.entries<Effect.Effect<never, string>>(ends)) {
@@ -139,7 +139,7 @@ describe("what is kept", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("may be undefined, null or false", () =>
+  it.effect("caches undefined, null and false", () =>
     Effect.gen(function* () {
       const day = makeDays()
       for (const value of [undefined, null, false]) {
@@ -149,7 +149,7 @@ describe("what is kept", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("a parameter that cannot tell calls apart ends the call, not in silence", () =>
+  it.effect("dies for a key part that cannot tell calls apart, such as a Map", () =>
     Effect.gen(function* () {
       const key = [new Map()] as unknown as Operation.Cache["key"]
       const exit = yield* Effect.exit(makeSales({ key }))
@@ -159,8 +159,8 @@ describe("what is kept", () => {
   )
 })
 
-describe("how long", () => {
-  it.effect("an hour: at its last millisecond a hit, after it a miss", () =>
+describe("Operation.execute with OperationCache", () => {
+  it.effect("keeps an entry for 1 h by default, and a hit does not extend it", () =>
     Effect.gen(function* () {
       const sales = makeSales()
       assert.strictEqual(yield* sales, "sp 1")
@@ -174,7 +174,7 @@ describe("how long", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("as long as the call says, and not at all where it says 0", () =>
+  it.effect("keeps an entry for the call's timeToLive, and none with timeToLive 0", () =>
     Effect.gen(function* () {
       const short = makeSales({ timeToLive: "10 seconds", key: ["short"] })
       assert.strictEqual(yield* short, "sp 1")
@@ -192,11 +192,11 @@ describe("how long", () => {
   )
 })
 
-describe("how much", () => {
+describe("OperationCache.layer", () => {
   const bounded = (options: Parameters<typeof OperationCache.layer>[0]) =>
     Effect.provide(Layer.merge(service, OperationCache.layer(options)))
 
-  it.effect("a thousand entries unless told otherwise; the least recently used goes first", () =>
+  it.effect("keeps 1,000 entries by default, and evicts the least recently used", () =>
     Effect.gen(function* () {
       const day = makeDays()
       for (let index = 1; index <= 1_000; index++) yield* day(index)
@@ -207,7 +207,7 @@ describe("how much", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("so many entries, of all callers together", () =>
+  it.effect("counts the entries of all callers toward maxEntries", () =>
     Effect.gen(function* () {
       const sales = makeSales()
       assert.strictEqual(yield* as("a")(sales), "a 1")
@@ -219,7 +219,7 @@ describe("how much", () => {
     }).pipe(bounded({ maxEntries: 2 }))
   )
 
-  it.effect("so many bytes; what is larger than all of them is not kept, and pushes nothing out", () =>
+  it.effect("evicts down to maxBytes, and neither keeps nor evicts for a value above maxBytes", () =>
     Effect.gen(function* () {
       const day = makeDays()
       const kilobytes = (kilobytes: number) => (run: number) => [run, new Uint8Array(kilobytes * 1024)]
@@ -236,7 +236,7 @@ describe("how much", () => {
     }).pipe(bounded({ maxBytes: 100 * 1024 }))
   )
 
-  it.effect("nothing, where there is room for nothing", () =>
+  it.effect("keeps nothing with maxEntries 0", () =>
     Effect.gen(function* () {
       const sales = makeSales()
       assert.deepStrictEqual(yield* Effect.all([sales, sales]), ["sp 1", "sp 2"])

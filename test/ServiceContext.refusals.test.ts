@@ -2,53 +2,40 @@ import { assert, describe, layer } from "@effect/vitest"
 import { Effect, Fiber, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import { LocalWorkspace } from "effect-databricks/testing"
-import * as Http from "node:http"
-import * as Net from "node:net"
+import type { Socket } from "node:net"
+import { eventually } from "./fixtures/eventually.ts"
+import * as RawServer from "./fixtures/rawServer.ts"
 import { discovery, me, sentence, start } from "./fixtures/start.ts"
 
 const Workspace = LocalWorkspace.LocalWorkspace
 
-/** The address of a server that accepts connections and says nothing, and how many it holds. */
+/** A server that accepts connections and never answers. */
 const silence = Effect.gen(function* () {
-  const sockets = new Set<Net.Socket>()
-  const server = Net.createServer((socket) => {
+  const sockets = new Set<Socket>()
+  let arrived = false
+  const { origin } = yield* RawServer.tcp((socket) => {
     sockets.add(socket)
-    socket.on("error", () => {}).on("close", () => sockets.delete(socket))
+    socket
+      .on("data", () => (arrived = true))
+      .on("error", () => {})
+      .on("close", () => sockets.delete(socket))
   })
-  const arrived = new Promise<void>((resolve) => {
-    server.on("connection", (socket) => socket.on("data", () => resolve()))
-  })
-  yield* Effect.acquireRelease(
-    Effect.promise(() => new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))),
-    () => Effect.sync(() => server.close())
-  )
-  const { port } = server.address() as Net.AddressInfo // it listens on TCP
-  const idle = Effect.promise(async () => {
-    while (sockets.size > 0) await new Promise((resolve) => setImmediate(resolve))
-  })
-  return { host: `http://127.0.0.1:${port}`, arrived: Effect.promise(() => arrived), idle }
+  return { host: origin, arrived: eventually(() => arrived), idle: eventually(() => sockets.size === 0) }
 })
 
-/** A workspace of one route each, for answers that the local workspace never gives. */
-const answering = (routes: Record<string, (origin: string) => [body: unknown, headers?: Record<string, string>]>) =>
-  Effect.gen(function* () {
-    let origin = ""
-    const server = Http.createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
-      const [body, headers] = routes[request.url?.split("?")[0] ?? ""]?.(origin) ?? [{}]
-      response.writeHead(200, { "content-type": "application/json", ...headers }).end(JSON.stringify(body))
-    })
-    yield* Effect.acquireRelease(
-      Effect.promise(() => new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))),
-      () => Effect.sync(() => server.close().closeAllConnections())
-    )
-    const { port } = server.address() as Net.AddressInfo // it listens on TCP
-    origin = `http://127.0.0.1:${port}`
-    return origin
-  })
+/** The address of a workspace with this body for each path, for responses that the local workspace never gives. */
+const answering = (bodies: Record<string, unknown>) =>
+  Effect.map(
+    RawServer.http((request, response) => {
+      const body = bodies[request.url?.split("?")[0] ?? ""] ?? {}
+      response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(body))
+    }),
+    ({ origin }) => origin
+  )
 
 layer(LocalWorkspace.layer())("ServiceContext", (it) => {
-  describe("a wrong setting", () => {
-    it.effect("has its own sentence", () =>
+  describe("with a wrong setting", () => {
+    it.effect("fails with a sentence for each mistake in the host and the credentials", () =>
       Effect.gen(function* () {
         const { env, host, servicePrincipal, token } = yield* Workspace
         const id = { DATABRICKS_CLIENT_ID: servicePrincipal.clientId }
@@ -102,7 +89,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
     )
 
     it.effect(
-      "has its own sentence where no host has that name",
+      "fails with a sentence for a host name that does not resolve",
       () => {
         const DATABRICKS_HOST = "adb-1.workspace.invalid"
         return Effect.map(
@@ -114,7 +101,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
             )
         )
       },
-      // How long that takes is for the resolver of the machine to say.
+      // The resolver of the machine decides how long that takes.
       180_000
     )
 
@@ -124,9 +111,9 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
         { status: 200, headers: { "content-type": "text/html" }, body: "<html>" },
         "200 with text/html in place of JSON"
       ],
-      ["nothing", { status: 200 }, "200 with an empty body"],
+      ["an empty body", { status: 200 }, "200 with an empty body"],
       [
-        "half a JSON",
+        "JSON that is cut off",
         { status: 200, headers: { "content-type": "application/json" }, body: '{"id":"1","access_token":"eyJ' },
         "200 with JSON that breaks off or is not of the shape it should have"
       ],
@@ -135,7 +122,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       ["500", { status: 500, body: "oops" }, "500: oops"]
     ] as const
     for (const [what, answer, said] of answers) {
-      it.effect(`names the endpoint that answers ${what}`, () =>
+      it.effect(`names the endpoint that answers with ${what}`, () =>
         Effect.gen(function* () {
           const { env, host, misbehave } = yield* Workspace
           for (const endpoint of [`GET ${discovery}`, "POST /oidc/v1/token", `GET ${me}`]) {
@@ -153,9 +140,9 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       )
     }
 
-    it.effect("says so where no workspace id is to be had", () =>
+    it.effect("fails and names DATABRICKS_WORKSPACE_ID when no response has the workspace id", () =>
       Effect.gen(function* () {
-        const host = yield* answering({ [me]: () => [{ id: "1", userName: "sp" }] })
+        const host = yield* answering({ [me]: { id: "1", userName: "sp" } })
         assert.strictEqual(
           yield* sentence({ DATABRICKS_HOST: host, DATABRICKS_TOKEN: "t" }),
           `${host} does not say which workspace it is (GET ${me} has no x-databricks-org-id header): set DATABRICKS_WORKSPACE_ID`
@@ -165,9 +152,9 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       })
     )
 
-    it.effect("sends the secret to no token endpoint that can be overheard", () =>
+    it.effect("never sends the secret to a token endpoint without https", () =>
       Effect.gen(function* () {
-        const host = yield* answering({ [discovery]: () => [{ token_endpoint: "http://example.com/token" }] })
+        const host = yield* answering({ [discovery]: { token_endpoint: "http://example.com/token" } })
         assert.strictEqual(
           yield* sentence({ DATABRICKS_HOST: host, DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" }),
           `${host} does not answer as a Databricks workspace does (GET ${discovery} names a token endpoint that is no https:// address): check DATABRICKS_HOST`
@@ -176,13 +163,13 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
     )
   })
 
-  describe("a workspace that is silent", () => {
+  describe("with a silent workspace", () => {
     const cases = {
-      "to SCIM Me": { DATABRICKS_TOKEN: "t" },
-      "while the OAuth token is fetched": { DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" }
+      "SCIM Me": { DATABRICKS_TOKEN: "t" },
+      "the OAuth token": { DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" }
     }
     for (const [what, credentials] of Object.entries(cases)) {
-      it.effect(`${what}: the start fails after 10 s and leaves no connection`, () =>
+      it.effect(`fails 10 s after it asked for ${what}, and closes its connections`, () =>
         Effect.gen(function* () {
           const { arrived, host, idle } = yield* silence
           const starting = yield* Effect.forkChild(sentence({ DATABRICKS_HOST: host, ...credentials }))

@@ -7,6 +7,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { inspect } from "node:util"
+import { bob } from "./fixtures/people.ts"
 import { discovery, layerOf, me, sentence, start, turn, warehouses } from "./fixtures/start.ts"
 
 const Workspace = LocalWorkspace.LocalWorkspace
@@ -43,7 +44,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       })
     )
 
-    it.effect("with a token, by layer(options)", () =>
+    it.effect("with a token given to ServiceContext.layer", () =>
       Effect.gen(function* () {
         const { host, servicePrincipal, token, workspaceId } = yield* Workspace
         const options = { host: `${host}/?o=1#x`, token: yield* token(servicePrincipal.clientId) }
@@ -54,7 +55,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       })
     )
 
-    it.effect("with a profile", () =>
+    it.effect("with a profile, and fails with a sentence for a wrong profile", () =>
       Effect.gen(function* () {
         const { host, servicePrincipal, token } = yield* Workspace
         const directory = yield* Effect.acquireRelease(
@@ -65,7 +66,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
         const secret = Redacted.value(servicePrincipal.clientSecret)
         const content = [
           ["[machine]", `host = ${host}`, `client_id = ${servicePrincipal.clientId}`, `client_secret = ${secret}`],
-          ["[person]", `host = ${host}`, `token = ${Redacted.value(yield* token("bob@example.com"))}`],
+          ["[person]", `host = ${host}`, `token = ${Redacted.value(yield* token(bob))}`],
           ["[homeless]", "token = t"],
           ["[lost]", "host = no where", "token = t"],
           ["[half]", `host = ${host}`, "client_id = c"]
@@ -74,7 +75,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
         const profile = (name: string) => ({ DATABRICKS_CONFIG_FILE: file, DATABRICKS_CONFIG_PROFILE: name })
         const userName = (name: string) => Effect.map(start(profile(name)), (_) => _.principal.userName)
         assert.strictEqual(yield* userName("machine"), servicePrincipal.clientId)
-        assert.strictEqual(yield* userName("person"), "bob@example.com")
+        assert.strictEqual(yield* userName("person"), bob)
         assert.deepStrictEqual(
           yield* Effect.forEach(["nobody", "homeless", "lost", "half"], (_) => sentence(profile(_))),
           [
@@ -91,7 +92,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       })
     )
 
-    it.effect("asking everything at once", () =>
+    it.effect("with SCIM Me and the warehouse list requested in parallel", () =>
       Effect.gen(function* () {
         const { host, misbehave, requests, servicePrincipal, token } = yield* Workspace
         // Neither question is answered before both have been asked.
@@ -111,7 +112,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       })
     )
 
-    it.effect("with the variables before what the workspace says, and an empty or blank variable as none", () =>
+    it.effect("with variables before the workspace's own values, and blank variables as unset", () =>
       Effect.gen(function* () {
         const { env, workspaceId } = yield* Workspace
         const set = yield* start({ ...env, DATABRICKS_WORKSPACE_ID: "7", DATABRICKS_WAREHOUSE_ID: "w\n" })
@@ -128,8 +129,23 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
     )
   })
 
-  describe("the warehouse", () => {
-    it.effect("is the first usable one in development", () =>
+  it.effect("takes overrides of layerConfig over the environment, and ignores undefined ones", () =>
+    Effect.gen(function* () {
+      const { env } = yield* Workspace
+      const started = (overrides: ServiceContext.Options) =>
+        Effect.provide(
+          ServiceContext.ServiceContext,
+          layerOf({ ...env, DATABRICKS_WAREHOUSE_ID: "environment" }, overrides),
+          { local: true }
+        )
+      assert.deepInclude((yield* started({ warehouseId: "override" })).warehouseId, { value: "override" })
+      assert.deepInclude((yield* started({ warehouseId: undefined })).warehouseId, { value: "environment" })
+      assert.strictEqual(ServiceContext.layerConfig(), ServiceContext.layerConfig())
+    })
+  )
+
+  describe("warehouse id", () => {
+    it.effect("is that of a running, else stopped, starting or stopping warehouse in development", () =>
       Effect.gen(function* () {
         const order = ["RUNNING", "STOPPED", "STARTING", "STOPPING"]
         const states = [...order, "DELETED", "DELETING"].toReversed()
@@ -142,7 +158,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       })
     )
 
-    it.effect("is not asked for in production, and missed with its own sentence", () =>
+    it.effect("is not looked up in production, where getWarehouseId fails with the variable's name", () =>
       Effect.gen(function* () {
         const { env, requests } = yield* Workspace
         const before = (yield* requests).length
@@ -154,7 +170,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       })
     )
 
-    it.effect("does not keep a development start from succeeding", () =>
+    it.effect("is absent when its lookup fails in development, and the start succeeds", () =>
       Effect.gen(function* () {
         const { env, misbehave } = yield* Workspace
         yield* misbehave({ kind: "answer", path: warehouses, status: 500 })
@@ -165,8 +181,8 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
     )
   })
 
-  describe("the service principal's token", () => {
-    it.effect("is fetched again 40 seconds before it expires, once for all who ask", () =>
+  describe("service principal's token", () => {
+    it.effect("is refreshed 40 s before it expires, once for 100 concurrent calls", () =>
       Effect.gen(function* () {
         const { env, requests } = yield* Workspace
         yield* Effect.gen(function* () {
@@ -190,7 +206,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       })
     )
 
-    it.effect("is waited for 30 seconds, and asked for anew by the next call", () =>
+    it.effect("fails after 30 s without a response, and the next call asks again", () =>
       Effect.gen(function* () {
         const { env, misbehave, requests } = yield* Workspace
         yield* Effect.gen(function* () {
@@ -210,7 +226,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
     )
   })
 
-  it.effect("shows no secret", () =>
+  it.effect("shows no secret in its options, its value or the error of a failed start", () =>
     Effect.gen(function* () {
       const { env, host, misbehave, servicePrincipal, token } = yield* Workspace
       const secret = Redacted.value(servicePrincipal.clientSecret)

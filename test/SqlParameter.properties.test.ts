@@ -13,29 +13,37 @@ const takes = (type: keyof typeof SqlParameter, value: unknown) =>
 
 describe("SqlParameter", () => {
   for (const [name, bits] of Object.entries(integers) as Array<[keyof typeof integers, bigint]>) {
-    it.prop(`${name} takes ${bits} bits and no more`, { n: Schema.BigInt, far: Schema.Boolean }, ({ far, n }) => {
-      const limit = 2n ** (bits - 1n)
-      const within = BigInt.asIntN(Number(bits), n)
-      for (const value of [within, limit - 1n, -limit]) {
-        assert.deepStrictEqual(bound(SqlParameter[name](value)), Result.succeed([name.toUpperCase(), String(value)]))
+    it.prop(
+      `binds ${name} values of up to ${bits} bits, and refuses larger ones`,
+      { n: Schema.BigInt, far: Schema.Boolean },
+      ({ far, n }) => {
+        const limit = 2n ** (bits - 1n)
+        const within = BigInt.asIntN(Number(bits), n)
+        for (const value of [within, limit - 1n, -limit]) {
+          assert.deepStrictEqual(bound(SqlParameter[name](value)), Result.succeed([name.toUpperCase(), String(value)]))
+        }
+        const beyond = far ? limit + BigInt.asUintN(80, n) : -limit - 1n - BigInt.asUintN(80, n)
+        assert.isFalse(takes(name, beyond))
       }
-      const beyond = far ? limit + BigInt.asUintN(80, n) : -limit - 1n - BigInt.asUintN(80, n)
-      assert.isFalse(takes(name, beyond))
-    })
+    )
   }
 
-  it.prop("a number is what it prints as", { n: Schema.Number }, ({ n }) => {
+  it.prop("binds float and double as the text of the number", { n: Schema.Number }, ({ n }) => {
     assert.deepStrictEqual(bound(SqlParameter.float(n)), Result.succeed(["FLOAT", String(n)]))
     assert.deepStrictEqual(bound(SqlParameter.double(n)), Result.succeed(["DOUBLE", String(n)]))
   })
 
-  it.prop("a decimal keeps its digits", { n: Schema.BigInt, scale: Schema.Literals([1, 5, 18]) }, ({ n, scale }) => {
-    const digits = String(BigInt.asUintN(63, n)).padStart(scale + 1, "0")
-    const text = `-${digits.slice(0, -scale)}.${digits.slice(-scale)}`
-    assert.strictEqual(Result.getOrThrow(bound(SqlParameter.decimal(text)))[1], text)
-  })
+  it.prop(
+    "binds a decimal with all of its digits",
+    { n: Schema.BigInt, scale: Schema.Literals([1, 5, 18]) },
+    ({ n, scale }) => {
+      const digits = String(BigInt.asUintN(63, n)).padStart(scale + 1, "0")
+      const text = `-${digits.slice(0, -scale)}.${digits.slice(-scale)}`
+      assert.strictEqual(Result.getOrThrow(bound(SqlParameter.decimal(text)))[1], text)
+    }
+  )
 
-  it.prop("a moment and its day are what ISO says", { at: Schema.Int }, ({ at }) => {
+  it.prop("binds timestamps and dates as ISO text, and timestampNtz without a zone", { at: Schema.Int }, ({ at }) => {
     const moment = new Date(Math.abs(at) % 253_402_300_800_000)
     const iso = moment.toISOString()
     assert.deepStrictEqual(bound(SqlParameter.timestamp(moment)), Result.succeed(["TIMESTAMP", iso]))
@@ -46,12 +54,12 @@ describe("SqlParameter", () => {
     for (const zone of ["Z", "+02:00"]) assert.isFalse(takes("timestampNtz", local + zone))
   })
 
-  it.prop("bytes are hexadecimal", { bytes: Schema.Uint8Array }, ({ bytes }) => {
+  it.prop("binds bytes as hexadecimal text", { bytes: Schema.Uint8Array }, ({ bytes }) => {
     const hex = Buffer.from(bytes).toString("hex")
     assert.deepStrictEqual(bound(SqlParameter.binary(bytes)), Result.succeed(["STRING", hex]))
   })
 
-  it.prop("text and booleans are themselves", { text: Schema.String, b: Schema.Boolean }, ({ b, text }) => {
+  it.prop("binds strings and booleans unchanged", { text: Schema.String, b: Schema.Boolean }, ({ b, text }) => {
     assert.deepStrictEqual(bound(SqlParameter.string(text)), Result.succeed(["STRING", text]))
     assert.deepStrictEqual(bound(SqlParameter.boolean(b)), Result.succeed(["BOOLEAN", String(b)]))
   })
@@ -73,7 +81,7 @@ describe("SqlParameter", () => {
   } as const
   const names = Object.keys(constructors) as Array<keyof typeof constructors>
 
-  it("NULL has every type, and none", () => {
+  it("binds NULL with every type, and without a type", () => {
     for (const name of names) {
       assert.deepStrictEqual(bound(SqlParameter[name](null)), Result.succeed([constructors[name], null]))
     }
@@ -81,7 +89,7 @@ describe("SqlParameter", () => {
   })
 
   it.prop(
-    "what is no value of the type is a problem, and nothing throws",
+    "refuses a value of another type, and never throws",
     { value: Schema.Union([Schema.Unknown, Schema.Symbol, Schema.Struct({ toString: Schema.Unknown })]) },
     ({ value }) => {
       if (value === null) return

@@ -13,7 +13,7 @@ const problem = (input: SqlParameter.Input) => {
 }
 
 describe("SqlParameter", () => {
-  it("gives a plain value the type that it has", () => {
+  it("infers STRING, BOOLEAN, BIGINT and TIMESTAMP from plain values", () => {
     assert.deepStrictEqual(bound("x"), ["STRING", "x"])
     assert.deepStrictEqual(bound(""), ["STRING", ""])
     assert.deepStrictEqual(bound(true), ["BOOLEAN", "true"])
@@ -22,7 +22,7 @@ describe("SqlParameter", () => {
     assert.deepStrictEqual(bound(new Date("2026-01-31T12:00:00.250Z")), ["TIMESTAMP", "2026-01-31T12:00:00.250Z"])
   })
 
-  it("gives a number the first type that holds it", () => {
+  it("binds a number as INT, else BIGINT, else DOUBLE", () => {
     assert.deepStrictEqual(bound(10), ["INT", "10"])
     assert.deepStrictEqual(bound(-0), ["INT", "0"])
     assert.deepStrictEqual(bound(2 ** 31 - 1), ["INT", "2147483647"])
@@ -33,7 +33,7 @@ describe("SqlParameter", () => {
     assert.deepStrictEqual(bound(Number.NaN), ["DOUBLE", "NaN"])
   })
 
-  it("takes precision and scale of a decimal from its digits", () => {
+  it("takes the precision and scale of a decimal from its digits", () => {
     assert.deepStrictEqual(bound(SqlParameter.decimal("12.50")), ["DECIMAL(4,2)", "12.50"])
     assert.deepStrictEqual(bound(SqlParameter.decimal("-0.05")), ["DECIMAL(2,2)", "-0.05"])
     assert.deepStrictEqual(bound(SqlParameter.decimal("0")), ["DECIMAL(1,0)", "0"])
@@ -42,12 +42,12 @@ describe("SqlParameter", () => {
     assert.match(problem(SqlParameter.decimal("9".repeat(39))), /at most 38 digits/)
   })
 
-  it("keeps the type of a NULL", () => {
+  it("binds a typed NULL with its type", () => {
     assert.deepStrictEqual(bound(SqlParameter.date(null)), ["DATE", null])
     assert.deepStrictEqual(bound(SqlParameter.int(null)), ["INT", null])
   })
 
-  it("refuses a value that its type does not have, and names the parameter", () => {
+  it("refuses a value that does not match its type, and names the parameter", () => {
     for (const input of [
       SqlParameter.date("2026-02-30"),
       SqlParameter.date("31.01.2026"),
@@ -72,7 +72,7 @@ describe("SqlParameter", () => {
     assert.deepStrictEqual(bound(SqlParameter.timestamp("2026-01-31 12:00")), ["TIMESTAMP", "2026-01-31 12:00"])
   })
 
-  it("refuses a name that is none", () => {
+  it("refuses a parameter name that is not an identifier", () => {
     for (const name of ["", "1a", "a-b", "a b", ":a", "ä"]) {
       const result = SqlParameter.bind({ ok: 1, [name]: 1 })
       assert.isTrue(Result.isFailure(result) && result.failure.parameter === name, name)

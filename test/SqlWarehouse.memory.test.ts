@@ -12,12 +12,12 @@ const streamer = [
   fileURLToPath(new URL("fixtures/streamer.ts", import.meta.url))
 ]
 
-/** 5000000 for the size that is promised; what a process takes does not grow from a tenth of that on. */
+/** The promise is for 5000000 rows; memory stops growing at a tenth of that. */
 const Rows = Config.withDefault(Config.Number("STREAMED_ROWS"), 200_000)
 
 layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("SqlWarehouse.stream", (it) => {
   it.effect(
-    "takes at most 150 MB for a result of any size",
+    "takes at most 150 MiB of memory for a result of any size",
     () =>
       Effect.gen(function* () {
         const { env, warehouseId } = yield* LocalWorkspace.LocalWorkspace

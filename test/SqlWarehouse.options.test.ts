@@ -5,7 +5,6 @@ import { LocalWorkspace, TestContext } from "effect-databricks/testing"
 import { Effect, Exit, Fiber, Layer, Logger } from "effect"
 import { TestClock } from "effect/testing"
 import {
-  as,
   Live,
   misbehave,
   One,
@@ -17,7 +16,8 @@ import {
   statements
 } from "./fixtures/sqlWarehouse.ts"
 import { spansOf } from "./fixtures/spans.ts"
-import { alice, bob, serviceContext } from "./fixtures/workspace.ts"
+import { alice, as, bob } from "./fixtures/people.ts"
+import { serviceContext } from "./fixtures/workspace.ts"
 
 /** The warnings that an effect logs. */
 const warningsOf = <A, E, R>(effect: Effect.Effect<A, E, R>) => {
@@ -30,15 +30,15 @@ const warningsOf = <A, E, R>(effect: Effect.Effect<A, E, R>) => {
 
 const cache = {}
 
-layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("SqlWarehouse", (it) => {
-  it.layer(Layer.merge(Live, OperationCache.layer()))("a query that is cached", (it) => {
-    it.effect("runs once for each caller, and every call has its span", () =>
+layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("SqlWarehouse.query", (it) => {
+  it.layer(Layer.merge(Live, OperationCache.layer()))("with a cache", (it) => {
+    it.effect("runs once for each caller, and opens a span for a hit too", () =>
       Effect.gen(function* () {
         const seen = yield* recording
         const who = SqlWarehouse.query(One, { cache })`SELECT current_user AS x`
-        const asAlice = who.pipe(Effect.provide(as(alice)))
+        const asAlice = who.pipe(as(alice))
         assert.deepStrictEqual(yield* asAlice, [{ x: alice }])
-        assert.deepStrictEqual(yield* who.pipe(Effect.provide(as(bob))), [{ x: bob }])
+        assert.deepStrictEqual(yield* who.pipe(as(bob)), [{ x: bob }])
         const { exit, spans } = yield* spansOf(asAlice)
         assert.deepStrictEqual(exit, Exit.succeed([{ x: alice }]))
         assert.lengthOf(yield* seen("POST", start), 2)
@@ -48,7 +48,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("is another with another text, parameter, type, warehouse, catalog, schema or limit", () =>
+    it.effect("keys entries by text, parameters and types, warehouse, catalog, schema and rowLimit", () =>
       Effect.gen(function* () {
         const { warehouses } = yield* LocalWorkspace.LocalWorkspace
         const seen = yield* recording
@@ -75,7 +75,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("is asked for again when its time is over, and when it failed", () =>
+    it.effect("runs again with timeToLive 0, and after a failure", () =>
       Effect.gen(function* () {
         const seen = yield* recording
         const brief = SqlWarehouse.query(One, { cache: { timeToLive: 0 } })`SELECT 'brief' AS x`
@@ -89,7 +89,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("and may write runs each time, and a warning says so", () =>
+    it.effect("runs a statement that may write each time, and logs a warning", () =>
       Effect.gen(function* () {
         const { administer } = yield* LocalWorkspace.LocalWorkspace
         yield* administer("CREATE TABLE tally (x int); GRANT SELECT, INSERT ON tally TO public")
@@ -106,13 +106,13 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
 
   const Patient = SqlWarehouse.layerWith({ retry: { attempts: 3, delay: 1 }, timeout: "2 seconds" })
 
-  it.layer(Patient.pipe(Layer.provideMerge(serviceContext())))("layerWith", (it) => {
-    it.effect("gives every query its retries, of which the span tells, and its timeout", () =>
+  it.layer(Patient.pipe(Layer.provideMerge(serviceContext())))("under SqlWarehouse.layerWith", (it) => {
+    it.effect("retries and times out by the layer's policy, and counts attempts in its span", () =>
       Effect.gen(function* () {
         const seen = yield* recording
         yield* refuseStarts(2)
         const patient = SqlWarehouse.query(One, { timeout: "30 seconds" })`SELECT 1 AS x`
-        const { spans } = yield* spansOf(Effect.provide(patient, as(alice)))
+        const { spans } = yield* spansOf(as(alice)(patient))
         const { attributes } = spans.find((_) => _.attributes["operation.name"] === "sql.query")!
         assert.include(attributes, { "retry.attempts": 3, timeout_ms: 30_000 })
         assert.lengthOf(yield* seen("POST", start), 3)
@@ -123,7 +123,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       }).pipe(Effect.scoped)
     )
 
-    it.effect("counts attempts to start, not polls that failed", () =>
+    it.effect("counts attempts to start the statement, and not failed polls", () =>
       Effect.gen(function* () {
         yield* misbehave({ kind: "pending", polls: 1, method: "POST", path: statements, times: 1 })
         yield* misbehave({ kind: "answer", status: 503, method: "GET", path: (path) => poll.test(path), times: 1 })
@@ -135,7 +135,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       }).pipe(Effect.scoped)
     )
 
-    it.effect("and a query says otherwise", () =>
+    it.effect("lets a query override the retry and the timeout of the layer", () =>
       Effect.gen(function* () {
         const seen = yield* recording
         yield* refuseStarts(2)
@@ -149,7 +149,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
   })
 })
 
-describe("a timeout of a query", () => {
+describe("SqlWarehouse.execute", () => {
   /** A workspace that refuses every start; `asked` is when. */
   const refusing = (asked: Array<number>) =>
     Layer.mock(WorkspaceClient.WorkspaceClient, {
@@ -160,7 +160,7 @@ describe("a timeout of a query", () => {
     }).pipe(Layer.provideMerge(TestContext.layer()))
 
   for (const option of ["timeout", "totalTimeout"] as const) {
-    it.effect(`is for all of it: the waits after refused starts are part of ${option}`, () => {
+    it.effect(`counts the waits after refused starts toward ${option}`, () => {
       const asked: Array<number> = []
       return Effect.gen(function* () {
         const { execute } = yield* SqlWarehouse.SqlWarehouse

@@ -2,9 +2,9 @@ import { assert, layer } from "@effect/vitest"
 import { SqlWarehouse } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { BigDecimal, DateTime, Effect, Exit, Layer, Schema, Stream } from "effect"
-import { as, chunk, Live, misbehave, One, reasonOf, recording, start } from "./fixtures/sqlWarehouse.ts"
+import { chunk, Live, misbehave, One, reasonOf, recording, start } from "./fixtures/sqlWarehouse.ts"
 import { spansOf } from "./fixtures/spans.ts"
-import { alice } from "./fixtures/workspace.ts"
+import { alice, as } from "./fixtures/people.ts"
 
 const kinds = ["standard", "arrow", "classic"] as const
 
@@ -34,8 +34,8 @@ const workspace = LocalWorkspace.layer({
 })
 
 layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("SqlWarehouse", (it) => {
-  it.layer(Live)("a result", (it) => {
-    it.effect("has the same values from every kind of warehouse, inline and by links", () =>
+  it.layer(Live)("result", (it) => {
+    it.effect("has the same values from every kind of warehouse, inline and by external links", () =>
       Effect.gen(function* () {
         for (const kind of kinds) {
           const on = yield* warehouseOf(kind)
@@ -65,7 +65,7 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("SqlWareh
       })
     )
 
-    it.effect("is the same text from every kind of warehouse", () =>
+    it.effect("has the same text from every kind of warehouse, by execute and executeStream", () =>
       Effect.gen(function* () {
         const { execute, executeStream } = yield* SqlWarehouse.SqlWarehouse
         const [standard, ...others] = yield* Effect.forEach(kinds, (kind) =>
@@ -77,7 +77,7 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("SqlWareh
       })
     )
 
-    it.effect("comes in the format that the warehouse accepts, which is remembered", () =>
+    it.effect("arrives in the format that the warehouse accepts, which later queries ask for first", () =>
       Effect.gen(function* () {
         const seen = yield* recording
         const query = Effect.flatMap(warehouseOf("arrow"), (on) => SqlWarehouse.query(One, on)`SELECT 1 AS x`)
@@ -92,7 +92,7 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("SqlWareh
       }).pipe(Effect.scoped)
     )
 
-    it.effect("that is too large to be inline comes by links, at once when its text is known", () =>
+    it.effect("arrives by external links when too large inline, at once when the text is known", () =>
       Effect.gen(function* () {
         const seen = yield* recording
         for (const kind of kinds) {
@@ -104,7 +104,7 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("SqlWareh
       }).pipe(Effect.provide(Layer.fresh(SqlWarehouse.layer)))
     )
 
-    it.effect("that is too large to be inline of what may have written is not asked for again", () =>
+    it.effect("fails when too large inline for a statement that may have written, which is not rerun", () =>
       Effect.gen(function* () {
         const { administer } = yield* LocalWorkspace.LocalWorkspace
         yield* administer("CREATE TABLE tally (x text); GRANT SELECT, INSERT ON tally TO public")
@@ -120,7 +120,7 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("SqlWareh
       })
     )
 
-    it.effect("may have no rows, no columns, or columns of one name, by links too", () =>
+    it.effect("may have no rows, no columns or several columns of one name", () =>
       Effect.gen(function* () {
         for (const text of ["SELECT 1 AS x WHERE false", "CREATE TEMP TABLE t (x int)"]) {
           assert.deepStrictEqual(yield* SqlWarehouse.queryText()(text), [])
@@ -141,7 +141,7 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("SqlWareh
       })
     )
 
-    it.effect("says whether it is all, part by part too", () =>
+    it.effect("says in each part of a stream whether it is truncated", () =>
       Effect.gen(function* () {
         const { executeStream } = yield* SqlWarehouse.SqlWarehouse
         const parts = yield* Stream.runCollect(executeStream({ text: numbers(500) }, { rowLimit: 250 }))
@@ -156,7 +156,7 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("SqlWareh
       })
     )
 
-    it.effect("has a JSON, whatever its columns are called", () =>
+    it.effect("converts to exact JSON by toJson, also with a column named __proto__", () =>
       Effect.gen(function* () {
         const [row] =
           yield* SqlWarehouse.query()`SELECT 9007199254740993 AS big, 12.50::numeric(10,2) AS price, 'x' AS "__proto__"`
@@ -167,7 +167,7 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("SqlWareh
       })
     )
 
-    it.effect("that is none of its type names row, column and type, in every chunk", () =>
+    it.effect("fails with row, column and type for a value outside the Schema, in a later chunk too", () =>
       Effect.gen(function* () {
         const Row = Schema.Struct({ x: Schema.Int })
         const text = `SELECT CASE WHEN i < 250 THEN i END AS x FROM generate_series(1, 300) i`
@@ -180,14 +180,14 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("SqlWareh
     )
   })
 
-  it.layer(Live)("a link", (it) => {
+  it.layer(Live)("external link", (it) => {
     const all = Stream.runCollect(SqlWarehouse.streamText(One)(numbers(250)))
 
-    it.effect("is fetched with the headers that it came with, without a credential, and no span shows it", () =>
+    it.effect("is fetched with its own headers and no credential, and appears in no span", () =>
       Effect.gen(function* () {
         const workspace = yield* LocalWorkspace.LocalWorkspace
         const seen = yield* recording
-        const { exit, spans } = yield* spansOf(all.pipe(Effect.provide(as(alice))))
+        const { exit, spans } = yield* spansOf(all.pipe(as(alice)))
         assert.deepStrictEqual(exit, Exit.succeed(texts(250)))
         const fetched = yield* seen("GET", link)
         assert.lengthOf(fetched, 3)
@@ -199,7 +199,7 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("SqlWareh
       })
     )
 
-    it.effect("is asked for again when the storage refuses it, and not for ever", () =>
+    it.effect("is requested again when the storage answers 403, and fails if new links do too", () =>
       Effect.gen(function* () {
         const seen = yield* recording
         const isSecond = (path: string) => path.endsWith("/1") && link.test(path)
@@ -213,7 +213,7 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("SqlWareh
       }).pipe(Effect.scoped)
     )
 
-    it.effect("is followed again when the storage fails for a moment", () =>
+    it.effect("is fetched again when the storage answers 503 or drops the connection", () =>
       Effect.gen(function* () {
         const isLink = (path: string) => link.test(path)
         yield* misbehave({ kind: "answer", status: 503, path: isLink, times: 2 })
@@ -222,7 +222,7 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("SqlWareh
       }).pipe(Effect.scoped)
     )
 
-    it.effect("to what breaks off or redirects is a typed failure", () =>
+    it.effect("fails with a DatabricksError when the storage cuts the body off or redirects", () =>
       Effect.gen(function* () {
         const path = (path: string) => link.test(path)
         yield* misbehave({ kind: "truncate", path, times: 1 })
@@ -239,8 +239,8 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 100, externalLinkTtl: "9 seconds" }),
   timeout: "60 seconds",
   excludeTestServices: true
 })("SqlWarehouse", (it) => {
-  it.layer(Live)("a link that is about to expire", (it) => {
-    it.effect("is asked for again before it is used", () =>
+  it.layer(Live)("external link about to expire", (it) => {
+    it.effect("is requested again before it is used", () =>
       Effect.gen(function* () {
         const seen = yield* recording
         const rows = yield* Stream.runCollect(SqlWarehouse.streamText(One)(numbers(250)))

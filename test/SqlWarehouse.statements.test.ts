@@ -5,12 +5,11 @@ import { LocalWorkspace, TestContext } from "effect-databricks/testing"
 import { Duration, Effect, Exit, Fiber, Layer, Redacted, Schema } from "effect"
 import { HttpClientRequest, HttpClientResponse } from "effect/http"
 import { TestClock } from "effect/testing"
+import { eventually } from "./fixtures/eventually.ts"
 import {
-  as,
   cancel,
   chunk,
   endless,
-  eventually,
   held,
   Live,
   misbehave,
@@ -24,7 +23,7 @@ import {
   statements,
   whoAmI
 } from "./fixtures/sqlWarehouse.ts"
-import { alice, requestOf } from "./fixtures/workspace.ts"
+import { alice, as, requestOf } from "./fixtures/people.ts"
 
 const stateOf = (cancelPath: string) =>
   Effect.gen(function* () {
@@ -42,7 +41,7 @@ const sqlStateOf = <A, E, R>(query: Effect.Effect<A, E, R>) =>
     return reason._tag === "StatementFailedError" && reason.statementId !== "" ? reason.sqlState : undefined
   })
 
-/** A workspace whose every statement runs for ever; `asked` is when it was polled, and a cancel is never answered. */
+/** A workspace whose statements never end and whose cancels are never answered; `asked` has the time of each poll. */
 const running = (asked: Array<number>, cancelled: Array<string> = []) =>
   Layer.mock(WorkspaceClient.WorkspaceClient, {
     send: Effect.fnUntraced(function* (request: HttpClientRequest.HttpClientRequest) {
@@ -65,21 +64,21 @@ const running = (asked: Array<number>, cancelled: Array<string> = []) =>
 layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", excludeTestServices: true })(
   "SqlWarehouse",
   (it) => {
-    it.layer(Live)("a statement", (it) => {
-      it.effect("is polled until it has ended, also when polls fail for a moment", () =>
+    it.layer(Live)("statement", (it) => {
+      it.effect("is polled until it ends, also when polls fail for a moment", () =>
         Effect.gen(function* () {
           const seen = yield* recording
           yield* pending(3)
           yield* misbehave({ kind: "answer", status: 503, method: "GET", path: isPoll, times: 2 })
           yield* misbehave({ kind: "drop", method: "GET", path: isPoll, times: 1 })
-          assert.strictEqual(yield* whoAmI.pipe(Effect.provide(as(alice))), alice)
+          assert.strictEqual(yield* whoAmI.pipe(as(alice)), alice)
           assert.lengthOf(yield* seen("POST", start), 1)
           assert.isAtLeast((yield* seen("GET", poll)).length, 7)
           assert.lengthOf(yield* seen("POST", cancel), 0)
         }).pipe(Effect.scoped)
       )
 
-      it.effect("wakes a stopped warehouse, in the schema asked for", () =>
+      it.effect("starts a stopped warehouse, and runs in the schema of its options", () =>
         Effect.gen(function* () {
           const { administer, warehouses } = yield* LocalWorkspace.LocalWorkspace
           yield* administer(`CREATE SCHEMA shop; CREATE TABLE shop.sale (x int); INSERT INTO shop.sale VALUES (1);
@@ -89,7 +88,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         })
       )
 
-      it.effect("that fails tells its SQLSTATE", () =>
+      it.effect("fails with the SQLSTATE that the warehouse reports", () =>
         Effect.gen(function* () {
           assert.strictEqual(yield* sqlStateOf(SqlWarehouse.query(One)`SELEC 1`), "42601")
           assert.strictEqual(yield* sqlStateOf(SqlWarehouse.query(One)`SELECT * FROM nowhere`), "42P01")
@@ -109,7 +108,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         }).pipe(Effect.scoped)
       )
 
-      it.effect("that somebody else ended says so", () =>
+      it.effect("fails with StatementGoneError when another client cancels or closes it", () =>
         Effect.gen(function* () {
           for (const [request, state] of [
             [HttpClientRequest.post, "CANCELED"],
@@ -127,7 +126,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         }).pipe(Effect.scoped)
       )
 
-      it.effect("is started once, unless asked otherwise", () =>
+      it.effect("is started once by default, and again after a 503 with the retry option", () =>
         Effect.gen(function* () {
           const once = yield* recording
           yield* refuseStarts(1)
@@ -142,7 +141,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         }).pipe(Effect.scoped)
       )
 
-      it.effect("that may have started is not started again", () =>
+      it.effect("is not started again when it may have started", () =>
         Effect.gen(function* () {
           const seen = yield* recording
           yield* misbehave({ kind: "drop", when: "after", method: "POST", path: statements, times: 1 })
@@ -162,8 +161,8 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
       )
     })
 
-    it.layer(Live)("interruption", (it) => {
-      it.effect("has cancelled a statement under way, with the caller's own token", () =>
+    it.layer(Live)("interruption of a query", (it) => {
+      it.effect("cancels the running statement with the caller's own token before it returns", () =>
         Effect.gen(function* () {
           const seen = yield* recording
           yield* pending(1000)
@@ -178,23 +177,21 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         }).pipe(Effect.scoped)
       )
 
-      it.effect("cancels a statement whose id is not known yet, and does not wait for that", () =>
+      it.effect("cancels a statement whose id is not known yet, in the background", () =>
         Effect.gen(function* () {
           const seen = yield* recording
-          const fiber = yield* Effect.forkChild(
-            SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`.pipe(Effect.provide(as(alice)))
-          )
+          const fiber = yield* Effect.forkChild(SqlWarehouse.query(One)`SELECT pg_sleep(60) AS x`.pipe(as(alice)))
           yield* eventually(seen("POST", start), (_) => _.length > 0)
           yield* Fiber.interrupt(fiber)
           assert.lengthOf(yield* seen("POST", cancel), 0)
           const [request] = yield* eventually(seen("POST", cancel), (_) => _.length > 0)
           assert.strictEqual(request!.user, alice)
-          yield* eventually(stateOf(request!.path), (_) => _ === "CANCELED").pipe(Effect.provide(as(alice)))
+          yield* eventually(stateOf(request!.path), (_) => _ === "CANCELED").pipe(as(alice))
           assert.lengthOf(yield* seen("POST", start), 1)
         })
       )
 
-      it.effect("comes from a timeout too, and when that is told the statement is cancelled", () =>
+      it.effect("by its timeout cancels the statement before the timeout is reported", () =>
         Effect.gen(function* () {
           const seen = yield* recording
           yield* pending(1000)
@@ -205,7 +202,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         }).pipe(Effect.scoped)
       )
 
-      it.effect("is complete when the layer has closed, and survives a cancel that fails for a moment", () =>
+      it.effect("cancels before its layer has closed, and repeats a cancel that is answered 503", () =>
         Effect.gen(function* () {
           const seen = yield* recording
           yield* pending(1000)
@@ -222,7 +219,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         }).pipe(Effect.scoped)
       )
 
-      it.effect("sends nothing for a statement that ends before its id is known", () =>
+      it.effect("sends no cancel for a statement that ends before its id is known", () =>
         Effect.gen(function* () {
           const seen = yield* recording
           yield* misbehave({ kind: "delay", duration: "100 millis", method: "POST", path: statements, times: 1 })
@@ -234,7 +231,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         }).pipe(Effect.scoped)
       )
 
-      it.effect("sends nothing for a statement whose result is being read", () =>
+      it.effect("sends no cancel while the result is being read", () =>
         Effect.gen(function* () {
           const seen = yield* recording
           yield* misbehave({ kind: "hang", path: (path) => chunk.test(path) })
@@ -249,8 +246,8 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
   }
 )
 
-describe("a statement without a workspace", () => {
-  it.effect("is asked for soon, then less often, at last every 5 s, and when it wants to be", () =>
+describe("SqlWarehouse statement", () => {
+  it.effect("is polled after 100 ms, then less often, up to every 5 s, and not before Retry-After", () =>
     Effect.gen(function* () {
       const asked: Array<number> = []
       const fiber = yield* Effect.forkChild(Effect.provide(whoAmI, Layer.provide(SqlWarehouse.layer, running(asked))))
@@ -267,7 +264,7 @@ describe("a statement without a workspace", () => {
     })
   )
 
-  it.effect("holds whoever gives up for a second when its warehouse does not answer the cancel, and no longer", () => {
+  it.effect("delays the report of its timeout by at most 1 s when the cancel is not answered", () => {
     const cancelled: Array<string> = []
     return Effect.gen(function* () {
       const { execute } = yield* SqlWarehouse.SqlWarehouse

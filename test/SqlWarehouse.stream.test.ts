@@ -3,11 +3,10 @@ import { getWorkspaceClient, Middleware, ServerSentEvents, SqlWarehouse } from "
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Exit, Fiber, Latch, Layer, Schema, Stream } from "effect"
 import { HttpClientRequest, HttpRouter } from "effect/http"
+import { eventually } from "./fixtures/eventually.ts"
 import {
-  as,
   Caller,
   cancel,
-  eventually,
   held,
   Live,
   misbehave,
@@ -21,7 +20,7 @@ import {
 } from "./fixtures/sqlWarehouse.ts"
 import { spansOf } from "./fixtures/spans.ts"
 import { open } from "./fixtures/sse.ts"
-import { alice, bob, requestOf } from "./fixtures/workspace.ts"
+import { alice, as, bob, requestOf } from "./fixtures/people.ts"
 import { serve, Served } from "./http/harness.ts"
 
 const link = /^\/external-links\//
@@ -32,14 +31,14 @@ const numbers = (count: number) =>
 layer(LocalWorkspace.layer({ rowsPerChunk: 10 }), { timeout: "60 seconds", excludeTestServices: true })(
   "SqlWarehouse.stream",
   (it) => {
-    it.layer(Live)("a stream", (it) => {
-      it.effect("has every row in order, as the caller who opened it, in one span", () =>
+    it.layer(Live)("as a Stream", (it) => {
+      it.effect("emits every row in order, as the caller that opened it, in one span", () =>
         Effect.gen(function* () {
           const stream = Stream.zip(
             numbers(95),
             SqlWarehouse.stream(Caller)`SELECT current_user AS caller FROM generate_series(1, 95)`
           )
-          const { exit, spans } = yield* spansOf(Stream.runCollect(stream).pipe(Effect.provide(as(alice))))
+          const { exit, spans } = yield* spansOf(Stream.runCollect(stream).pipe(as(alice)))
           assert.deepStrictEqual(
             exit,
             Exit.succeed(Array.from({ length: 95 }, (_, index) => [{ x: index + 1 }, { caller: alice }]))
@@ -54,7 +53,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 10 }), { timeout: "60 seconds", exclu
         })
       )
 
-      it.effect("is fetched a few chunks ahead of a slow reader, from its first row on", () =>
+      it.effect("fetches 5 chunks and no more while its reader handles the first row", () =>
         Effect.gen(function* () {
           const seen = yield* recording
           const read = Latch.makeUnsafe()
@@ -63,7 +62,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 10 }), { timeout: "60 seconds", exclu
             Stream.runForEach(numbers(400), () => Effect.suspend(() => (++rows === 1 ? read.await : Effect.void)))
           )
           yield* eventually(seen("GET", link), ({ length }) => length === 5)
-          // Round trips in which a sixth could have come.
+          // Round trips during which a sixth could arrive.
           for (let trip = 0; trip < 5; trip++) yield* SqlWarehouse.query()`SELECT 1`
           assert.lengthOf(yield* seen("GET", link), 5)
           assert.strictEqual(rows, 1)
@@ -73,7 +72,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 10 }), { timeout: "60 seconds", exclu
         })
       )
 
-      it.effect("that is not read to its end leaves nothing running, and fetches no more", () =>
+      it.effect("fetches no further chunk and sends no cancel when its reader stops early", () =>
         Effect.gen(function* () {
           const seen = yield* recording
           assert.lengthOf(yield* Stream.runCollect(Stream.take(numbers(400), 12)), 12)
@@ -83,12 +82,12 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 10 }), { timeout: "60 seconds", exclu
         })
       )
 
-      it.effect("that is given up before its first row cancels its statement, as its caller", () =>
+      it.effect("cancels its statement as its caller when interrupted before the first row", () =>
         Effect.gen(function* () {
           const seen = yield* recording
           yield* pending(1000)
           const sleep = SqlWarehouse.stream(One)`SELECT pg_sleep(60) AS x`
-          const fiber = yield* Effect.forkChild(Stream.runDrain(sleep).pipe(Effect.provide(as(bob)), held))
+          const fiber = yield* Effect.forkChild(Stream.runDrain(sleep).pipe(as(bob), held))
           yield* eventually(seen("GET", poll), ({ length }) => length > 0)
           yield* Fiber.interrupt(fiber)
           const [cancelled, ...others] = yield* seen("POST", cancel)
@@ -97,7 +96,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 10 }), { timeout: "60 seconds", exclu
         }).pipe(Effect.scoped)
       )
 
-      it.effect("that has no first row in time cancels its statement, which is not started again", () =>
+      it.effect("cancels its statement, and does not restart it, when no row arrives within the timeout", () =>
         Effect.gen(function* () {
           const seen = yield* recording
           yield* pending(1000)
@@ -108,7 +107,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 10 }), { timeout: "60 seconds", exclu
         }).pipe(Effect.scoped)
       )
 
-      it.effect("tells of a warehouse that starts, once", () =>
+      it.effect("calls onProgress while the statement is pending, and not for one that runs at once", () =>
         Effect.gen(function* () {
           const { warehouses } = yield* LocalWorkspace.LocalWorkspace
           yield* pending(3)
@@ -117,7 +116,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 10 }), { timeout: "60 seconds", exclu
           const options = { warehouseId: warehouses[1]!.id, onProgress }
           yield* Stream.runDrain(SqlWarehouse.stream(One, options)`SELECT 1 AS x`)
           const { length } = told
-          // A poll may find it between its start and its row.
+          // A poll may see RUNNING between the start and the row.
           assert.include(["PENDING", "PENDING,RUNNING"], told.map(({ state }) => state).join())
           assert.notStrictEqual(told[0]!.statementId, "")
           yield* SqlWarehouse.query(One, options)`SELECT 1 AS x`
@@ -125,7 +124,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 10 }), { timeout: "60 seconds", exclu
         }).pipe(Effect.scoped)
       )
 
-      it.effect("of a result that was closed, or is no longer kept, says so", () =>
+      it.effect("fails with StatementGoneError when its result was closed or has expired", () =>
         Effect.gen(function* () {
           const { send } = yield* getWorkspaceClient
           for (const state of ["CLOSED", "EXPIRED"] as const) {
@@ -154,8 +153,8 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 10 }), { timeout: "60 seconds", exclu
       HttpRouter.add("GET", "/sleep", ServerSentEvents.toResponse(SqlWarehouse.stream(One)`SELECT pg_sleep(60) AS x`))
     ).pipe(Layer.provide(Middleware.asUser.layer))
 
-    it.layer(serve(Routes, { services: SqlWarehouse.layer }))("a stream over HTTP", (it) => {
-      it.effect("runs as who asked for it, and is cancelled when that one leaves", () =>
+    it.layer(serve(Routes, { services: SqlWarehouse.layer }))("as server-sent events", (it) => {
+      it.effect("runs as the user of the request, and is cancelled when the client disconnects", () =>
         Effect.gen(function* () {
           const { port } = yield* Served
           const seen = yield* recording

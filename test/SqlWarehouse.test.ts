@@ -3,7 +3,6 @@ import { asUser, SqlParameter, SqlWarehouse } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Layer, Schema } from "effect"
 import {
-  as,
   Caller,
   chunk,
   Live,
@@ -16,9 +15,10 @@ import {
   whoAmI
 } from "./fixtures/sqlWarehouse.ts"
 import { spansOf } from "./fixtures/spans.ts"
-import { alice, bob, serviceContext } from "./fixtures/workspace.ts"
+import { alice, as, bob } from "./fixtures/people.ts"
+import { serviceContext } from "./fixtures/workspace.ts"
 
-/** The mismatch that a query fails with. */
+/** The RowDecodeError that a query fails with. */
 const mismatchOf = <A, E, R>(query: Effect.Effect<A, E, R>) =>
   Effect.map(Effect.flip(query), (error) => {
     assert.instanceOf(error, SqlWarehouse.RowDecodeError)
@@ -26,38 +26,38 @@ const mismatchOf = <A, E, R>(query: Effect.Effect<A, E, R>) =>
   })
 
 layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", excludeTestServices: true })(
-  "SqlWarehouse",
+  "SqlWarehouse.query",
   (it) => {
-    it.layer(Live)("who runs", (it) => {
-      it.effect("is the caller of the moment, with one SqlWarehouse built at start-up", () =>
+    it.layer(Live)("for several callers", (it) => {
+      it.effect("runs as the caller of each call, through one SqlWarehouse built at start-up", () =>
         Effect.gen(function* () {
           const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
           assert.strictEqual(yield* whoAmI, servicePrincipal.clientId)
-          assert.strictEqual(yield* whoAmI.pipe(Effect.provide(as(alice))), alice)
-          assert.strictEqual(yield* whoAmI.pipe(Effect.provide(as(bob))), bob)
+          assert.strictEqual(yield* whoAmI.pipe(as(alice)), alice)
+          assert.strictEqual(yield* whoAmI.pipe(as(bob)), bob)
           assert.strictEqual(yield* whoAmI, servicePrincipal.clientId)
         })
       )
 
-      it.effect("is never mixed up among callers at the same time", () =>
+      it.effect("runs 18 concurrent queries of three callers as the caller of each", () =>
         Effect.gen(function* () {
           const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
           yield* misbehave({ kind: "pending", polls: 1, method: "POST", path: statements })
           const callers = Array.from({ length: 18 }, (_, index) => [alice, bob, servicePrincipal.clientId][index % 3]!)
           const answers = yield* Effect.forEach(
             callers,
-            (caller) => (caller.includes("@") ? whoAmI.pipe(Effect.provide(as(caller))) : whoAmI),
+            (caller) => (caller.includes("@") ? whoAmI.pipe(as(caller)) : whoAmI),
             { concurrency: "unbounded" }
           )
           assert.deepStrictEqual(answers, callers)
         }).pipe(Effect.scoped)
       )
 
-      it.effect("is in the one span of a query, with the text and without the values", () =>
+      it.effect("opens one span with the statement's text and without the parameters' values", () =>
         Effect.gen(function* () {
           const { warehouseId } = yield* LocalWorkspace.LocalWorkspace
           const query = SqlWarehouse.query(One)`SELECT ${"a secret"} AS x`
-          const { spans } = yield* spansOf(query.pipe(Effect.provide(as(alice))))
+          const { spans } = yield* spansOf(query.pipe(as(alice)))
           const operations = spans.filter((_) => _.attributes["operation.name"] === "sql.query")
           assert.lengthOf(operations, 1)
           const { name, attributes } = operations[0]!
@@ -74,8 +74,8 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
       )
     })
 
-    it.layer(Live)("parameters", (it) => {
-      it.effect("arrive with their types", () =>
+    it.layer(Live)("with parameters", (it) => {
+      it.effect("sends each parameter with its SQL type", () =>
         Effect.gen(function* () {
           const Row = Schema.Struct({ type: Schema.String, text: Schema.NullOr(Schema.String) })
           const typed = (value: SqlParameter.Input) =>
@@ -104,7 +104,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         })
       )
 
-      it.effect("stay values whatever they say", () =>
+      it.effect("sends hostile text as a value, and never as SQL", () =>
         Effect.gen(function* () {
           const attack = `'; DROP TABLE users; -- :p_2 \${x} \\' "`
           const Row = Schema.Struct({ a: Schema.String, b: Schema.String })
@@ -113,7 +113,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         })
       )
 
-      it.effect("are never bound to a marker that the template's author wrote", () =>
+      it.effect("never binds a parameter to a marker that the template's text contains", () =>
         Effect.gen(function* () {
           const reason = yield* reasonOf(SqlWarehouse.query(One)`SELECT :p_1 AS x, ${"mine"} AS y`)
           assert.include(reason, { _tag: "StatementFailedError", sqlState: "42P02" })
@@ -122,7 +122,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         })
       )
 
-      it.effect("that cannot be right are refused before anything is sent", () =>
+      it.effect("fails before anything is sent for an invalid value or name", () =>
         Effect.gen(function* () {
           const seen = yield* recording
           const refused = [
@@ -138,8 +138,8 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
       )
     })
 
-    it.layer(Live)("rows", (it) => {
-      it.effect("become what the Schema says", () =>
+    it.layer(Live)("with a row Schema", (it) => {
+      it.effect("decodes values of every type into the types of the Schema", () =>
         Effect.gen(function* () {
           const Row = Schema.Struct({
             region: Schema.String,
@@ -184,7 +184,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         })
       )
 
-      it.effect("come from every chunk, in order", () =>
+      it.effect("returns the rows of every chunk, in order", () =>
         Effect.gen(function* () {
           const seen = yield* recording
           yield* misbehave({ kind: "delay", duration: "50 millis", path: (path) => path.endsWith("/chunks/1") })
@@ -199,14 +199,14 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         }).pipe(Effect.scoped)
       )
 
-      it.effect("may be none", () =>
+      it.effect("returns an empty array for a statement without rows", () =>
         Effect.gen(function* () {
           assert.deepStrictEqual(yield* SqlWarehouse.query(One)`SELECT 1 AS x WHERE false`, [])
           assert.deepStrictEqual(yield* SqlWarehouse.query(One)`CREATE TEMP TABLE none (x int)`, [])
         })
       )
 
-      it.effect("that do not match are named by number and column", () =>
+      it.effect("fails with the number and the column of a row that does not match", () =>
         Effect.gen(function* () {
           const Row = Schema.Struct({ x: Schema.Number })
           const isNull = yield* mismatchOf(SqlWarehouse.query(Row)`SELECT x FROM (VALUES (1), (NULL)) AS t (x)`)
@@ -223,7 +223,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         })
       )
 
-      it.effect("beyond the limit are left out, and the result says so", () =>
+      it.effect("returns at most rowLimit rows, and execute reports whether it truncated them", () =>
         Effect.gen(function* () {
           const { execute } = yield* SqlWarehouse.SqlWarehouse
           const text = "SELECT * FROM generate_series(1, 9) AS x"
@@ -235,15 +235,15 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
       )
     })
 
-    it.layer(Live)("the workspace", (it) => {
-      it.effect("may not know the warehouse", () =>
+    it.layer(Live)("on a bad response", (it) => {
+      it.effect("fails with UnknownWarehouseError for a warehouse that does not exist", () =>
         Effect.gen(function* () {
           const reason = yield* reasonOf(SqlWarehouse.query(One, { warehouseId: "nope" })`SELECT 1 AS x`)
           assert.include(reason, { _tag: "UnknownWarehouseError", warehouseId: "nope" })
         })
       )
 
-      it.effect("may refuse the scope", () =>
+      it.effect("fails with MissingScopeError for a token without the scope sql", () =>
         Effect.gen(function* () {
           const headers = yield* LocalWorkspace.LocalWorkspace.use((_) =>
             _.headers(alice, { scopes: ["iam.current-user:read"] })
@@ -253,7 +253,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         })
       )
 
-      it.effect("may answer half a document", () =>
+      it.effect("fails with InvalidResponseError for a body that is cut off", () =>
         Effect.gen(function* () {
           yield* misbehave({ kind: "truncate", method: "POST", path: statements, times: 1 })
           assert.include(yield* reasonOf(whoAmI), { _tag: "InvalidResponseError" })
@@ -264,7 +264,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
     it.layer(SqlWarehouse.layer.pipe(Layer.provideMerge(serviceContext({ DATABRICKS_WAREHOUSE_ID: "" }))))(
       "without a warehouse id",
       (it) => {
-        it.effect("a query says which variable to set, and another warehouse can be named", () =>
+        it.effect("fails and names DATABRICKS_WAREHOUSE_ID, unless its options have a warehouseId", () =>
           Effect.gen(function* () {
             const { warehouseId } = yield* LocalWorkspace.LocalWorkspace
             const error = yield* Effect.flip(whoAmI)
@@ -279,7 +279,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
 )
 
 describe("SqlWarehouse without a workspace", () => {
-  it.effect("is swapped for a layer of one function", () =>
+  it.effect("runs queries over a Layer.mock that has execute only", () =>
     Effect.gen(function* () {
       const seen: Array<SqlWarehouse.Statement> = []
       const Swapped = Layer.mock(SqlWarehouse.SqlWarehouse, {
@@ -296,7 +296,7 @@ describe("SqlWarehouse without a workspace", () => {
     })
   )
 
-  it.effect("valuesOf fails with the row and the column of a value that does not match its type", () =>
+  it.effect("fails in valuesOf with the row and the column of a value that does not match its type", () =>
     Effect.gen(function* () {
       const columns = [{ name: "a", type_text: "INT", type_name: "INT" }]
       const error = yield* mismatchOf(SqlWarehouse.valuesOf({ columns, rows: [["1"], ["x"]] }))

@@ -2,16 +2,17 @@ import { assert, describe, it, layer } from "@effect/vitest"
 import { asService, asUser, ExecutionContext, OperationCache, SqlWarehouse } from "effect-databricks"
 import { LocalWorkspace, TestContext } from "effect-databricks/testing"
 import { Cause, Effect, Exit, Layer, Pull, Stream } from "effect"
-import { as, Caller, chunk, Live, One, recording, start } from "./fixtures/sqlWarehouse.ts"
+import { Caller, chunk, Live, One, recording, start } from "./fixtures/sqlWarehouse.ts"
 import { spansOf } from "./fixtures/spans.ts"
-import { alice, bob, serviceContext } from "./fixtures/workspace.ts"
+import { alice, as, bob } from "./fixtures/people.ts"
+import { serviceContext } from "./fixtures/workspace.ts"
 
 const text = "SELECT current_user AS caller"
 
-const asAlice = Effect.provide(as(alice))
-const asBob = Effect.provide(as(bob))
+const asAlice = as(alice)
+const asBob = as(bob)
 
-/** Every way to ask through a client, and who the warehouse says that it was. */
+/** The caller that the warehouse reports for each method of a client. */
 const waysThrough = (warehouse: SqlWarehouse.Client) => {
   const first = Effect.map((rows: ReadonlyArray<{ readonly [column: string]: unknown }>) => rows[0]?.["caller"])
   const firstOf = Effect.map(({ rows }: SqlWarehouse.Table) => rows[0]?.[0])
@@ -30,8 +31,8 @@ const waysThrough = (warehouse: SqlWarehouse.Client) => {
 layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", excludeTestServices: true })(
   "SqlWarehouse.user",
   (it) => {
-    it.layer(Layer.merge(Live, OperationCache.layer()))("the client of alice", (it) => {
-      it.effect("runs as alice in her call, in bob's, asService and after her call, in every way to ask", () =>
+    it.layer(Layer.merge(Live, OperationCache.layer()))("taken in alice's call", (it) => {
+      it.effect("runs every method as alice: in her call, in bob's, under asService and afterwards", () =>
         Effect.gen(function* () {
           const id = yield* asAlice(ExecutionContext.getCurrentUserId)
           const hers = asAlice(SqlWarehouse.user)
@@ -57,7 +58,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         })
       )
 
-      it.effect("leaves whoever uses it as they are", () =>
+      it.effect("does not change the caller of other queries in bob's call", () =>
         Effect.gen(function* () {
           const taken = yield* asAlice(SqlWarehouse.user)
           const module = SqlWarehouse.query(Caller)`SELECT current_user AS caller`
@@ -70,7 +71,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         })
       )
 
-      it.effect("shares what is cached with alice, and not with who uses it", () =>
+      it.effect("shares cached results with alice's own queries, and not with bob's", () =>
         Effect.gen(function* () {
           const seen = yield* recording
           const cache = {}
@@ -90,7 +91,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         })
       )
 
-      it.effect("streams as alice, whoever opens the stream and whoever pulls", () =>
+      it.effect("streams as alice when bob opens the stream and others pull", () =>
         Effect.gen(function* () {
           const seen = yield* recording
           const taken = yield* asAlice(SqlWarehouse.user)
@@ -114,7 +115,7 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
     const development = serviceContext({ NODE_ENV: "development" })
 
     it.layer(SqlWarehouse.layer.pipe(Layer.provideMerge(development)))("in development without a token", (it) => {
-      it.effect("it is the client of the service principal, and the span says so, in bob's call too", () =>
+      it.effect("runs as the service principal and says so in its span, in bob's call too", () =>
         Effect.gen(function* () {
           const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
           const taken = yield* Effect.provide(SqlWarehouse.user, asUser({}))
@@ -146,7 +147,7 @@ describe("SqlWarehouse.user without a workspace", () => {
       }))
   })
 
-  it.effect("is that of a layer of one function, which runs as the user", () =>
+  it.effect("runs as the user over a Layer.mock that has execute only", () =>
     Effect.gen(function* () {
       const mine = Effect.flatMap(SqlWarehouse.user, (warehouse) => warehouse.query(One)`SELECT ${1} AS x`)
       const rows = yield* asService(mine).pipe(Effect.provide(TestContext.user({ id: "1", userName: alice })))

@@ -6,7 +6,7 @@ import { TestContext } from "effect-databricks/testing"
 import { inspect } from "node:util"
 import { both, onWire, turn } from "./fixtures/wire.ts"
 
-describe("an answer that is an error", () => {
+describe("WorkspaceClient", () => {
   const json = (status: number, body: object, headers: Record<string, string> = {}) =>
     [status, { "content-type": "application/json", ...headers }, JSON.stringify(body)] as const
   const answers = {
@@ -17,19 +17,19 @@ describe("an answer that is an error", () => {
       details: [{ "@type": "type.googleapis.com/google.rpc.RequestInfo", request_id: "r-1" }]
     }),
     MissingScopeError: json(403, { error_code: 403, message: "OAuth token does not have required scopes: jobs" }),
-    "MissingScopeError, in plain text": [403, {}, "Invalid scope, required scopes: jobs"],
+    "MissingScopeError, for a body of plain text": [403, {}, "Invalid scope, required scopes: jobs"],
     PermissionDeniedError: json(403, { error_code: "PERMISSION_DENIED", message: "no" }),
     InvalidCredentialError: json(403, { error_code: 403, message: "Invalid access token." }),
     RateLimitedError: json(429, { error_code: "REQUEST_LIMIT_EXCEEDED", message: "slow down" }, { "retry-after": "7" }),
     UnavailableError: [503, { "retry-after": "7" }, ""],
     WorkspaceFailedError: [500, { "content-type": "text/html" }, "<html>Unexpected error</html>"],
-    "InvalidResponseError, a redirect": [302, { location: "/login.html" }, ""],
-    "InvalidResponseError, HTML": [200, { "content-type": "text/html" }, "<html>"],
-    "InvalidResponseError, half a JSON": [200, { "content-type": "application/json" }, `{"job_id":`]
+    "InvalidResponseError, for a redirect": [302, { location: "/login.html" }, ""],
+    "InvalidResponseError, for a body of HTML": [200, { "content-type": "text/html" }, "<html>"],
+    "InvalidResponseError, for JSON that is cut off": [200, { "content-type": "application/json" }, `{"job_id":`]
   } as const
   for (const [name, [status, headers, body]] of Object.entries(answers)) {
     for (const [way, call] of both) {
-      it.effect(`is a ${name}, by ${way}`, () =>
+      it.effect(`fails with ${name} (${way})`, () =>
         onWire(
           (response) => response.writeHead(status, headers).end(body),
           (seen) =>
@@ -53,7 +53,7 @@ describe("an answer that is an error", () => {
   }
 
   for (const [way, call] of both) {
-    it.effect(`is a ConnectionError where none came, by ${way}`, () =>
+    it.effect(`fails with ConnectionError when the connection closes without a response (${way})`, () =>
       onWire(
         (response) => response.destroy(),
         () =>
@@ -68,7 +68,7 @@ describe("an answer that is an error", () => {
     )
   }
 
-  it.effect("is read no further than it has something to say", () =>
+  it.effect("stops reading an endless error body, and closes the connection", () =>
     onWire(
       (response) => {
         response.writeHead(500, { "content-type": "text/plain" })
@@ -87,7 +87,7 @@ describe("an answer that is an error", () => {
     )
   )
 
-  it.effect("is an ApiError to code around the SDK", () =>
+  it.effect("lets the function given to use catch the ApiError of the SDK", () =>
     onWire(
       (response) => response.writeHead(404).end(`{"error_code":"RESOURCE_DOES_NOT_EXIST","message":"No job 7"}`),
       () =>
@@ -103,7 +103,7 @@ describe("an answer that is an error", () => {
   )
 })
 
-it.effect("types what the SDK's waiters say", () =>
+it.effect("WorkspaceClient.use fails with WorkspaceFailedError when a waiter of the SDK fails", () =>
   onWire(
     (response, { method }) =>
       response.end(method === "POST" ? "" : `{"id":"w","state":"DELETED","health":{"summary":"gone"}}`),

@@ -5,7 +5,7 @@ import { getWorkspaceClient } from "effect-databricks"
 import { reasonOf } from "./fixtures/sqlWarehouse.ts"
 import { type Seen, wire } from "./fixtures/wire.ts"
 
-// What has led a path elsewhere, here or there.
+// Parts that redirect a path in some server or client.
 const Part = Schema.Literals([
   ..."/\\.@:?#%;&= \t\r\n\0aé\ud800",
   "..",
@@ -25,14 +25,14 @@ const Part = Schema.Literals([
 
 const Id = Schema.Array(Part).check(Schema.isMaxLength(8))
 
-/** Where a request that arrived goes for a server that decodes what it can, once. */
+/** The segments of a request's path for a server that decodes it once. */
 const segmentsOf = ({ url }: Seen) =>
   url
     .split("?", 1)[0]!
     .split(/\/|%2f|%5c/i)
     .map((segment) => segment.replaceAll(/%2e/gi, "."))
 
-/** The workspace, and a server beside it that must hear of nothing. */
+/** The workspace, and a server beside it that must receive no request. */
 class Wires extends Context.Service<Wires, Record<"seen" | "seenElsewhere", ReadonlyArray<Seen>> & { host: string }>()(
   "test/Wires"
 ) {
@@ -60,9 +60,9 @@ const ways = {
   }
 }
 
-layer(Wires.layer)("an id that comes from outside, in a path", (it) => {
+layer(Wires.layer)("WorkspaceClient with an untrusted id in a path", (it) => {
   for (const [way, { api, get }] of Object.entries(ways)) {
-    it.effect.prop(`leads to the API that the path names, or nowhere, by ${way}`, { id: Id }, ({ id }) =>
+    it.effect.prop(`sends to the API that the path names, or sends nothing (${way})`, { id: Id }, ({ id }) =>
       Effect.gen(function* () {
         const { host, seen, seenElsewhere } = yield* Wires
         const before = seen.length
@@ -78,7 +78,7 @@ layer(Wires.layer)("an id that comes from outside, in a path", (it) => {
       })
     )
 
-    it.effect(`may hold whatever else, by ${way}`, () =>
+    it.effect(`refuses dot segments, backslashes and control characters only (${way})`, () =>
       Effect.gen(function* () {
         const { seen } = yield* Wires
         for (const id of ["7", "a.b", "...", ".a", "a..b", "a%2Fb", "ü b", "@x", ":1", "%252e%252e", "a/b", "x;..y"]) {

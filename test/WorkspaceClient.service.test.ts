@@ -1,7 +1,6 @@
 import { assert, describe, it, layer } from "@effect/vitest"
 import {
   asService,
-  asUser,
   getCurrentUserId,
   getWorkspaceClient,
   Operation,
@@ -11,14 +10,14 @@ import {
 import { LocalWorkspace, TestContext } from "effect-databricks/testing"
 import { Effect, Layer } from "effect"
 import { HttpClientRequest, HttpClientResponse } from "effect/http"
-import { layerOf } from "./fixtures/start.ts"
 import { spansOf } from "./fixtures/spans.ts"
-import { alice, bob, requestOf, seenAs, seenThrough, Workspace } from "./fixtures/workspace.ts"
+import { alice, as, bob } from "./fixtures/people.ts"
+import { seenAs, seenThrough, Workspace } from "./fixtures/workspace.ts"
 
 const cluster = HttpClientRequest.get("/api/2.1/clusters/get")
 const ok = (request: HttpClientRequest.HttpClientRequest) => HttpClientResponse.fromWeb(request, new Response())
 
-describe("a WorkspaceClient of a test's own", () => {
+describe("WorkspaceClient replaced by a test's Layer", () => {
   it.effect("takes the place of the one that ServiceContext provides", () =>
     Effect.gen(function* () {
       const client = yield* getWorkspaceClient
@@ -29,7 +28,7 @@ describe("a WorkspaceClient of a test's own", () => {
     )
   )
 
-  it.effect("is what WorkspaceClient.user runs as the user", () => {
+  it.effect("sends as the user through WorkspaceClient.user", () => {
     const senders: Array<string> = []
     const Client = Layer.effect(
       WorkspaceClient.WorkspaceClient,
@@ -58,24 +57,17 @@ describe("a WorkspaceClient of a test's own", () => {
   })
 })
 
-layer(Workspace, { excludeTestServices: true })("WorkspaceClient.user", (it) => {
-  it.effect("runs as its user, in another user's call and asService too, and its span says so", () =>
+layer(Workspace, { excludeTestServices: true })("WorkspaceClient", (it) => {
+  it.effect("runs as the user of WorkspaceClient.user, in bob's call and under asService too", () =>
     Effect.gen(function* () {
-      const client = yield* Effect.provide(WorkspaceClient.user, asUser(yield* requestOf(alice)))
-      const asBob = asUser(yield* requestOf(bob))
+      const client = yield* as(alice)(WorkspaceClient.user)
       const { exit, spans } = yield* spansOf(
         Effect.all([
-          Effect.provide(seenThrough(client), asBob),
+          as(bob)(seenThrough(client)),
           asService(seenThrough(client)),
           seenThrough(client),
-          Effect.map(
-            Effect.provide(
-              client.use((sdk) => sdk.currentUser.me()),
-              asBob
-            ),
-            (_) => _.userName
-          ),
-          Effect.provide(seenAs, asBob)
+          Effect.map(as(bob)(client.use((sdk) => sdk.currentUser.me())), (_) => _.userName),
+          as(bob)(seenAs)
         ])
       )
       assert.deepStrictEqual(yield* exit, [alice, alice, alice, alice, bob])
@@ -84,36 +76,17 @@ layer(Workspace, { excludeTestServices: true })("WorkspaceClient.user", (it) => 
     })
   )
 
-  it.effect("send makes no operation of its own, and runs as the caller of the fiber", () =>
+  it.effect("opens no operation span in send, which runs as the caller of its fiber", () =>
     Effect.gen(function* () {
       const client = yield* getWorkspaceClient
       const { requests } = yield* LocalWorkspace.LocalWorkspace
       const me = HttpClientRequest.get("/api/2.0/preview/scim/v2/Me")
-      const { spans } = yield* spansOf(
-        Effect.provide(Operation.execute(client.send(me), { name: "two" }), asUser(yield* requestOf(alice)))
-      )
+      const { spans } = yield* spansOf(as(alice)(Operation.execute(client.send(me), { name: "two" })))
       assert.lengthOf(
         spans.filter((_) => _.name === "plugin.execute"),
         1
       )
       assert.strictEqual((yield* requests).at(-1)?.user, alice)
-    })
-  )
-})
-
-layer(LocalWorkspace.layer())("ServiceContext.layerConfig", (it) => {
-  it.effect("has the environment first and the overrides on top, where undefined overrides nothing", () =>
-    Effect.gen(function* () {
-      const { env } = yield* LocalWorkspace.LocalWorkspace
-      const started = (overrides: ServiceContext.Options) =>
-        Effect.provide(
-          ServiceContext.ServiceContext,
-          layerOf({ ...env, DATABRICKS_WAREHOUSE_ID: "environment" }, overrides),
-          { local: true }
-        )
-      assert.deepInclude((yield* started({ warehouseId: "override" })).warehouseId, { value: "override" })
-      assert.deepInclude((yield* started({ warehouseId: undefined })).warehouseId, { value: "environment" })
-      assert.strictEqual(ServiceContext.layerConfig(), ServiceContext.layerConfig())
     })
   )
 })

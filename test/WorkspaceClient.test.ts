@@ -1,18 +1,12 @@
 import { assert, describe, layer, vi } from "@effect/vitest"
-import { ConfigProvider, Effect, Exit, Fiber, Layer, Redacted, Schema } from "effect"
+import { Effect, Exit, Fiber, Redacted, Schema } from "effect"
 import { HttpClientRequest } from "effect/http"
 import { TestClock } from "effect/testing"
-import { asUser, getWorkspaceClient, ServiceContext } from "effect-databricks"
+import { asUser, getWorkspaceClient } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
+import { alice, as, bob, requestOf } from "./fixtures/people.ts"
 import { me, turn } from "./fixtures/wire.ts"
-
-const Workspace = LocalWorkspace.LocalWorkspace
-
-const Service = Layer.unwrap(
-  Effect.map(Workspace, ({ env }) =>
-    Layer.provide(ServiceContext.layerConfig(), ConfigProvider.layer(ConfigProvider.fromUnknown(env)))
-  )
-)
+import { Workspace } from "./fixtures/workspace.ts"
 
 const getMe = HttpClientRequest.get(me)
 const Person = Schema.Struct({ userName: Schema.String })
@@ -20,13 +14,11 @@ const Person = Schema.Struct({ userName: Schema.String })
 const byRequest = Effect.flatMap(getWorkspaceClient, (_) => _.requestJson(getMe, Person))
 const bySdk = Effect.flatMap(getWorkspaceClient, (_) => _.use((sdk) => sdk.currentUser.me()))
 
-layer(Layer.provideMerge(Service, LocalWorkspace.layer()))("WorkspaceClient", (it) => {
-  describe("the caller", () => {
-    it.effect("is the one of the call, also for a client that was kept from the start", () =>
+layer(Workspace)("WorkspaceClient", (it) => {
+  describe("call", () => {
+    it.effect("runs as the caller of the moment, also through a client kept from start-up", () =>
       Effect.gen(function* () {
-        const { headers, servicePrincipal } = yield* Workspace
-        const alice = yield* headers("alice@example.com")
-        const bob = yield* headers("bob@example.com")
+        const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
         const client = yield* getWorkspaceClient
         const calls = [
           Effect.map(client.requestJson(getMe, Person), (_) => _.userName),
@@ -37,21 +29,18 @@ layer(Layer.provideMerge(Service, LocalWorkspace.layer()))("WorkspaceClient", (i
           )
         ]
         for (const call of calls) {
-          const answers = yield* Effect.all(
-            [call, Effect.provide(call, asUser(alice)), call, Effect.provide(call, asUser(bob))],
-            { concurrency: "unbounded" }
-          )
+          const answers = yield* Effect.all([call, as(alice)(call), call, as(bob)(call)], { concurrency: "unbounded" })
           if (answers[0] !== "asked") {
             const { clientId } = servicePrincipal
-            assert.deepStrictEqual(answers, [clientId, "alice@example.com", clientId, "bob@example.com"])
+            assert.deepStrictEqual(answers, [clientId, alice, clientId, bob])
           }
         }
       })
     )
 
-    it.effect("has nothing of the environment's credentials", () =>
+    it.effect("uses no credential of the process environment", () =>
       Effect.gen(function* () {
-        const { headers, host, servicePrincipal } = yield* Workspace
+        const { host, servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
         const variables = {
           DATABRICKS_HOST: "https://elsewhere.example.com",
           DATABRICKS_TOKEN: "dapi-of-the-environment",
@@ -63,8 +52,7 @@ layer(Layer.provideMerge(Service, LocalWorkspace.layer()))("WorkspaceClient", (i
           Effect.sync(() => Object.entries(variables).map(([name, value]) => vi.stubEnv(name, value))),
           () => Effect.sync(() => vi.unstubAllEnvs())
         )
-        const alice = yield* headers("alice@example.com")
-        assert.strictEqual((yield* Effect.provide(bySdk, asUser(alice))).userName, "alice@example.com")
+        assert.strictEqual((yield* as(alice)(bySdk)).userName, alice)
         assert.strictEqual((yield* bySdk).userName, servicePrincipal.clientId)
         const client = yield* getWorkspaceClient
         const config = yield* client.use(async ({ config }) => config.ensureResolved().then(() => config))
@@ -73,13 +61,13 @@ layer(Layer.provideMerge(Service, LocalWorkspace.layer()))("WorkspaceClient", (i
     )
   })
 
-  describe("connections", () => {
+  describe("connection pool", () => {
     const ways = { request: byRequest, use: bySdk }
     for (const [way, call] of Object.entries(ways)) {
-      it.effect(`are shared by all users: none is new once warm, by ${way}`, () =>
+      it.effect(`serves all users, and opens no connection once warm (${way})`, () =>
         Effect.gen(function* () {
-          const { connections, headers, misbehave, requests } = yield* Workspace
-          const people = yield* Effect.forEach(["alice@example.com", "bob@example.com"], (_) => headers(_))
+          const { connections, misbehave, requests } = yield* LocalWorkspace.LocalWorkspace
+          const people = yield* Effect.forEach([alice, bob], (_) => requestOf(_))
           const calls = Array.from({ length: 40 }, (_, i) =>
             Effect.provide(
               Effect.map(call, (me): unknown => me.userName),
@@ -106,20 +94,20 @@ layer(Layer.provideMerge(Service, LocalWorkspace.layer()))("WorkspaceClient", (i
       )
     }
 
-    it.effect("outlive an answer that is an error", () =>
+    it.effect("keeps its connection after an error response", () =>
       Effect.gen(function* () {
-        const { connections, headers } = yield* Workspace
-        const alice = asUser(yield* headers("alice@example.com"))
+        const { connections } = yield* LocalWorkspace.LocalWorkspace
+        const asAlice = asUser(yield* requestOf(alice))
         const failing = Effect.flatMap(getWorkspaceClient, (_) => _.request(HttpClientRequest.get("/api/2.0/nothing")))
-        yield* Effect.provide(Effect.flip(failing), alice)
+        yield* Effect.provide(Effect.flip(failing), asAlice)
         const before = yield* connections
-        yield* Effect.forEach(Array.from({ length: 10 }), () => Effect.provide(Effect.flip(failing), alice))
+        yield* Effect.forEach(Array.from({ length: 10 }), () => Effect.provide(Effect.flip(failing), asAlice))
         assert.strictEqual((yield* connections) - before, 0)
       })
     )
   })
 
-  it.effect("leaves a defect a defect", () =>
+  it.effect("dies with a TypeError that the function given to use throws or rejects with", () =>
     Effect.gen(function* () {
       const client = yield* getWorkspaceClient
       const bug = new TypeError("a bug")

@@ -10,9 +10,9 @@ const textOf = async (contents: AsyncIterable<Uint8Array> | undefined) => {
   return text
 }
 
-describe("interruption", () => {
+describe("WorkspaceClient interruption", () => {
   for (const [way, call] of both) {
-    it.effect(`ends the request at the workspace, by ${way}`, () =>
+    it.effect(`closes a request that has no response yet (${way})`, () =>
       onWire(
         () => {}, // never answers
         (seen) =>
@@ -26,7 +26,7 @@ describe("interruption", () => {
       )
     )
 
-    it.effect(`ends an answer that has begun, by ${way}`, () =>
+    it.effect(`closes a response that has begun (${way})`, () =>
       onWire(
         (response) => response.writeHead(200, { "content-type": "application/json" }).write("{"),
         (seen) =>
@@ -41,7 +41,7 @@ describe("interruption", () => {
     )
   }
 
-  it.effect("lets an SDK call that makes several requests make no more", () =>
+  it.effect("ends an SDK call of several requests, which sends no further one", () =>
     onWire(
       (response, { url }) => {
         if (url?.includes("page_token") !== true) response.end(`{"jobs":[{"job_id":1}],"next_page_token":"2"}`)
@@ -64,8 +64,8 @@ describe("interruption", () => {
   )
 })
 
-describe("addresses", () => {
-  it.effect("never lead the credential out of the workspace", () =>
+describe("WorkspaceClient", () => {
+  it.effect("never sends its credential to another host, by a URL or a redirect", () =>
     Effect.gen(function* () {
       const elsewhere = yield* wire((response) => response.end("{}"))
       const name = elsewhere.host.slice("http://".length)
@@ -105,7 +105,7 @@ describe("addresses", () => {
     })
   )
 
-  it.effect("carry the caller's credential and no other", () =>
+  it.effect("sends the caller's credential in place of the request's authorization header", () =>
     onWire(
       (response) => response.end("{}"),
       (seen) =>
@@ -119,8 +119,8 @@ describe("addresses", () => {
   )
 })
 
-describe("bodies", () => {
-  it.effect("of an answer may be streamed", () =>
+describe("WorkspaceClient", () => {
+  it.effect("streams a response body before it has ended", () =>
     onWire(
       (response) => {
         response.writeHead(200, { "content-type": "application/octet-stream" }).write("first")
@@ -136,7 +136,7 @@ describe("bodies", () => {
     )
   )
 
-  it.effect("of an SDK call are sent and received as the SDK would", () =>
+  it.effect("sends and receives the bodies of SDK calls as the SDK does", () =>
     onWire(
       (response, { headers, url }) => {
         if (url?.startsWith("/api/2.0/fs/files") === true) {
@@ -186,7 +186,7 @@ describe("bodies", () => {
     )
   )
 
-  it.effect("of a request may be anything", () =>
+  it.effect("sends the JSON body of a request", () =>
     onWire(
       (response) => response.end("{}"),
       (seen) =>

@@ -8,7 +8,8 @@ import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/h
 import { lakebase, schema } from "./fixtures/lakebaseClient.ts"
 import { credentials, door } from "./fixtures/lakebaseFaults.ts"
 import { makeRecorder } from "./fixtures/spans.ts"
-import { alice, bob, requestOf, Workspace } from "./fixtures/workspace.ts"
+import { alice, bob, requestOf } from "./fixtures/people.ts"
+import { Workspace } from "./fixtures/workspace.ts"
 import { me } from "./fixtures/wire.ts"
 
 const Who = Schema.Struct({ who: Schema.String })
@@ -55,7 +56,7 @@ const Application = Layer.unwrap(
       disableLogger: true
     }).pipe(
       Layer.provide([lakebase({ port }), SqlWarehouse.layer, OperationCache.layer()]),
-      // Not of the workspace nor of whoever sends the requests, who are in this process too.
+      // Not those of the workspace or the HTTP client, which run in this process too.
       Layer.provide(Layer.succeed(Tracer.Tracer, tracer)),
       Layer.provide(Layer.succeed(Metric.FiberRuntimeMetrics, { recordFiberStart, recordFiberEnd: () => {} })),
       Layer.provideMerge(Layer.succeed(Counts, { spans: () => spans.length, fibers: () => fibers, logins, roundTrips }))
@@ -69,8 +70,8 @@ const Application = Layer.unwrap(
 
 const requests = 20
 
-layer(Application, { excludeTestServices: true, timeout: "60 seconds" })("what a request costs", (it) => {
-  /** What so many requests of each of two users cost, who have been there before. */
+layer(Application, { excludeTestServices: true, timeout: "60 seconds" })("A known user's request", (it) => {
+  /** What 20 requests of two users cost, after three of each. */
   const costs = Effect.fnUntraced(function* (path: string) {
     const workspace = yield* LocalWorkspace.LocalWorkspace
     const counts = yield* Counts
@@ -110,23 +111,23 @@ layer(Application, { excludeTestServices: true, timeout: "60 seconds" })("what a
     ) as typeof before
   })
 
-  /** What belongs to a user's first request, and not to their later ones. */
+  /** Only a user's first request costs these. */
   const nothing = { logins: 0, connections: 0, identities: 0, credentials: 0 }
 
-  it.effect("of a user who is known: of Lakebase one round trip", () =>
+  it.effect("costs 1 round trip to Lakebase, 3 spans and no workspace call", () =>
     Effect.gen(function* () {
       const { fibers, timers, ...exact } = yield* costs("/lakebase")
-      // Of the request, the operation and the statement.
+      // Spans: the request, the operation, the statement.
       assert.deepStrictEqual(exact, { ...nothing, calls: 0, roundTrips: requests, spans: 3 * requests })
       assert.isAtMost(fibers, 2 * requests)
       assert.isAtMost(timers, 2)
     })
   )
 
-  it.effect("of a warehouse one call, on a connection that is there", () =>
+  it.effect("costs 1 workspace call and 3 spans for a warehouse query, and no new connection", () =>
     Effect.gen(function* () {
       const { fibers, timers, ...exact } = yield* costs("/warehouse")
-      // Of the request, the operation and the call.
+      // Spans: the request, the operation, the call.
       assert.deepStrictEqual(exact, { ...nothing, calls: requests, roundTrips: 0, spans: 3 * requests })
       assert.isAtMost(fibers, 3 * requests)
       // The workspace, which is in this process too, keeps each result for an hour.
@@ -134,7 +135,7 @@ layer(Application, { excludeTestServices: true, timeout: "60 seconds" })("what a
     })
   )
 
-  it.effect("and nothing outside of the application where the answer is cached", () =>
+  it.effect("costs 2 spans and no I/O for a cached warehouse query", () =>
     Effect.gen(function* () {
       const { fibers, timers, ...exact } = yield* costs("/cached")
       assert.deepStrictEqual(exact, { ...nothing, calls: 0, roundTrips: 0, spans: 2 * requests })

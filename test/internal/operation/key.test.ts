@@ -20,7 +20,7 @@ const rows = <A>(lines: ReadonlyArray<ReadonlyArray<A>>): ReadonlyArray<A> => li
 
 const alice = caller("user", "alice")
 
-describe("parameters as text", () => {
+describe("key.encode", () => {
   // No two of these are the same parameters, however alike they look.
   const apart = rows<OperationCache.KeyPart>([
     ["", "1", "null", "undefined", "true", "NaN", "1n", "@0", "[]", "{}", "a,b", '"', "\\", '\\"', "\ud800", "\ud801"],
@@ -33,7 +33,7 @@ describe("parameters as text", () => {
     [{ a: { b: 1 } }, { "a:1,b": 2 }, { 'a":1,"b': 2 }, { a: [1] }, [{ a: 1 }], [{ a: 1 }, { b: 2 }], { 0: "a" }, ["a"]]
   ])
 
-  it("differs where the parameters differ", () => {
+  it("returns different text for parameters that look alike", () => {
     const texts = new Map<string, OperationCache.KeyPart>()
     for (const part of apart) {
       // As a store elsewhere gets it.
@@ -43,7 +43,7 @@ describe("parameters as text", () => {
     }
   })
 
-  it("is the same in whatever order an object has its properties", () => {
+  it("returns the same text for any order of an object's properties", () => {
     assert.strictEqual(encode({ a: 1, b: { c: 2, d: [3] } }), encode({ b: { d: [3], c: 2 }, a: 1 }))
     assert.strictEqual(encode(Object.assign(Object.create(null), { a: 1 })), encode({ a: 1 }))
     assert.strictEqual(encode(new Date(5)), encode(new Date(5)))
@@ -72,7 +72,7 @@ describe("parameters as text", () => {
     )
   ])
 
-  /** The parts under it in the opposite order, as far as order says nothing. */
+  /** The same part, with the properties of its objects in the opposite order. */
   const turned = (part: Part): Part => {
     if (Array.isArray(part)) return part.map(turned)
     if (typeof part !== "object" || part === null) return part
@@ -80,7 +80,7 @@ describe("parameters as text", () => {
     return Object.fromEntries(entries.toReversed())
   }
 
-  /** A small change of what is the same otherwise. */
+  /** Parts that differ from it a little. */
   const others = (part: Part): ReadonlyArray<Part> => [
     [part],
     { a: part },
@@ -89,7 +89,7 @@ describe("parameters as text", () => {
   ]
 
   it.prop(
-    "tells apart what differs, and only that",
+    "returns the same text for deeply equal parameters, and only for those",
     { one: Part, two: Part },
     ({ one, two }) => {
       assert.strictEqual(encode(turned(one)), encode(one))
@@ -100,7 +100,7 @@ describe("parameters as text", () => {
     { arbitrary: { runs: 1_000 } }
   )
 
-  it("refuses what may hold more than can be read of it", () => {
+  it("throws for values that may hold hidden state, such as a Map or a class instance", () => {
     class Range {
       readonly from = 1
     }
@@ -121,8 +121,8 @@ describe("parameters as text", () => {
   })
 })
 
-describe("a key", () => {
-  it("is another for each caller, operation and parameters, and the parts of one cannot pass for another's", () => {
+describe("OperationCache.keyOf", () => {
+  it("returns another id for each combination of caller, operation and parameters", () => {
     const callers = [caller("service", "1"), alice, caller("user", "1"), caller("user", ""), caller("user", "user:1")]
     const calls: ReadonlyArray<readonly [string, ReadonlyArray<OperationCache.KeyPart>]> = [
       ["a", []],
@@ -141,14 +141,14 @@ describe("a key", () => {
     assert.strictEqual(new Set(keys.map((_) => _.operation)).size, calls.length)
   })
 
-  it("holds no token, and nothing of the caller but who it is", () => {
+  it("depends only on the caller's context and scimId, and holds no token", () => {
     const key = OperationCache.keyOf(alice, "sales", ["2026-01-31"])
     assert.notInclude(JSON.stringify(key), "planted-token")
     const again = { ...alice, id: "other", userName: "b", email: "c@d.e", authorization: Effect.die("not asked for") }
     assert.deepStrictEqual(OperationCache.keyOf(again, "sales", ["2026-01-31"]), key)
   })
 
-  it("of the development fallback is the service principal's", () => {
+  it("returns the service principal's key for the development fallback", () => {
     const service = caller("service", "sp")
     assert.deepStrictEqual(
       OperationCache.keyOf({ ...service, oboDevFallback: true }, "sales", []),

@@ -74,9 +74,9 @@ const makeModel = (maxEntries: number, maxBytes: number) => {
   }
 }
 
-describe("the store in memory", () => {
+describe("memory.make", () => {
   it.effect.prop(
-    "keeps what a list in the order of use would keep, whatever happens",
+    "keeps what a least-recently-used list keeps, in any sequence of calls",
     {
       steps: Schema.Array(Step).check(Schema.isMinLength(100), Schema.isMaxLength(200)),
       maxEntries: Schema.Literals([0, 1, 2, 4, 100]),

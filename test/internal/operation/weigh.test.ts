@@ -17,7 +17,7 @@ const readOf = (limit: number, item: () => unknown) => {
 }
 
 describe("weigh", () => {
-  it("no text and no buffer weighs less than it takes, wherever it hangs", () => {
+  it("returns at least the size of a text or a buffer, wherever it is nested", () => {
     const text = "é".repeat(10_000)
     const buffer = new ArrayBuffer(20_000)
     const texts = [text, [text], [[text]], { a: { b: text } }, new Set([text]), new Map([[text, 1]]), { [text]: 1 }]
@@ -28,7 +28,7 @@ describe("weigh", () => {
     assert.isAtLeast(weigh(new Uint8Array(buffer, 0, 1), unlimited), 20_000)
   })
 
-  it("rows weigh about what V8 takes for them, and their names once", () => {
+  it("returns about what V8 takes for rows, and counts shared property names once", () => {
     const rows = Array.from({ length: 10_000 }, (_, index) => ({ region: `region ${index}`, amount: index + 0.5 }))
     const bytes = weigh(rows, unlimited)
     // Measured on Node 24: some 85 bytes a row.
@@ -41,7 +41,7 @@ describe("weigh", () => {
     assert.isAtLeast(weigh(dictionary, unlimited), 2_000_000)
   })
 
-  it("ends on cycles, and weighs what is shared once", () => {
+  it("ends on cycles, and counts shared values once", () => {
     const cycle: Record<string, unknown> = { text: "x".repeat(100) }
     cycle["self"] = [cycle, new Map([[cycle, cycle]]), new Set([cycle])]
     assert.isBelow(weigh(cycle, 10_000), 1_000)
@@ -49,7 +49,7 @@ describe("weigh", () => {
     assert.isBelow(weigh([new Uint8Array(buffer), new Uint8Array(buffer), buffer], unlimited), 11_000)
   })
 
-  it("does not go on where the limit is passed", () => {
+  it("stops reading when the limit is passed", () => {
     const leaves = readOf(1_000, () => "x".repeat(100))
     assert.isAbove(leaves.bytes, 1_000)
     assert.isBelow(leaves.read, 100)
@@ -65,7 +65,7 @@ describe("weigh", () => {
     assert.isAbove(weigh(endless(), 100_000), 100_000)
   })
 
-  it("what is no object weighs a little", () => {
+  it("returns 1 to 99 bytes for a primitive or a function", () => {
     for (const value of [1, true, null, undefined, 1n, Symbol("a"), () => 1]) {
       assert.isAbove(weigh(value, unlimited), 0)
       assert.isBelow(weigh(value, unlimited), 100)

@@ -13,7 +13,7 @@ const texts = (type: Arrow.DataType, values: ReadonlyArray<unknown>) =>
     .flat()
     .map(([text]) => text)
 
-/** What a column of Arrow has without a Schema. */
+/** The values of an Arrow column without a Schema. */
 const values = (type_text: string, type: Arrow.DataType, from: ReadonlyArray<unknown>) =>
   Result.getOrThrow(
     valuesOf([{ name: "x", type_text, type_name: "" }])(
@@ -22,8 +22,8 @@ const values = (type_text: string, type: Arrow.DataType, from: ReadonlyArray<unk
     )
   ).map(([value]) => value)
 
-describe("a chunk of ARROW_STREAM", () => {
-  it("has what is in others", () => {
+describe("arrow.partsOf", () => {
+  it("returns the values of nested lists, decimals, structs and maps", () => {
     assert.deepStrictEqual(values("ARRAY<BIGINT>", Arrow.list(Arrow.int64()), [[2n ** 60n, null], null, []]), [
       [2n ** 60n, null],
       null,
@@ -48,7 +48,7 @@ describe("a chunk of ARROW_STREAM", () => {
     ])
   })
 
-  it("has intervals, as Spark writes them", () => {
+  it("returns intervals as Spark writes them", () => {
     const { MICROSECOND, SECOND } = Arrow.TimeUnit
     assert.deepStrictEqual(texts(Arrow.interval(Arrow.IntervalUnit.YEAR_MONTH), [14, -14, null]), ["1-2", "-1-2", null])
     assert.deepStrictEqual(texts(Arrow.duration(SECOND), [93_784n]), ["1 02:03:04.000000000"])
@@ -56,7 +56,7 @@ describe("a chunk of ARROW_STREAM", () => {
     assert.deepStrictEqual(texts(Arrow.duration(MICROSECOND), [-1n]), ["-0 00:00:00.000001000"])
   })
 
-  it("has moments before 1970, and the shortest number of 32 bits", () => {
+  it("returns timestamps before 1970, and 32-bit floats in their shortest form", () => {
     const moments = Arrow.timestamp(Arrow.TimeUnit.MILLISECOND, "UTC")
     assert.deepStrictEqual(values("TIMESTAMP", moments, [-1, 0]), [DateTime.makeUnsafe(-1), DateTime.makeUnsafe(0)])
     assert.deepStrictEqual(texts(Arrow.float32(), [0.1, 16_777_216, 3.4028234663852886e38, -0, Infinity]), [
@@ -68,7 +68,7 @@ describe("a chunk of ARROW_STREAM", () => {
     ])
   })
 
-  it("that breaks off is none, or has less rows", () => {
+  it("throws for a chunk that is cut off or of an unknown type, or returns its first rows", () => {
     const bytes = stream({ x: Arrow.columnFromArray(["a", "b"], Arrow.utf8()) })
     for (let length = 0; length < bytes.length; length++) {
       try {
@@ -103,7 +103,7 @@ describe("a chunk of ARROW_STREAM", () => {
           Buffer.from(String(cell)).toString("base64")
         ]
 
-  it.prop("has the values of the same rows in JSON", { cells: Schema.Array(Cell) }, ({ cells }) => {
+  it.prop("returns the same values as the same rows in JSON_ARRAY", { cells: Schema.Array(Cell) }, ({ cells }) => {
     const rows = cells.map(rowOf)
     const arrived = Array.from(partsOf(encodings.ARROW_STREAM(columns, rows, [], 0))).flat()
     assert.deepStrictEqual(valuesOf(columns)(arrived, 0), valuesOf(columns)(rows, 0))

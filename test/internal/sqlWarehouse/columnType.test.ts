@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
 import { type ColumnType, parse } from "../../../src/internal/sqlWarehouse/columnType.ts"
-import { print, Type } from "./types.ts"
+import { print, Type } from "../../fixtures/columnTypes.ts"
 
-describe("columnType", () => {
-  it("reads what a manifest has", () => {
+describe("columnType.parse", () => {
+  it("parses decimals, arrays, structs and maps as a manifest writes them", () => {
     assert.deepStrictEqual(parse("decimal(10, 2)"), { _tag: "Decimal", precision: 10, scale: 2 })
     assert.deepStrictEqual(parse("DECIMAL"), { _tag: "Decimal", precision: 10, scale: 0 })
     assert.deepStrictEqual(
@@ -26,7 +26,7 @@ describe("columnType", () => {
     assert.deepStrictEqual(parse("STRUCT<>"), { _tag: "Struct", fields: [] })
   })
 
-  it("takes what it does not know for text, and inside others too", () => {
+  it("returns Text for unknown and malformed types, also inside other types", () => {
     for (const text of [
       "STRING",
       "VARCHAR(10)",
@@ -52,13 +52,13 @@ describe("columnType", () => {
     }
   })
 
-  it("is bounded", () => {
+  it("parses 50 levels of nesting, and returns Text for 100,000", () => {
     const nested = (depth: number) => `${"ARRAY<".repeat(depth)}INT${">".repeat(depth)}`
     assert.strictEqual(parse(nested(50))._tag, "Array")
     assert.strictEqual(parse(nested(100_000))._tag, "Text")
   })
 
-  it.prop("reads every type back from its text", { type: Type }, ({ type }) => {
+  it.prop("parses every type back from its text", { type: Type }, ({ type }) => {
     assert.deepStrictEqual(parse(print(type)), type)
   })
 
@@ -80,7 +80,7 @@ describe("columnType", () => {
   ])
 
   it.prop(
-    "never throws",
+    "never throws, for any text",
     { pieces: Schema.Array(Schema.Union([piece, Schema.String])) },
     ({ pieces }) => {
       assert.isString(parse(pieces.join(""))._tag)

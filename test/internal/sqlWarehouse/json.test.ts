@@ -6,8 +6,8 @@ const parts = (text: string) => Array.from(partsOf(Buffer.from(text)))
 
 const Rows = Schema.Array(Schema.Array(Schema.NullOr(Schema.String)))
 
-describe("a chunk of JSON_ARRAY", () => {
-  it("is parsed in parts", () => {
+describe("json.partsOf", () => {
+  it("parses a chunk of 10,000 rows in parts of at most 1,024 rows", () => {
     const rows = Array.from({ length: 10_000 }, (_, index) => [String(index), `],["\\ é\u2028${index}`, null])
     const read = parts(JSON.stringify(rows))
     assert.deepStrictEqual(read.flat(), rows)
@@ -15,27 +15,31 @@ describe("a chunk of JSON_ARRAY", () => {
     for (const part of read) assert.isAtMost(part.length, 1024)
   })
 
-  it("is parsed when it is asked for", () => {
+  it("parses each part when it is pulled", () => {
     const half = `[${`["${"x".repeat(100)}"],`.repeat(2000)}`
     const read = partsOf(Buffer.from(half))
     assert.isAbove((read.next().value as ReadonlyArray<unknown>).length, 100)
     assert.throws(() => Array.from(read))
   })
 
-  it.prop("has its rows", { rows: Rows }, ({ rows }) => {
+  it.prop("returns the rows of any JSON_ARRAY chunk", { rows: Rows }, ({ rows }) => {
     assert.deepStrictEqual(parts(JSON.stringify(rows, undefined, rows.length % 3)).flat(), rows as Array<unknown>)
   })
 
-  it.prop("that breaks off, or goes on, is none", { rows: Rows, at: Schema.Int }, ({ at, rows }) => {
-    const text = JSON.stringify(rows)
-    const bytes = Buffer.from(text)
-    const broken = bytes.subarray(0, Math.abs(at) % bytes.length)
-    assert.throws(() => Array.from(partsOf(broken)))
-    assert.throws(() => parts(`${text}x`))
-    assert.throws(() => parts(`${text}[]`))
-  })
+  it.prop(
+    "throws for a chunk that is cut off or continues after its end",
+    { rows: Rows, at: Schema.Int },
+    ({ at, rows }) => {
+      const text = JSON.stringify(rows)
+      const bytes = Buffer.from(text)
+      const broken = bytes.subarray(0, Math.abs(at) % bytes.length)
+      assert.throws(() => Array.from(partsOf(broken)))
+      assert.throws(() => parts(`${text}x`))
+      assert.throws(() => parts(`${text}[]`))
+    }
+  )
 
-  it("of bytes that are no text is none", () => {
+  it("throws for bytes that are not UTF-8, and for JSON other than an array of rows", () => {
     assert.throws(() => Array.from(partsOf(Buffer.from([0x5b, 0x5b, 0x22, 0xff, 0x22, 0x5d, 0x5d]))))
     for (const text of ["", "null", "{}", `"[]"`, "[[}]", "]"]) assert.throws(() => parts(text))
   })

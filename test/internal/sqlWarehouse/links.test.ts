@@ -13,8 +13,8 @@ const reasonOf = (external_link: string, host: string, fetch = answering(() => n
     error._tag === "DatabricksError" ? error.reason._tag : error._tag
   )
 
-describe("a link", () => {
-  it.effect("leads to nothing but https, or to http where the workspace is on this machine", () =>
+describe("links.download", () => {
+  it.effect("accepts https only, and http only when the workspace is on this machine", () =>
     Effect.gen(function* () {
       for (const link of ["http://storage.invalid/x", "file:///etc/passwd", "data:,x", "/x", ""]) {
         assert.strictEqual(yield* reasonOf(link, "https://workspace.invalid"), "InvalidResponseError", link)
@@ -30,7 +30,7 @@ describe("a link", () => {
     })
   )
 
-  it.effect("leads to no more than can be kept, said or not", () =>
+  it.effect("stops at the size limit of a body, with and without a declared length", () =>
     Effect.gen(function* () {
       const headers = { "content-length": String(300 * 1024 * 1024) }
       const declared = answering(() => new Response("x", { headers }))
@@ -52,7 +52,7 @@ describe("a link", () => {
     })
   )
 
-  it.effect("is refused, or not answered for the moment", () =>
+  it.effect("fails with LinkRefused for 400, 403 and 404, and UnavailableError for 429 and 5xx", () =>
     Effect.gen(function* () {
       for (const [status, reason] of [
         [400, "LinkRefused"],
@@ -68,8 +68,10 @@ describe("a link", () => {
       }
     })
   )
+})
 
-  it("is stale some seconds before it expires", () => {
+describe("links.isStale", () => {
+  it("reports a link as stale 10 s before it expires", () => {
     const expiration = "2026-01-31T12:00:00Z"
     const at = Date.parse(expiration)
     const stale = (now: number) => isStale({ external_link: "https://s/x", expiration }, now)

@@ -38,7 +38,7 @@ const writing = [
   "SET x = 1",
   "BEGIN SELECT 1; END",
   "SELECTED",
-  // A word that reads comes first, and it writes all the same.
+  // The first word reads, and the statement writes.
   "WITH t AS (SELECT 1) INSERT INTO sales SELECT * FROM t",
   "WITH t AS (DELETE FROM sales RETURNING *) SELECT * FROM t",
   "WITH t AS (SELECT 1) MERGE INTO sales USING t ON true WHEN MATCHED THEN UPDATE SET x = 1",
@@ -62,10 +62,10 @@ const writing = [
   "SELECT 'a\\' FROM t /* ' */ INTO x"
 ]
 
-describe("a statement just reads", () => {
-  it.each(reading)("%j", (text) => assert.isTrue(isReadOnly(text)))
+describe("isReadOnly", () => {
+  it.each(reading)("returns true for %j", (text) => assert.isTrue(isReadOnly(text)))
 })
 
-describe("a statement may write", () => {
-  it.each(writing)("%j", (text) => assert.isFalse(isReadOnly(text)))
+describe("isReadOnly", () => {
+  it.each(writing)("returns false for %j", (text) => assert.isFalse(isReadOnly(text)))
 })

@@ -44,8 +44,8 @@ const read = (chunks: ReadonlyArray<Chunk>, answer: Answer) =>
     )
   )
 
-describe("a result", () => {
-  it.effect.prop("arrives whole and in order, however it is cut", { lengths: Lengths }, ({ lengths }) =>
+describe("results.read", () => {
+  it.effect.prop("emits all rows in order, however they are cut into chunks", { lengths: Lengths }, ({ lengths }) =>
     Effect.gen(function* () {
       const chunks = chunksOf(lengths)
       const rows = chunks.flatMap(({ data_array }) => data_array)
@@ -55,7 +55,7 @@ describe("a result", () => {
   )
 
   it.effect.prop(
-    "of which a chunk is missing, comes twice or is cut is a typed failure",
+    "fails with InvalidResponseError for a chunk that is missing, repeated, cut or altered",
     {
       lengths: Lengths,
       at: Schema.Int,
@@ -86,7 +86,7 @@ describe("a result", () => {
       })
   )
 
-  it.effect("that never ends, or goes on after its end, is a typed failure", () =>
+  it.effect("fails for 1,000,001 chunks, a chunk after the last, or a missing manifest", () =>
     Effect.gen(function* () {
       const [first, second] = chunksOf([1, 1])
       const endless = answerOf(
@@ -103,7 +103,7 @@ describe("a result", () => {
     })
   )
 
-  it.effect("that a slow reader takes is fetched a few chunks ahead, and no more", () =>
+  it.effect("fetches at most 4 chunks ahead of a slow reader", () =>
     Effect.gen(function* () {
       const chunks = chunksOf(Array.from({ length: 40 }, () => 50))
       let asked = 0

@@ -3,7 +3,7 @@ import { BigDecimal, DateTime, Result, Schema } from "effect"
 import type { ColumnType } from "../../../src/internal/sqlWarehouse/columnType.ts"
 import { toJson, valuesOf } from "../../../src/internal/sqlWarehouse/values.ts"
 import type { Value } from "../../../src/SqlWarehouse.ts"
-import { print, Type } from "./types.ts"
+import { print, Type } from "../../fixtures/columnTypes.ts"
 
 const column = (type_text: string, name = "x") => ({ name, type_text, type_name: "" })
 
@@ -12,8 +12,8 @@ const decode = (type: string, text: string | null) =>
 
 const value = (type: string, text: string | null) => Result.getOrThrow(decode(type, text))
 
-describe("values", () => {
-  it("have the type of their column", () => {
+describe("values.valuesOf", () => {
+  it("decodes each value by the type of its column", () => {
     assert.strictEqual(value("TINYINT", "-128"), -128)
     assert.strictEqual(value("BIGINT", "9007199254740993"), 9007199254740993n)
     assert.strictEqual(value("DOUBLE", "1.5E-10"), 1.5e-10)
@@ -34,7 +34,7 @@ describe("values", () => {
     assert.strictEqual(value("BIGINT", null), null)
   })
 
-  it("are exact inside of others", () => {
+  it("decodes nested values exactly, in arrays, structs, maps and variants", () => {
     assert.deepStrictEqual(value("ARRAY<BIGINT>", "[9007199254740993, null]"), [9007199254740993n, null])
     assert.deepStrictEqual(value("ARRAY<DECIMAL(20,2)>", "[123456789012345678.10]"), [
       BigDecimal.make(12345678901234567810n, 2)
@@ -59,7 +59,7 @@ describe("values", () => {
     })
   })
 
-  it("that are none of their type fail with row, column and type", () => {
+  it("fails with row, column and type for a value that does not match its type", () => {
     for (const [type, text] of [
       ["TINYINT", "128"],
       ["INT", "1.5"],
@@ -91,13 +91,23 @@ describe("values", () => {
     }
   })
 
-  it("of columns with one name are all there", () => {
+  it("returns the values of all columns that share a name", () => {
     const rows = valuesOf([column("INT", "id"), column("BIGINT", "id")])([["1", "2"]], 0)
     assert.deepStrictEqual(Result.getOrThrow(rows), [[1, 2n]])
     assert.deepStrictEqual(Result.getOrThrow(valuesOf([])([], 0)), [])
   })
 
-  it("have a JSON", () => {
+  it.prop(
+    "never throws, for any type and text",
+    { type: Type, text: Schema.Union([Schema.String, Schema.fromJsonString(Schema.Json).pipe(Schema.toEncoded)]) },
+    ({ text, type }) => {
+      assert.isString(decode(print(type), text)._tag)
+    }
+  )
+})
+
+describe("values.toJson", () => {
+  it("writes exact numbers as text, bytes as base64 and maps as pairs", () => {
     assert.strictEqual(toJson(2n ** 63n - 1n), "9223372036854775807")
     assert.strictEqual(toJson(BigDecimal.make(-1250n, 2)), "-12.50")
     assert.strictEqual(toJson(BigDecimal.make(5n, 20)), "0.00000000000000000005")
@@ -111,7 +121,7 @@ describe("values", () => {
   })
 
   it.prop(
-    "come back from their JSON",
+    "writes JSON that valuesOf decodes to the same values",
     { type: Type, seed: Schema.Int },
     ({ seed, type: any }) => {
       const type = distinct(any)
@@ -120,14 +130,6 @@ describe("values", () => {
       assert.deepStrictEqual(value(`STRUCT<x: ${print(type)}>`, text), sent)
     },
     { arbitrary: { runs: 1_000 } }
-  )
-
-  it.prop(
-    "never throw",
-    { type: Type, text: Schema.Union([Schema.String, Schema.fromJsonString(Schema.Json).pipe(Schema.toEncoded)]) },
-    ({ text, type }) => {
-      assert.isString(decode(print(type), text)._tag)
-    }
   )
 })
 

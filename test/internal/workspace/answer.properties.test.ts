@@ -59,9 +59,9 @@ const Body = Schema.Union([
   })
 ])
 
-describe("an answer that is an error", () => {
+describe("answer.fromAnswer", () => {
   it.prop(
-    "is a typed one of bounded size, whatever it says",
+    "returns a typed error of bounded size, for any status, headers and body",
     {
       status: Schema.Literals([300, 302, 399, 400, 401, 403, 404, 409, 418, 429, 499, 500, 503, 599, 999]),
       retryAfter: RetryAfter,

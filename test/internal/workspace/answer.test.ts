@@ -1,4 +1,4 @@
-/** What a workspace may answer in place of what it should: a typed failure, soon, and in bounded memory. */
+/** A malformed response of the workspace is a typed failure, soon and in bounded memory. */
 import { assert, describe, it } from "@effect/vitest"
 import {
   asUser,
@@ -11,10 +11,10 @@ import {
 import { Cause, Duration, Effect, Exit, Fiber, Layer, Schema } from "effect"
 import { HttpClientRequest } from "effect/http"
 import { TestClock } from "effect/testing"
-import * as Http from "node:http"
-import type { AddressInfo, Socket } from "node:net"
+import type { Socket } from "node:net"
 import { gzipSync } from "node:zlib"
 import * as Credentials from "../../../src/internal/lakebase/credentials.ts"
+import * as RawServer from "../../fixtures/rawServer.ts"
 import { discovery, layerOf, me, turn, warehouses } from "../../fixtures/start.ts"
 
 const statements = "/api/2.0/sql/statements"
@@ -32,7 +32,7 @@ const manifest = {
   ]
 }
 
-/** As it should be. */
+/** The right body of each path. */
 const good: Record<string, (origin: string) => unknown> = {
   [me]: () => ({ id: "1", userName: "alice@example.com" }),
   [discovery]: (origin) => ({ token_endpoint: `${origin}/oidc/v1/token` }),
@@ -51,24 +51,18 @@ const good: Record<string, (origin: string) => unknown> = {
 
 type Answer = (socket: Socket, good: string) => void
 
-/** A workspace that answers one path so, to whoever has this token, and all else as it should. */
+/** A workspace that gives `answer` to requests of one path with this token, and right bodies to all others. */
 const workspace = (path: string, token: string, answer: Answer) =>
-  Effect.gen(function* () {
-    let origin = ""
-    const server = Http.createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
+  Effect.map(
+    RawServer.http((request, response) => {
       const asked = request.url?.split("?")[0] ?? ""
-      const body = JSON.stringify(good[asked]?.(origin) ?? {})
+      const body = JSON.stringify(good[asked]?.(`http://${request.headers.host}`) ?? {})
       request.resume()
       if (asked === path && (request.headers.authorization ?? "").includes(token)) return answer(request.socket, body)
       response.writeHead(200, { "content-type": "application/json", "x-databricks-org-id": "1" }).end(body)
-    })
-    yield* Effect.acquireRelease(
-      Effect.promise(() => new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))),
-      () => Effect.sync(() => server.close().closeAllConnections())
-    )
-    const { port } = server.address() as AddressInfo // it listens on TCP
-    return (origin = `http://127.0.0.1:${port}`)
-  })
+    }),
+    ({ origin }) => origin
+  )
 
 const startedWith = (env: Record<string, string>) => (host: string) =>
   Effect.provide(ServiceContext.ServiceContext, layerOf({ DATABRICKS_HOST: host, ...env }), { local: true })
@@ -93,19 +87,23 @@ const queried = within(
   )
 )
 
-/** Whatever reads an answer: of which path, with which token, and how. */
+/** Each reader of a response: its path, its token, and how it reads. */
 const readers: Record<string, readonly [string, string, (host: string) => Effect.Effect<unknown, unknown>]> = {
-  "SCIM Me at start": [me, "Bearer t", startedWith({ DATABRICKS_TOKEN: "t" })],
+  "SCIM Me at start-up": [me, "Bearer t", startedWith({ DATABRICKS_TOKEN: "t" })],
   "OAuth discovery": [discovery, "", startedWith({ DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" })],
-  "an OAuth token": ["/oidc/v1/token", "", startedWith({ DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" })],
+  "an OAuth token request": [
+    "/oidc/v1/token",
+    "",
+    startedWith({ DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" })
+  ],
   // No warehouse is chosen, and a warning says why.
-  warehouses: [warehouses, "", startedWith({ DATABRICKS_TOKEN: "t", NODE_ENV: "development" })],
-  "SCIM Me of a user": [
+  "the warehouse list": [warehouses, "", startedWith({ DATABRICKS_TOKEN: "t", NODE_ENV: "development" })],
+  "a user's SCIM Me": [
     me,
     "a.b.c",
     within(Effect.provide(UserContext, asUser({ "x-forwarded-user": "1@2", "x-forwarded-access-token": "a.b.c" })))
   ],
-  "a password for Lakebase": [
+  "a Lakebase password request": [
     passwords,
     "",
     within(
@@ -117,18 +115,18 @@ const readers: Record<string, readonly [string, string, (host: string) => Effect
       })
     )
   ],
-  requestJson: [
+  "a requestJson call": [
     jobs,
     "",
     within(Effect.flatMap(getWorkspaceClient, (_) => _.requestJson(HttpClientRequest.get(jobs), Job)))
   ],
-  "a call of the SDK": [
+  "an SDK call": [
     jobs,
     "",
     within(Effect.flatMap(getWorkspaceClient, (_) => _.use((sdk) => sdk.jobs.get({ job_id: 7 }))))
   ],
   "a statement": [statements, "", queried],
-  "a chunk of its rows": [chunk, "", queried]
+  "a result chunk request": [chunk, "", queried]
 }
 
 const head = (...headers: ReadonlyArray<string>) =>
@@ -174,7 +172,7 @@ const typed = [
   "effect-databricks/RowDecodeError"
 ]
 
-/** A failure with a type and a sentence of bounded length, or what does not need the answer. */
+/** Accepts a typed failure with a sentence of bounded length, or a success. */
 const holds = (exit: Exit.Exit<unknown, unknown>, what: string) => {
   if (Exit.isSuccess(exit)) return
   assert.isFalse(Cause.hasDies(exit.cause), `${what}: ${Cause.pretty(exit.cause)}`)
@@ -188,12 +186,12 @@ const holds = (exit: Exit.Exit<unknown, unknown>, what: string) => {
 const asked = ([path, token, read]: (typeof readers)[string], answer: Answer) =>
   Effect.exit(Effect.scoped(Effect.flatMap(workspace(path, token, answer), read)))
 
-// The first starts without a warehouse; the shapes of the second are the SDK's word, which looks at none.
-const lenient = ["warehouses", "a call of the SDK"]
+// The first starts without a warehouse; the SDK does not check the shapes of the second.
+const lenient = ["the warehouse list", "an SDK call"]
 
-describe("a workspace answers", () => {
+describe("A malformed workspace response", () => {
   for (const [name, reader] of Object.entries(readers)) {
-    it.live(`with nothing that is of use, where it is asked for ${name}`, () =>
+    it.live(`to ${name} is never a defect, only a typed error`, () =>
       Effect.gen(function* () {
         for (const [what, answer] of Object.entries(answers)) {
           // Rows are asked for again while the connection breaks, for five minutes.
@@ -207,7 +205,7 @@ describe("a workspace answers", () => {
   }
 
   it.live.prop(
-    "with any JSON, or any part of what it should",
+    "of any JSON, or of a part of the right body, is never a defect",
     { name: Schema.Literals(Object.keys(readers)), json: Schema.Json, part: Schema.Number },
     ({ json, name, part }) =>
       Effect.gen(function* () {
@@ -230,8 +228,13 @@ describe("a workspace answers", () => {
       })
   )
 
-  for (const name of ["SCIM Me at start", "an OAuth token", "SCIM Me of a user", "a password for Lakebase"]) {
-    it.effect(`with a body that drips, where it is asked for ${name}: for 10 s at most`, () =>
+  for (const name of [
+    "SCIM Me at start-up",
+    "an OAuth token request",
+    "a user's SCIM Me",
+    "a Lakebase password request"
+  ]) {
+    it.effect(`to ${name} fails and closes its connection when its body takes 10 s`, () =>
       Effect.gen(function* () {
         let closed: boolean | undefined
         const reading = yield* Effect.forkChild(

@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Host from "../../../src/internal/workspace/host.ts"
 
-describe("the host", () => {
-  it.effect("may be a URL or a bare host name", () =>
+describe("host.parse", () => {
+  it.effect("accepts a URL or a bare host name, and http only on this machine", () =>
     Effect.gen(function* () {
       const hosts = {
         "adb-1.2.azuredatabricks.net": "https://adb-1.2.azuredatabricks.net",

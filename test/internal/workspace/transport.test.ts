@@ -3,16 +3,16 @@ import type { DatabricksError } from "effect-databricks"
 import { Context, Effect, Exit, Layer, Schema } from "effect"
 import { HttpClient, HttpClientRequest, type HttpClientResponse } from "effect/http"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import * as Http from "node:http"
-import type { AddressInfo, Socket } from "node:net"
+import type { Socket } from "node:net"
+import * as RawServer from "../../fixtures/rawServer.ts"
 import { turn } from "../../fixtures/wire.ts"
 import { exchange, json, maxAnswer, maxShortAnswer, text } from "../../../src/internal/workspace/transport.ts"
 
-/** A server that writes its answers byte by byte, as no HTTP library would. */
+/** A server that writes the bytes of its responses itself. */
 class Server extends Context.Service<
   Server,
   {
-    /** The response to a request that is answered so. */
+    /** The response to a request that `answer` writes. */
     readonly answers: (
       answer: (socket: Socket) => void
     ) => Effect.Effect<HttpClientResponse.HttpClientResponse, DatabricksError.DatabricksError>
@@ -23,13 +23,8 @@ class Server extends Context.Service<
     Effect.gen(function* () {
       const http = yield* HttpClient.HttpClient
       let answer: (socket: Socket) => void
-      const server = Http.createServer(({ socket }) => answer(socket))
-      yield* Effect.acquireRelease(
-        Effect.promise(() => new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))),
-        () => Effect.sync(() => server.close().closeAllConnections())
-      )
-      const { port } = server.address() as AddressInfo // it listens on TCP
-      const request = HttpClientRequest.get(`http://127.0.0.1:${port}/x`)
+      const { origin } = yield* RawServer.http(({ socket }) => answer(socket))
+      const request = HttpClientRequest.get(`${origin}/x`)
       return {
         answers: (next) =>
           Effect.suspend(() => {
@@ -60,7 +55,7 @@ const framings = {
 const reasonOf = <A, R>(effect: Effect.Effect<A, DatabricksError.DatabricksError, R>) =>
   Effect.map(Effect.flip(effect), (error) => error.reason)
 
-/** Writes for as long as it is read. */
+/** Writes for as long as the other side reads. */
 const endless = (socket: Socket, piece: Buffer) => {
   const more = () => {
     while (!socket.destroyed && socket.write(piece));
@@ -69,9 +64,9 @@ const endless = (socket: Socket, piece: Buffer) => {
   more()
 }
 
-layer(Server.layer)("what is read of an answer", (it) => {
+layer(Server.layer)("transport", (it) => {
   it.effect.prop(
-    "is all of it up to the limit, however it is framed, and none of it above",
+    "reads a body up to the limit in every framing, and fails above it",
     {
       characters: Schema.Array(Schema.Literals(["a", "é", "\ud83d\ude00", "\0"])).check(Schema.isMaxLength(60)),
       framing: Schema.Literals(["declared", "chunked", "bytewise", "untilClosed"]),
@@ -99,11 +94,15 @@ layer(Server.layer)("what is read of an answer", (it) => {
   )
 
   for (const [what, start, said] of [
-    ["chunks without end", head("transfer-encoding: chunked"), /more than the 1000000 bytes/],
-    ["a body until the connection closes, which it does not", head(), /more than the 1000000 bytes/],
-    ["a length that is not kept to", head("content-length: 2", "transfer-encoding: chunked"), /LENGTH_MISMATCH/]
+    ["endless chunks", head("transfer-encoding: chunked"), /more than the 1000000 bytes/],
+    ["an endless body without a length", head(), /more than the 1000000 bytes/],
+    [
+      "a body longer than its declared length",
+      head("content-length: 2", "transfer-encoding: chunked"),
+      /LENGTH_MISMATCH/
+    ]
   ] as const) {
-    it.effect(`is bounded for ${what}, and the connection is cut`, () =>
+    it.effect(`stops reading ${what}, and closes the connection`, () =>
       Effect.gen(function* () {
         const { answers } = yield* Server
         let sent = Number.NaN
@@ -121,7 +120,7 @@ layer(Server.layer)("what is read of an answer", (it) => {
     )
   }
 
-  it.effect("is nothing of what is declared to be too large", () =>
+  it.effect("reads nothing of a body whose declared length is above the limit", () =>
     Effect.gen(function* () {
       const { answers } = yield* Server
       for (const [limit, read] of [
@@ -139,7 +138,7 @@ layer(Server.layer)("what is read of an answer", (it) => {
     })
   )
 
-  it.effect("may be the rows of a statement, which are up to 25 MiB", () =>
+  it.effect("reads the rows of a statement up to 25 MiB", () =>
     Effect.gen(function* () {
       const { answers } = yield* Server
       const cell = "x".repeat(25 * 1024 * 1024)
@@ -150,7 +149,7 @@ layer(Server.layer)("what is read of an answer", (it) => {
     })
   )
 
-  it.effect("is UTF-8 or refused, so that no two names become one", () =>
+  it.effect("refuses bytes that are not UTF-8, so that no two names become one", () =>
     Effect.gen(function* () {
       const { answers } = yield* Server
       for (const framing of ["declared", "chunked"] as const) {
