@@ -1,8 +1,8 @@
 import { assert, layer } from "@effect/vitest"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect } from "effect"
-import { createServer } from "node:net"
 import { run } from "./fixtures/child.ts"
+import * as RawServer from "./fixtures/rawServer.ts"
 
 /** What is wrong in the environment (a variable that is undefined is not set), and what the one line says of it. */
 const starts: ReadonlyArray<readonly [wrong: Readonly<Record<string, string | undefined>>, says: RegExp]> = [
@@ -35,7 +35,7 @@ const starts: ReadonlyArray<readonly [wrong: Readonly<Record<string, string | un
   [{ OTEL_SDK_DISABLED: "perhaps" }, /OTEL_SDK_DISABLED/]
 ]
 
-layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("a start that fails", (it) => {
+layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("App.runMain", (it) => {
   /** The one line that the application of the soak leaves, whose environment differs by this. */
   const lineOf = Effect.fnUntraced(function* (changes: Readonly<Record<string, string | undefined>>) {
     const { env } = yield* LocalWorkspace.LocalWorkspace
@@ -52,27 +52,17 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
     const what = Object.entries(changes).map(([name, value]) =>
       value === undefined ? `no ${name}` : `${name}=${value}`
     )
-    it.effect(`exits with 1 and says in one line what is wrong: ${what.join(", ")}`, () =>
+    it.effect(`exits with 1 and one error line given ${what.join(", ")}`, () =>
       Effect.gen(function* () {
         assert.match(yield* lineOf(changes), says)
       })
     )
   }
 
-  it.effect("exits with 1 and says in one line that its port is taken", () =>
+  it.effect("exits with 1 and one error line when its port is taken", () =>
     Effect.gen(function* () {
-      const server = yield* Effect.acquireRelease(
-        Effect.promise(
-          () =>
-            new Promise<ReturnType<typeof createServer>>((resolve) => {
-              const server = createServer().listen(0, "0.0.0.0", () => resolve(server))
-            })
-        ),
-        (server) => Effect.sync(() => server.close())
-      )
-      const address = server.address()
-      const DATABRICKS_APP_PORT = String(address !== null && typeof address === "object" ? address.port : 0)
-      assert.match(yield* lineOf({ DATABRICKS_APP_PORT }), /address already in use/)
+      const { port } = yield* RawServer.tcp(() => {})
+      assert.match(yield* lineOf({ DATABRICKS_APP_PORT: String(port) }), /address already in use/)
     })
   )
 })

@@ -2,7 +2,7 @@ import { assert, it } from "@effect/vitest"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Duration, Effect, Fiber } from "effect"
 import { connection, freePort, run } from "./fixtures/child.ts"
-import { eventually } from "./fixtures/lakebaseFaults.ts"
+import { eventually } from "./fixtures/eventually.ts"
 import * as Soak from "./soak/watcher.ts"
 
 const users = Array.from({ length: 12 }, (_, i) => `u${i}@example.com`)
@@ -20,7 +20,7 @@ const locks = (count: number, which: string) =>
   )
 
 it.live(
-  "SIGTERM under load: what is in flight is written and answered, and the exit code is 0 within 10 s",
+  "App.runMain answers 12 writes in flight on SIGTERM and exits with 0 within 10 s",
   () =>
     Effect.gen(function* () {
       const { administer, env, headers } = yield* LocalWorkspace.LocalWorkspace

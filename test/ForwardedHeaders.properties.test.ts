@@ -58,7 +58,7 @@ const said = (name: string, header: string | ReadonlyArray<string> | null) => {
 
 describe("ForwardedHeaders.decode", () => {
   it.effect.prop(
-    "takes exactly what it says that it takes, and gives it back as it is",
+    "accepts exactly the values that its rules allow, and returns them unchanged",
     { values: Schema.Tuple([Value, Value, Value, Value]), reach: Schema.Literals(["request", "record", "getter"]) },
     ({ reach, values }) =>
       Effect.gen(function* () {
@@ -86,7 +86,7 @@ describe("ForwardedHeaders.decode", () => {
       })
   )
 
-  it.effect("takes or refuses each character in each header", () =>
+  it.effect("accepts or rejects each character up to U+0120 in each header by the same rules", () =>
     Effect.gen(function* () {
       for (const name of names) {
         for (let code = 0; code <= 0x120; code++) {

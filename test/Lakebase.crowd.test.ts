@@ -110,7 +110,7 @@ const grown = (before: typeof Held.Type, after: typeof Held.Type, users: number)
   )
 
 it.live(
-  "a crowd of users comes and goes within the budget, and leaves nothing behind",
+  "Lakebase serves a crowd of users with at most 50 connections and leaves nothing behind",
   () =>
     Effect.gen(function* () {
       const { backends, peak } = yield* Watcher

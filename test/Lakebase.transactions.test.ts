@@ -15,38 +15,36 @@ import {
   pid,
   whoThrough
 } from "./fixtures/lakebaseClient.ts"
-import { alice, bob } from "./fixtures/workspace.ts"
+import { alice, bob } from "./fixtures/people.ts"
 
-layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: transactions", (it) => {
-  it.effect(
-    "asUser inside a transaction of the service runs outside it, as the user, and coming back returns to it",
-    () =>
-      Effect.gen(function* () {
-        const sql = yield* Notes
-        const insert = (body: string) => sql`INSERT INTO notes ${sql.insert({ body })}`
-        const exit = yield* Effect.exit(
-          sql.withTransaction(
-            Effect.gen(function* () {
-              const outer = yield* pid
-              yield* insert("of the service")
-              const [user, inner] = yield* asAlice(
-                Effect.all([whoThrough(sql), pid, insert("of alice"), asService(pid)])
-              ).pipe(Effect.tap(([, , , again]) => Effect.sync(() => assert.strictEqual(again, outer))))
-              assert.strictEqual(user, alice)
-              assert.notStrictEqual(inner, outer)
-              assert.strictEqual(yield* pid, outer)
-              // What is not committed is seen by those inside only.
-              assert.deepStrictEqual(yield* bodies, ["of the service", "of alice"])
-              return yield* Effect.fail("back" as const)
-            })
-          )
+layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it) => {
+  it.effect("runs asUser inside a service transaction outside it, as the user, and returns to it", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      const insert = (body: string) => sql`INSERT INTO notes ${sql.insert({ body })}`
+      const exit = yield* Effect.exit(
+        sql.withTransaction(
+          Effect.gen(function* () {
+            const outer = yield* pid
+            yield* insert("of the service")
+            const [user, inner] = yield* asAlice(
+              Effect.all([whoThrough(sql), pid, insert("of alice"), asService(pid)])
+            ).pipe(Effect.tap(([, , , again]) => Effect.sync(() => assert.strictEqual(again, outer))))
+            assert.strictEqual(user, alice)
+            assert.notStrictEqual(inner, outer)
+            assert.strictEqual(yield* pid, outer)
+            // What is not committed is seen by those inside only.
+            assert.deepStrictEqual(yield* bodies, ["of the service", "of alice"])
+            return yield* Effect.fail("back" as const)
+          })
         )
-        assert.deepStrictEqual(exit, Exit.fail("back" as const))
-        assert.deepStrictEqual(yield* bodies, ["of alice"])
-      }).pipe(Effect.ensuring(clear))
+      )
+      assert.deepStrictEqual(exit, Exit.fail("back" as const))
+      assert.deepStrictEqual(yield* bodies, ["of alice"])
+    }).pipe(Effect.ensuring(clear))
   )
 
-  it.effect("and the other way round, three deep, each with a savepoint of its own", () =>
+  it.effect("keeps nested transactions of two users and the service apart, with savepoints", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const insert = (body: string) => sql`INSERT INTO notes ${sql.insert({ body })}`
@@ -83,7 +81,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     }).pipe(Effect.ensuring(clear))
   )
 
-  it.effect("what follows a commit runs after it, as who asked for it, and may use the database", () =>
+  it.effect("runs afterCommit effects after the commit, as the caller who registered them", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const done: Array<string> = []
@@ -113,7 +111,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     }).pipe(Effect.ensuring(clear))
   )
 
-  it.effect("what follows a commit may tell those who watch", () =>
+  it.effect("reruns reactive queries that an afterCommit effect invalidates", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const seen = yield* Queue.make<ReadonlyArray<string>>()
@@ -131,7 +129,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     }).pipe(Effect.scoped, Effect.ensuring(clear))
   )
 
-  it.effect("one of a database is none of another's, which each caller has as well", () =>
+  it.effect("keeps a caller's transactions on two databases apart", () =>
     Effect.gen(function* () {
       const { administer } = yield* LocalWorkspace.LocalWorkspace
       yield* administer("CREATE DATABASE other")

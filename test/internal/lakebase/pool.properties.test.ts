@@ -17,9 +17,9 @@ const Step = Schema.Union([
 
 const callers = ["a", "b", "c", "d", "e", "f"]
 
-describe("whatever happens", () => {
+describe("the pool", () => {
   it.effect.prop(
-    "the budget and the limits hold, who may have a connection has one, and nothing stays",
+    "keeps its limits, serves every call that it can and ends empty under random steps",
     {
       steps: Schema.Array(Step).check(Schema.isMinLength(100), Schema.isMaxLength(400)),
       total: Schema.Literals([1, 2, 3, 4, 6]),
