@@ -36,7 +36,7 @@ const Application = HttpRouter.serve(
 )
 
 layer(Application, { excludeTestServices: true, timeout: "60 seconds" })("App.layerHttpServer", (it) => {
-  it.effect("releases a request and its token once it is answered, while its connections stay open", () =>
+  it.effect("releases an answered request and its token while connections stay open", () =>
     Effect.gen(function* () {
       const { address } = yield* HttpServer.HttpServer
       assert(address._tag === "InetAddressV4")

@@ -4,7 +4,7 @@ import { Effect } from "effect"
 import { run } from "./fixtures/child.ts"
 import * as RawServer from "./fixtures/rawServer.ts"
 
-/** What is wrong in the environment (a variable that is undefined is not set), and what the one line says of it. */
+/** Changes of the environment (`undefined` removes the variable), and the error line that each must produce. */
 const starts: ReadonlyArray<readonly [wrong: Readonly<Record<string, string | undefined>>, says: RegExp]> = [
   [{ DATABRICKS_HOST: undefined }, /^DATABRICKS_HOST is not set: /],
   [{ DATABRICKS_HOST: "no host" }, /^DATABRICKS_HOST is neither a URL nor a host name: /],
@@ -36,7 +36,7 @@ const starts: ReadonlyArray<readonly [wrong: Readonly<Record<string, string | un
 ]
 
 layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("App.runMain", (it) => {
-  /** The one line that the application of the soak leaves, whose environment differs by this. */
+  /** Starts the application of the soak test with these changes, and returns its error line. */
   const lineOf = Effect.fnUntraced(function* (changes: Readonly<Record<string, string | undefined>>) {
     const { env } = yield* LocalWorkspace.LocalWorkspace
     const whole = { ...env, OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1", ...changes }

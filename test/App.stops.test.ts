@@ -9,7 +9,7 @@ const users = Array.from({ length: 12 }, (_, i) => `u${i}@example.com`)
 
 const Workspace = LocalWorkspace.layer({ users: users.map((userName) => ({ userName })) })
 
-/** Waits until so many locks of the table that is written to are there. */
+/** Waits until the table of the orders has `count` such locks. */
 const locks = (count: number, which: string) =>
   LocalWorkspace.LocalWorkspace.use(({ administer }) =>
     Effect.eventually(
@@ -40,7 +40,7 @@ it.live(
             ...(body !== undefined && { method: "POST", body: JSON.stringify(body) })
           })
         )
-      // Nobody but the application ends this one, when the grace period is over.
+      // Only the application ends this response, after the grace period.
       const clock = yield* Effect.flatMap(sent(users[0]!, "/clock"), (_) => Effect.promise(() => _))
       const cut = clock.text().then(
         () => false,

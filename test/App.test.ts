@@ -45,7 +45,7 @@ describe("App.runMain", () => {
             value: 1
           }
         )
-        // What closes after the server but before telemetry is still told; what closes after telemetry only locally.
+        // A layer that closes before telemetry still exports its log; one that closes after it only prints.
         const bodies = collector.received.logs.map((log) => log.body)
         assert.includeMembers(bodies, ["slow begun", "services closed"])
         assert.notInclude(bodies, "everything closed")
@@ -257,7 +257,7 @@ describe("App.layerHttpServer", () => {
       const port = Number(new URL(yield* url).port)
       const early = yield* connection(port)
       early.send(get("/"))
-      // Node itself answers this one, once it has read what came before it.
+      // Node itself answers this request, after it has read the one before.
       const nonsense = yield* connection(port)
       nonsense.send("nonsense\r\n\r\n")
       yield* eventually(() => nonsense.state.received.includes("400"))

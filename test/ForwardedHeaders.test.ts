@@ -26,7 +26,7 @@ const plain = ({ accessToken, ...rest }: ForwardedHeaders.ForwardedHeaders) => (
 })
 
 const decode = (source: unknown) =>
-  // The point is what happens to what no type allows.
+  // The tests also pass sources that the type excludes.
   Effect.map(ForwardedHeaders.decode(source as ForwardedHeaders.Source), plain)
 
 const expected = (headers: Record<string, string>) => ({
@@ -36,7 +36,7 @@ const expected = (headers: Record<string, string>) => ({
   accessToken: headers[names.accessToken]
 })
 
-/** What a server sees of a request that was really sent, as Effect and as Node hand it over. */
+/** Sends a request over HTTP, and returns it as Effect and as Node present it to a server. */
 const received = (headers: Record<string, string | Array<string>>) =>
   Effect.gen(function* () {
     const seen = yield* Deferred.make<{ effect: HttpServerRequest.HttpServerRequest; node: unknown }>()
@@ -113,7 +113,7 @@ describe("ForwardedHeaders.decode", () => {
     })
   )
 
-  it.effect("omits a preferred username with a value that it would reject in another header", () =>
+  it.effect("omits a preferred username that it would reject in another header", () =>
     Effect.gen(function* () {
       const { [names.preferredUsername]: _, ...others } = all
       for (const display of ["Doe, Jane", ["Jane", "Joe"], "Jane\nDoe", "J".repeat(20_000), 7]) {

@@ -71,7 +71,7 @@ layer(Workspace)("IdentityVerifier", (it) => {
     })
   )
 
-  it.effect("keeps a lookup alive for other requests when the one that began it is interrupted", () =>
+  it.effect("completes a lookup for other requests when its first request is interrupted", () =>
     Effect.gen(function* () {
       const { misbehave } = yield* LocalWorkspace.LocalWorkspace
       const request = yield* requestOf(alice)
@@ -146,7 +146,7 @@ layer(Workspace)("IdentityVerifier", (it) => {
     })
   )
 
-  it.effect("fails with IdentityUnavailableError without an answer within 10 seconds", () =>
+  it.effect("fails with IdentityUnavailableError when no answer comes within 10 seconds", () =>
     Effect.gen(function* () {
       const { misbehave } = yield* LocalWorkspace.LocalWorkspace
       const request = yield* requestOf(alice)

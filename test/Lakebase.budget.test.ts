@@ -47,10 +47,10 @@ describe("Lakebase", () => {
     )
   )
 
-  it.live("keeps a fifth of the connections for the service principal when users take the rest", () =>
+  it.live("keeps a fifth of the connections for the service principal when users fill the rest", () =>
     Effect.gen(function* () {
       const { stats } = yield* Lakebase.Lakebase
-      // Of the eight for users two are kept for nested calls.
+      // Two of the eight for users are reserved for nested calls.
       const releases = yield* Effect.forEach(people(6), holdAs)
       assert.instanceOf((yield* sqlErrorOf(as("u6@example.com")(who))).reason.cause, Lakebase.PoolExhaustedError)
       assert.strictEqual(yield* who, "service")
@@ -76,7 +76,7 @@ describe("Lakebase", () => {
       }
       yield* release
       yield* Effect.forEach(fibers, Fiber.join)
-      // A connection that is theirs already is used by those it belongs to, for nobody has to wait for that.
+      // u0 uses the connection that it has already, which makes no other user wait.
       assert.deepStrictEqual(
         order.filter((name) => name !== "u0@example.com"),
         ["u1@example.com", "u2@example.com", "u3@example.com"]
@@ -100,7 +100,7 @@ describe("Lakebase", () => {
       assert.isTrue(full(filled), String(filled))
       const fibers = yield* Effect.forEach([alice, bob, alice], (user) => Effect.forkScoped(as(user)(who)))
       yield* eventually(Effect.map(stats, ({ users }) => users.total === 3))
-      // In the time of these they have been refused too.
+      // During these logins the server refuses the waiting calls as well.
       for (let i = 0; i < 30; i++) assert.isTrue(full(yield* Effect.flip(Effect.scoped(other))))
       for (const fiber of fibers) assert.isUndefined(fiber.pollUnsafe())
       yield* Scope.close(others, Exit.void)
@@ -134,7 +134,7 @@ describe("Lakebase", () => {
         assert.isBelow((yield* stats).users.evictions - before.evictions, queries.length / 10 + cold)
       }).pipe(
         Effect.scoped,
-        // Two are kept for nested calls.
+        // Two are reserved for nested calls.
         Effect.provide(database({ maxConnections: 23, maxConnectionsService: 1 }, people(20)))
       ),
     // They take as long as the machine needs for them.

@@ -106,7 +106,7 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase
   it.effect("connects as the service principal and as users", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* runs(fromEnvironment()), ["service", alice])
-      // Whoever the client id says, and whom the workspace knows.
+      // The role comes from DATABRICKS_CLIENT_ID, or else from the workspace.
       assert.deepStrictEqual(yield* runs(fromEnvironment({ PGUSER: undefined })), ["service", alice])
       const nameless = fromEnvironment({ PGUSER: undefined, DATABRICKS_CLIENT_ID: undefined })
       assert.deepStrictEqual(yield* runs(nameless), ["service", alice])
@@ -161,7 +161,7 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase
     })
   )
 
-  it.effect("lets the option password replace LAKEBASE_ENDPOINT, and endpoint replace PGPASSWORD", () =>
+  it.effect("replaces LAKEBASE_ENDPOINT by the option password, and PGPASSWORD by endpoint", () =>
     Effect.gen(function* () {
       const { endpoint } = yield* LocalWorkspace.LocalWorkspace
       const { principal } = yield* ServiceContext.ServiceContext
@@ -188,7 +188,7 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase
     })
   )
 
-  it("returns the same layer on each call without options, so that it is built once", () => {
+  it("returns one and the same layer when called without options", () => {
     assert.strictEqual(Lakebase.layerConfig(), Lakebase.layerConfig())
   })
 
@@ -203,7 +203,7 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase
     })
   )
 
-  it.effect("logs the service principal in with PGPASSWORD when LAKEBASE_ENDPOINT is not set", () =>
+  it.effect("logs in with PGPASSWORD as the service principal without LAKEBASE_ENDPOINT", () =>
     Effect.gen(function* () {
       const { principal } = yield* ServiceContext.ServiceContext
       const token = Redacted.value(yield* principal.authorization).replace("Bearer ", "")

@@ -31,13 +31,13 @@ layer(
     excludeTestServices: true
   }
 )("Lakebase", (it) => {
-  // Each test is another user, whom nobody has logged in before.
+  // Each test has a user of its own, who has not logged in before.
   let next = 0
-  const somebody = () => `u${next++}@example.com`
+  const newUser = () => `u${next++}@example.com`
 
   it.effect("fetches one token for 3 connections that open at once, and reuses it", () =>
     Effect.gen(function* () {
-      const user = somebody()
+      const user = newUser()
       const before = yield* asked
       const sql = yield* SqlClient.SqlClient
       yield* Effect.all(
@@ -54,9 +54,9 @@ layer(
 
   it.effect("retries a rejected login once with a new token, and the call succeeds", () =>
     Effect.gen(function* () {
-      const user = somebody()
+      const user = newUser()
       const before = yield* asked
-      yield* misbehave({ ...answer("of.nobody", "2999-01-01T00:00:00Z"), times: 1 })
+      yield* misbehave({ ...answer("not.a.token", "2999-01-01T00:00:00Z"), times: 1 })
       assert.strictEqual(yield* as(user)(who), user)
       assert.strictEqual((yield* asked) - before, 2)
     }).pipe(Effect.scoped)
@@ -64,9 +64,9 @@ layer(
 
   it.effect("fetches one new token for 3 logins that are rejected at once", () =>
     Effect.gen(function* () {
-      const user = somebody()
+      const user = newUser()
       const before = yield* asked
-      yield* misbehave({ ...answer("of.nobody", "2999-01-01T00:00:00Z"), times: 1 })
+      yield* misbehave({ ...answer("not.a.token", "2999-01-01T00:00:00Z"), times: 1 })
       const sql = yield* SqlClient.SqlClient
       yield* Effect.all(
         Array.from({ length: 3 }, () => sql`SELECT pg_sleep(0.2)`.pipe(as(user))),
@@ -78,9 +78,9 @@ layer(
 
   it.effect("fails with LoginError after two rejected tokens", () =>
     Effect.gen(function* () {
-      const user = somebody()
+      const user = newUser()
       const before = yield* asked
-      yield* misbehave(answer("of.nobody", "2999-01-01T00:00:00Z"))
+      yield* misbehave(answer("not.a.token", "2999-01-01T00:00:00Z"))
       const error = yield* sqlErrorOf(as(user)(who))
       assert.instanceOf(error.reason.cause, Lakebase.LoginError)
       assert.include(error.reason.cause.message, user)
@@ -91,7 +91,7 @@ layer(
 
   it.effect("fails with LoginError when the user's own token has expired", () =>
     Effect.gen(function* () {
-      const user = somebody()
+      const user = newUser()
       yield* misbehave({
         kind: "answer",
         status: 401,
@@ -107,7 +107,7 @@ layer(
 
   it.effect("fails with MissingRoleError, with the statement to run, when the role is missing", () =>
     Effect.gen(function* () {
-      const user = somebody()
+      const user = newUser()
       const { administer } = yield* LocalWorkspace.LocalWorkspace
       yield* administer(`DROP ROLE "${user}"`)
       const error = yield* sqlErrorOf(as(user)(who))
@@ -121,9 +121,9 @@ layer(
   )
 
   for (const status of [429, 503]) {
-    it.effect(`does not retry a ${status} of the credentials endpoint with Retry-After above acquireTimeout`, () =>
+    it.effect(`does not retry a ${status} of the credentials endpoint if Retry-After exceeds acquireTimeout`, () =>
       Effect.gen(function* () {
-        const user = somebody()
+        const user = newUser()
         const before = yield* asked
         yield* misbehave({ kind: "answer", status, headers: { "retry-after": "60" } })
         const error = yield* sqlErrorOf(as(user)(who))
@@ -138,7 +138,7 @@ layer(
     ["a truncated body", { kind: "truncate" }],
     ["an empty token", answer("", "2999-01-01T00:00:00Z")],
     ["a token with a NUL", answer("to\0ken", "2999-01-01T00:00:00Z")],
-    ["an expiry that is not a date", answer("token", "soon")]
+    ["an invalid expiry", answer("token", "soon")]
   ]
   for (const [what, fault] of garbage) {
     it.effect(`fails with InvalidResponseError when the credentials endpoint sends ${what}`, () =>
@@ -213,7 +213,7 @@ layer(database({ idleTimeout: "1 minute" }, clocked), { timeout: "60 seconds" })
         let waited = 0
         for (; (yield* asked) === before + 1; waited += 100) {
           yield* TestClock.adjust("100 millis")
-          // As long as it takes to ask.
+          // Takes as long as a request to the endpoint.
           yield* administer("SELECT 1")
         }
         assert.isAtLeast(waited, 3_000)

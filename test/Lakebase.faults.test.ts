@@ -26,7 +26,7 @@ const users = Array.from({ length: 8 }, (_, i) => `u${i}@example.com`)
 const budget = 20
 const options = { maxConnections: budget, maxConnectionsService: 5 }
 
-/** Everybody's own rows. */
+/** A table in which each user sees their own rows. */
 const table = LocalWorkspace.LocalWorkspace.use(({ administer }) =>
   administer(`
     CREATE TABLE runs (owner text NOT NULL DEFAULT current_user, what text NOT NULL);
@@ -64,25 +64,25 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
           })
         )
       )
-      const everybodyRuns = Effect.suspend(() => {
+      const allRun = Effect.suspend(() => {
         const before = callers.map(({ ran }) => ran.length)
         return eventually(Effect.sync(() => callers.every(({ ran }, i) => ran.length > before[i]!)))
       })
-      yield* everybodyRuns
+      yield* allRun
       yield* postgresServer.stop
-      // Whoever comes now finds nobody. In the time of these probes each who waits has been refused as well.
+      // The server refuses connections. During these probes it refuses each waiting caller as well.
       yield* Effect.repeat(refused, { times: 30 })
       const failed = callers.map((_) => _.failed)
       const lost = failed.reduce((sum, n) => sum + n)
-      // A caller may meet two of them, for a server that stops ends one after the other.
+      // A caller may lose two statements, for a server that stops ends its backends one by one.
       assert.isAtMost(lost, options.maxConnections - options.maxConnectionsService, String(failed))
       yield* eventually(Effect.map(stats, ({ users }) => users.total + users.waiting === callers.length))
       yield* Effect.repeat(refused, { times: 30 })
       yield* postgresServer.start
-      yield* everybodyRuns
+      yield* allRun
       yield* Ref.set(stop, true)
       yield* Effect.forEach(running, Fiber.join)
-      // Who waited while the server was away has been served.
+      // Callers that waited while the server was down have been served.
       assert.deepStrictEqual(
         callers.map((_) => _.failed),
         failed
@@ -121,7 +121,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
         as(alice)(sql.withTransaction(Effect.andThen(begin(begun[1]), Effect.never)))
       )
       yield* Effect.forEach(begun, Deferred.await)
-      // The driver itself waits for a server that hangs, for 5 seconds: by then everybody has to be gone.
+      // The driver itself waits 5 seconds for a server that hangs: by then each call has to be over.
       const driver = yield* PgConnection.make({ ...postgres, username: alice, password: yield* token(alice) })
       const waits = yield* Effect.forkChild(driver.query("SELECT pg_sleep(60)"), { startImmediately: true })
       yield* postgresServer.freeze
@@ -141,7 +141,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
       yield* Effect.raceFirst(Effect.forEach(callers, Fiber.await), Fiber.await(slow))
       const gone = callers.map((caller) => caller.pollUnsafe())
       yield* postgresServer.thaw
-      assert.isTrue(gone.every(Predicate.isNotUndefined), "somebody waits as long as the driver does")
+      assert.isTrue(gone.every(Predicate.isNotUndefined), "a call waits as long as the driver does")
       assert.deepStrictEqual(
         yield* Effect.forEach(callers, (caller) => Effect.map(Fiber.join(caller), (_) => _?._tag)),
         [...Array.from({ length: 5 }, () => "OperationTimeoutError" as const), undefined]
@@ -264,7 +264,7 @@ layer(database({ acquireTimeout: "4 seconds" }, [alice, ...strangers]), {
     Effect.gen(function* () {
       const { misbehave } = yield* LocalWorkspace.LocalWorkspace
       const sql = yield* SqlClient.SqlClient
-      // Who is connected already needs no token.
+      // A user with an open connection needs no token.
       const pid = yield* as(alice)(pidOf(sql))
       const faults: ReadonlyArray<LocalWorkspace.Misbehaviour> = [
         { kind: "answer", status: 429, headers: { "retry-after": "30" } },

@@ -8,7 +8,7 @@ import { who } from "./fixtures/lakebaseClient.ts"
 import { database, failureOf, kill, pidOf, settled, sqlErrorOf, Watcher } from "./fixtures/lakebaseFaults.ts"
 import { alice, as } from "./fixtures/people.ts"
 
-/** `starts` counts what starts, for nothing takes back what a sequence has given. */
+/** The sequence `starts` counts executions, for a rollback does not undo it. */
 const schema = LocalWorkspace.LocalWorkspace.use(({ administer }) =>
   administer(`
     CREATE TABLE runs (what text NOT NULL);
@@ -37,7 +37,7 @@ const start = Effect.flatMap(SqlClient.SqlClient, (sql) =>
   Effect.map(sql<{ n: number }>`SELECT nextval('starts')::int AS n`, ([row]) => row!.n)
 )
 
-/** How often something has started in the server. */
+/** How often the server has begun to execute a statement of this effect. */
 const startsOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {
     const before = yield* as(alice)(start)
@@ -151,7 +151,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
     })
   )
 
-  it.effect("fails a transaction with SqlError wherever in it the backend is killed", () =>
+  it.effect("fails a transaction with SqlError when its backend is killed at any point", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const dies = Effect.flatMap(pidOf(sql), kill)
@@ -165,7 +165,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
       for (const end of ends) assert.strictEqual((yield* sqlErrorOf(as(alice)(end)))._tag, "SqlError")
       assert.strictEqual(yield* as(alice)(runsOf("lost")), 0)
       const own = new Error("mine")
-      // Whoever fails in a transaction that is dead as well hears of their own failure.
+      // A failure of the application is not replaced by that of the dead transaction.
       const mine = sql.withTransaction(Effect.andThen(Effect.andThen(run("lost"), dies), Effect.fail(own)))
       assert.strictEqual(yield* failureOf(as(alice)(mine)), own)
       yield* settled

@@ -19,7 +19,7 @@ interface DrizzleModule {
   ) => DrizzleRunner & { readonly transaction: <A>(f: (tx: DrizzleRunner) => Promise<A>) => Promise<A> }
 }
 
-// Its declarations do not compile with `skipLibCheck: false`: a name that is no literal keeps the compiler from them.
+// Its declarations do not compile with `skipLibCheck: false`: without a literal name the compiler does not read them.
 const drizzleName: string = "drizzle-orm/node-postgres"
 const drizzleModule = Effect.promise((): Promise<DrizzleModule> => import(drizzleName))
 
@@ -37,7 +37,7 @@ const run = <A>(evaluate: () => Promise<A>) => Effect.tryPromise({ try: evaluate
 const clientId = LocalWorkspace.LocalWorkspace.useSync((_) => _.servicePrincipal.clientId)
 
 layer(Database, { timeout: "60 seconds", excludeTestServices: true })("Lakebase.pgConfig", (it) => {
-  it.effect("logs pg in as the service principal with one token, also when a user asks for it", () =>
+  it.effect("logs pg in as the service principal with one token, also for a user's call", () =>
     Effect.gen(function* () {
       const before = yield* asked
       const pool = yield* provideUser(makePool, yield* requestOf(alice))

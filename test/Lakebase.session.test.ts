@@ -10,12 +10,12 @@ import { alice, as, bob } from "./fixtures/people.ts"
 
 const one = { maxConnections: 4, maxConnectionsService: 2, maxConnectionsPerUser: 1 }
 
-// A user has one connection here: whatever is left on it would be met by the next call.
+// A user has one connection here: the next call would see any state that is left on it.
 layer(Notes.layer.pipe(Layer.provideMerge(lakebase(one)), Layer.provideMerge(Database)), {
   timeout: "60 seconds",
   excludeTestServices: true
 })("Lakebase", (it) => {
-  it.effect("keeps settings, temporary tables and advisory locks of a user from other callers", () =>
+  it.effect("keeps a user's settings, temporary tables and advisory locks from other callers", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const setting = Effect.map(
@@ -68,7 +68,7 @@ layer(Notes.layer.pipe(Layer.provideMerge(lakebase(one)), Layer.provideMerge(Dat
       ]) {
         assert.isTrue(yield* left(statements), statements.join("; "))
       }
-      // One that was ended properly is as good as before.
+      // A transaction that was ended properly leaves the connection usable.
       for (const statements of [
         ["BEGIN", "COMMIT"],
         ["BEGIN", "abort and no chain"],
@@ -83,7 +83,7 @@ layer(Notes.layer.pipe(Layer.provideMerge(lakebase(one)), Layer.provideMerge(Dat
     Effect.gen(function* () {
       const sql = yield* Notes
       const impatient = Effect.timeoutOption(sql`SELECT pg_sleep(30)`, "20 millis")
-      // None of these is interrupted itself, which alone would have its session closed.
+      // The use of the connection itself is not interrupted, which alone would close it.
       const ends: ReadonlyArray<Effect.Effect<unknown, SqlError.SqlError>> = [
         sql.withTransaction(impatient),
         sql.withTransaction(sql.withTransaction(impatient)),
@@ -167,7 +167,7 @@ layer(Layer.effectDiscard(table).pipe(Layer.provideMerge(database(one))), {
   const server = LocalWorkspace.LocalWorkspace.useSync((_) => _.postgresServer)
   const thaw = Effect.flatMap(server, (_) => _.thaw)
 
-  /** Interrupts what has frozen the server and then waits for it; gives its exit, and how long that took to come. */
+  /** Interrupts an effect that waits for the server that it froze; returns its exit and the milliseconds that took. */
   const cutOff = <A, E, R>(during: (freeze: typeof thaw) => Effect.Effect<A, E, R>) =>
     Effect.gen(function* () {
       const frozen = yield* Deferred.make<void>()
@@ -177,7 +177,7 @@ layer(Layer.effectDiscard(table).pipe(Layer.provideMerge(database(one))), {
       )
       const fiber = yield* Effect.forkChild(during(Effect.asVoid(freeze)))
       yield* Deferred.await(frozen)
-      // Whoever froze goes on first, and sends what the server will not answer.
+      // Lets the effect go on, and send the statement that the server will not answer.
       yield* Effect.sleep("10 millis")
       const [took] = yield* Effect.timed(Fiber.interrupt(fiber))
       return [yield* Fiber.await(fiber), Duration.toMillis(took)] as const
@@ -244,7 +244,7 @@ layer(database(tight), { timeout: "60 seconds", excludeTestServices: true })("La
       yield* misbehave({ path: credentials, kind: "hang" })
       const bobs = yield* Effect.forkChild(sqlErrorOf(as(bob)(pidOf(sql))))
       yield* eventually(Effect.map(stats, ({ users }) => users.waiting === 1))
-      // So less is left than the 3.2 seconds for which he would wait for a token alone, and be told that there is none.
+      // Leaves bob 2 of 4 seconds: less than the 3.2 after which a token request alone would fail.
       yield* Effect.sleep("2 seconds")
       yield* release
       assert.instanceOf((yield* Fiber.join(bobs)).reason.cause, Lakebase.PoolExhaustedError)

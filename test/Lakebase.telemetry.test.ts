@@ -9,7 +9,7 @@ import { asAlice, asBob, lakebase, schema } from "./fixtures/lakebaseClient.ts"
 import { makeRecorder } from "./fixtures/spans.ts"
 import { Workspace } from "./fixtures/workspace.ts"
 
-/** What `effect` leaves behind: its spans with their parents' names, and the metrics, which begin with it. */
+/** Runs `effect`, and returns its spans with their parents' names and its metrics, which start at zero. */
 const recorded = <A, E, R>(effect: Effect.Effect<A, E, R>, options: Partial<Lakebase.Options> = {}) =>
   Effect.gen(function* () {
     const { spans, tracer } = makeRecorder()
@@ -175,12 +175,12 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(Workspace)), {
         metrics.filter((_) => _.id === id && _.attributes?.["execution.context"] === "user").map((_) => _.state)
       assert.deepInclude(count(evicted.metrics, "lakebase.pool.evictions")[0], { count: 1 })
 
-      // The one connection of all users is alice's, whose transaction goes on until bob has given up.
+      // Alice's transaction holds the only connection of users until bob has given up.
       const inVain = yield* recorded(
         Effect.flatMap(sql, (client) =>
           asAlice(client.withTransaction(Effect.all([Effect.flip(asBob(select)), Metric.snapshot])))
         ),
-        // As much as alice's own login may take on a busy machine.
+        // Alice's own login may take this long on a busy machine.
         { ...limits, acquireTimeout: "4 seconds" }
       )
       assert.deepInclude(count(inVain.metrics, "lakebase.pool.exhaustions")[0], { count: 1 })

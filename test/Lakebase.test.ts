@@ -19,7 +19,7 @@ import {
 } from "./fixtures/lakebaseClient.ts"
 import { alice, bob, requestOf } from "./fixtures/people.ts"
 
-/** Whom the database sees, by every way to run a statement. */
+/** The role that the database sees, for each way to run a statement. */
 const waysThrough = (sql: PgClient.PgClient) => {
   const statement = sql<{ who: string }>`SELECT current_user AS who`
   const raw = Effect.map(statement.raw, (_) => (_ as { rows: Array<{ who: string }> }).rows[0]!.who)
@@ -105,7 +105,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
       assert.strictEqual(yield* whoThrough(taken), alice)
       assert.strictEqual(yield* asBob(whoThrough(taken)), alice)
       assert.strictEqual(yield* asBob(taken.withTransaction(whoThrough(taken))), alice)
-      // What else runs in its transaction stays whose it was.
+      // Other clients inside its transaction still run as their own caller.
       assert.deepStrictEqual(yield* asBob(taken.withTransaction(Effect.all([whoThrough(taken), who]))), [alice, bob])
       assert.deepStrictEqual(yield* taken.withTransaction(Effect.all([whoThrough(taken), who])), [alice, "service"])
       const notified = yield* Effect.scoped(
@@ -127,7 +127,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
       const after = taken.afterCommit(
         Effect.all([whoThrough(taken), who]).pipe(
           Effect.map((seen) => done.push(seen.join(" "))),
-          Effect.orDie // what follows a commit cannot fail it
+          Effect.orDie // an afterCommit effect cannot fail
         )
       )
       for (const [as, name] of [
@@ -139,7 +139,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
         for (const seen of [yield* as(ways), ...(yield* as(taken.withTransaction(within))).slice(0, 2)]) {
           for (const [way, by] of Object.entries(seen)) assert.strictEqual(by, alice, way)
         }
-        // What is taken back and what is kept are hers, and nobody else's transaction is there.
+        // Savepoint and insert are in alice's transaction, which no other caller sees.
         const insert = (body: string) => taken`INSERT INTO notes ${taken.insert({ body })}`
         yield* as(
           taken.withTransaction(
@@ -167,7 +167,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
 
   it.effect("makes no new SqlClient when Lakebase.user is accessed", () =>
     Effect.gen(function* () {
-      // Each that is made gets the next number.
+      // Each SqlClient gets the next number.
       const next = Effect.map(
         SqlClient.make({
           acquirer: Effect.never,
@@ -240,7 +240,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     }).pipe(Effect.scoped)
   )
 
-  it.effect("runs 200 interleaved statements, transactions and streams of two users as each of them", () =>
+  it.effect("keeps 200 interleaved statements, transactions and streams of two users apart", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const requests = { [alice]: yield* requestOf(alice), [bob]: yield* requestOf(bob) }

@@ -25,7 +25,7 @@ class Certificates extends Context.Service<
         Effect.promise(() => mkdtemp(join(tmpdir(), "effect-databricks-"))),
         (folder) => Effect.promise(() => rm(folder, { recursive: true }))
       )
-      // Node reads certificates and makes none.
+      // Node can read certificates, but not make them.
       const make = (name: string, options: Omit<SelfsignedOptions, "keyType" | "algorithm">) =>
         Effect.promise(() =>
           generate([{ name: "commonName", value: name }], { ...options, keyType: "ec", algorithm: "sha256" })
@@ -99,7 +99,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
     })
   )
 
-  it.effect("connects in plaintext when PGSSLMODE is disable", () =>
+  it.effect("connects in plaintext only when PGSSLMODE is disable", () =>
     Effect.gen(function* () {
       assert.isFalse((yield* within(encrypted, { PGSSLMODE: "disable" })).ssl)
     })

@@ -18,7 +18,7 @@ import {
 import { alice, bob } from "./fixtures/people.ts"
 
 layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it) => {
-  it.effect("runs asUser inside a service transaction outside it, as the user, and returns to it", () =>
+  it.effect("runs a nested asUser outside the service's transaction, then returns to it", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const insert = (body: string) => sql`INSERT INTO notes ${sql.insert({ body })}`
@@ -33,7 +33,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
             assert.strictEqual(user, alice)
             assert.notStrictEqual(inner, outer)
             assert.strictEqual(yield* pid, outer)
-            // What is not committed is seen by those inside only.
+            // The service sees its own uncommitted row, and the row that alice has committed.
             assert.deepStrictEqual(yield* bodies, ["of the service", "of alice"])
             return yield* Effect.fail("back" as const)
           })
@@ -89,7 +89,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
         sql.afterCommit(
           Effect.all([whoThrough(sql), asService(bodies)]).pipe(
             Effect.map(([by, seen]) => done.push(`${what} ${by} ${seen}`)),
-            Effect.orDie // what follows a commit cannot fail it
+            Effect.orDie // an afterCommit effect cannot fail
           )
         )
       yield* asAlice(
@@ -147,12 +147,12 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
       const done = yield* Deferred.make<string>()
       const tell = where(two).pipe(
         Effect.flatMap((_) => Deferred.succeed(done, _)),
-        Effect.orDie // what follows a commit cannot fail it
+        Effect.orDie // an afterCommit effect cannot fail
       )
       yield* asAlice(
         one.withTransaction(
           two.afterCommit(tell).pipe(
-            // There is no transaction that it would have to wait for.
+            // The other database has no transaction that the effect would have to wait for.
             Effect.andThen(Deferred.await(done)),
             Effect.map((_) => assert.strictEqual(_, others))
           )

@@ -170,7 +170,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
               assert.match((yield* sqlErrorOf(run)).message, /cannot be decoded: cast it to text/, expression)
               assert.strictEqual(yield* pidOf(sql), pid, expression)
             }
-            // What the message says helps.
+            // The cast that the message names works.
             const [row] = yield* sql.unsafe<{ text: string }>(`SELECT (${expression})::text AS text`)
             assert.typeOf(row?.text, "string", expression)
           }

@@ -6,7 +6,7 @@ import { TestContext } from "effect-databricks/testing"
 import { Effect, Layer } from "effect"
 
 describe("an OpenTelemetry SDK in place of Telemetry", () => {
-  it.effect("receives an operation's span with its caller, under the application's span", () =>
+  it.effect("receives an operation's span with its caller and parent", () =>
     Effect.gen(function* () {
       const exporter = new InMemorySpanExporter()
       const provider = new TracerProvider({ spanProcessors: [new SimpleSpanProcessor({ exporter })] })

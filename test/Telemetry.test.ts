@@ -30,7 +30,7 @@ const run = <E>(layer: Layer.Layer<never, E>) =>
 
 describe("Telemetry", () => {
   describe.each(protocols)("over $protocol", ({ protocol, refusal, transport }) => {
-    // By the real clock: TestClock would print that nobody advances it.
+    // By the real clock: TestClock would warn that it is never advanced.
     it.live("exports span, metric and log with the resource before its scope has closed", () =>
       Effect.gen(function* () {
         const collector = yield* otlpReceiver(transport)
@@ -62,7 +62,7 @@ describe("Telemetry", () => {
       })
     )
 
-    it.effect("ignores OTEL_* of the ConfigProvider when Telemetry.layer is given options", () =>
+    it.effect("ignores OTEL_* of the ConfigProvider in Telemetry.layer", () =>
       Effect.gen(function* () {
         const collector = yield* otlpReceiver(transport)
         yield* run(
@@ -81,7 +81,7 @@ describe("Telemetry", () => {
       { behaviour: "down", does: "is down" }
     ] as const)("logs one warning and completes the work when the collector $does", ({ behaviour }) =>
       Effect.gen(function* () {
-        // Who refuses is to be asked first, which may take a busy machine longer than the 3 seconds of the default.
+        // The request that is refused may take a busy machine longer than the default of 3 seconds.
         const options: Partial<Telemetry.Options> = behaviour === "refuse" ? { flushTimeout: "15 seconds" } : {}
         const { collector, layer, printed } = yield* broken(protocol, transport, behaviour, options)
         assert.strictEqual(yield* run(layer).pipe(Effect.timeout("20 seconds")), 42)
@@ -148,7 +148,7 @@ describe("Telemetry", () => {
         assert.deepInclude(spans[0], { name: sent })
         assert.deepInclude(spans[0]?.attributes, { [sent]: sent })
         assert.strictEqual(logs[0]?.body, sent)
-        // A collector refuses what is not UTF-8.
+        // A collector refuses a body that is not UTF-8.
         for (const body of bodies) if (protocol === "http/json") new TextDecoder("utf-8", { fatal: true }).decode(body)
       })
     )
@@ -220,11 +220,11 @@ describe("Telemetry", () => {
     Effect.gen(function* () {
       let attempts = 0
       const port = yield* freePort
-      const nobody = createServer((socket) => void (socket.destroy(), attempts++)).listen(port, "127.0.0.1")
+      const refusing = createServer((socket) => void (socket.destroy(), attempts++)).listen(port, "127.0.0.1")
       const endpoint = `http://127.0.0.1:${port}`
       const running = yield* Effect.forkChild(run(Telemetry.layer({ endpoint, protocol: "grpc" })))
       yield* live(eventually(() => attempts > 0))
-      yield* Effect.callback<void>((resume) => void nobody.close(() => resume(Effect.void)))
+      yield* Effect.callback<void>((resume) => void refusing.close(() => resume(Effect.void)))
       const collector = yield* grpcReceiver("accept", port)
       // No time passes in which a batch would be sent again.
       yield* live(eventually(() => collector.received.spans.length === 1))
@@ -339,7 +339,7 @@ describe("Telemetry", () => {
   })
 })
 
-// What OpenTelemetry's own packages read by themselves, each to an effect that shows.
+// Variables that OpenTelemetry's own packages read; each would change what is exported.
 const stray = {
   OTEL_SDK_DISABLED: "true",
   OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1",

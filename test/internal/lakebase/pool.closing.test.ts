@@ -195,7 +195,7 @@ describe("the pool", () => {
         Effect.gen(function* () {
           const pool = yield* Pool.make({ ...limits, total: 1 }, driver)
           yield* pool.use(1, 0, () => Effect.void)
-          // Refused for now, which sets the timer of those who will be served for having waited.
+          // The call has to wait, which starts the timer of the grace period.
           const fiber = yield* Effect.forkChild(pool.use(2, 0, () => Effect.void))
           yield* Effect.yieldNow
           assert.isAbove(timers.asleep, 1)

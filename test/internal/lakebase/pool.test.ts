@@ -82,7 +82,7 @@ describe("the pool", () => {
         yield* use("bob", Effect.void)
         yield* pass("20 seconds")
       }
-      // 10 minutes, of which none lives longer than 5.
+      // In 10 minutes: each connection lives 5 at most.
       assert.strictEqual(made.length, 3)
       const holder = yield* hold("carol")
       yield* pass("10 minutes")
@@ -142,7 +142,7 @@ describe("the pool", () => {
     })
   )
 
-  it.effect("evicts a busy caller's connection for a caller's second one only after 1 second", () =>
+  it.effect("waits 1 second before it evicts another's connection for a caller that holds one", () =>
     Effect.gen(function* () {
       const { hold, use } = yield* Fixture.make({ total: 4 })
       const alice = yield* hold("alice")

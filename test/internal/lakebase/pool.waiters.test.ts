@@ -114,7 +114,7 @@ describe("the pool", () => {
     })
   )
 
-  it.effect("queues 10,000 callers in the grace with fewer than 50 looks at the budget each", () =>
+  it.effect("queues 10,000 calls in the 30 ms grace with fewer than 50 looks at the budget each", () =>
     Effect.gen(function* () {
       const n = 10_000
       const { looks, pool, use } = yield* Fixture.make({ total: 1 })
@@ -152,7 +152,7 @@ describe("the pool", () => {
                 Effect.andThen(work, users.use(`friend ${i}`, Effect.andThen(work, service.use("service", work, 2)), 1))
               )
         )
-        // Connections that nested use has opened are there for all, and still the reserve is kept.
+        // In the second round the connections of nested calls are idle, and the reserve still holds.
         for (let round = 0; round < 2; round++) {
           const fiber = yield* Effect.forkChild(
             Effect.all(total < 4 ? one : [...one, ...two], { concurrency: "unbounded", discard: true })
@@ -166,7 +166,7 @@ describe("the pool", () => {
     )
   }
 
-  it.effect("serves a nested call before its caller's own, counting the time the caller has waited", () =>
+  it.effect("serves a nested call first, as if it had waited as long as its caller's own call", () =>
     Effect.gen(function* () {
       const { hold } = yield* Fixture.make({ total: 3, closeTakes: 0 })
       const holders = [yield* hold("alice"), yield* hold("bob"), yield* hold("dave", 1)]
