@@ -6,9 +6,11 @@ import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/h
 import { ServerResponse } from "node:http"
 import { queryObjects } from "node:v8"
 import * as App from "../src/App.ts"
-import { connection, eventually } from "./fixtures/child.ts"
+import { connection } from "./fixtures/child.ts"
+import { eventually } from "./fixtures/eventually.ts"
 import { lakebase } from "./fixtures/lakebaseClient.ts"
-import { alice, bob, requestOf, Workspace } from "./fixtures/workspace.ts"
+import { alice, bob, requestOf } from "./fixtures/people.ts"
+import { Workspace } from "./fixtures/workspace.ts"
 
 const Who = Schema.Struct({ who: Schema.String })
 
@@ -33,8 +35,8 @@ const Application = HttpRouter.serve(
   Layer.provideMerge(Workspace)
 )
 
-layer(Application, { excludeTestServices: true, timeout: "60 seconds" })("a request", (it) => {
-  it.effect("is gone with its token once it is answered, though the connections that it opened stay", () =>
+layer(Application, { excludeTestServices: true, timeout: "60 seconds" })("App.layerHttpServer", (it) => {
+  it.effect("releases an answered request and its token while connections stay open", () =>
     Effect.gen(function* () {
       const { address } = yield* HttpServer.HttpServer
       assert(address._tag === "InetAddressV4")

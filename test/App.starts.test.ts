@@ -1,10 +1,10 @@
 import { assert, layer } from "@effect/vitest"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect } from "effect"
-import { createServer } from "node:net"
 import { run } from "./fixtures/child.ts"
+import * as RawServer from "./fixtures/rawServer.ts"
 
-/** What is wrong in the environment (a variable that is undefined is not set), and what the one line says of it. */
+/** Changes of the environment (`undefined` removes the variable), and the error line that each must produce. */
 const starts: ReadonlyArray<readonly [wrong: Readonly<Record<string, string | undefined>>, says: RegExp]> = [
   [{ DATABRICKS_HOST: undefined }, /^DATABRICKS_HOST is not set: /],
   [{ DATABRICKS_HOST: "no host" }, /^DATABRICKS_HOST is neither a URL nor a host name: /],
@@ -35,8 +35,8 @@ const starts: ReadonlyArray<readonly [wrong: Readonly<Record<string, string | un
   [{ OTEL_SDK_DISABLED: "perhaps" }, /OTEL_SDK_DISABLED/]
 ]
 
-layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("a start that fails", (it) => {
-  /** The one line that the application of the soak leaves, whose environment differs by this. */
+layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("App.runMain", (it) => {
+  /** Starts the application of the soak test with these changes, and returns its error line. */
   const lineOf = Effect.fnUntraced(function* (changes: Readonly<Record<string, string | undefined>>) {
     const { env } = yield* LocalWorkspace.LocalWorkspace
     const whole = { ...env, OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1", ...changes }
@@ -52,27 +52,17 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
     const what = Object.entries(changes).map(([name, value]) =>
       value === undefined ? `no ${name}` : `${name}=${value}`
     )
-    it.effect(`exits with 1 and says in one line what is wrong: ${what.join(", ")}`, () =>
+    it.effect(`exits with 1 and one error line given ${what.join(", ")}`, () =>
       Effect.gen(function* () {
         assert.match(yield* lineOf(changes), says)
       })
     )
   }
 
-  it.effect("exits with 1 and says in one line that its port is taken", () =>
+  it.effect("exits with 1 and one error line when its port is taken", () =>
     Effect.gen(function* () {
-      const server = yield* Effect.acquireRelease(
-        Effect.promise(
-          () =>
-            new Promise<ReturnType<typeof createServer>>((resolve) => {
-              const server = createServer().listen(0, "0.0.0.0", () => resolve(server))
-            })
-        ),
-        (server) => Effect.sync(() => server.close())
-      )
-      const address = server.address()
-      const DATABRICKS_APP_PORT = String(address !== null && typeof address === "object" ? address.port : 0)
-      assert.match(yield* lineOf({ DATABRICKS_APP_PORT }), /address already in use/)
+      const { port } = yield* RawServer.tcp(() => {})
+      assert.match(yield* lineOf({ DATABRICKS_APP_PORT: String(port) }), /address already in use/)
     })
   )
 })

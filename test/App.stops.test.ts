@@ -2,14 +2,14 @@ import { assert, it } from "@effect/vitest"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Duration, Effect, Fiber } from "effect"
 import { connection, freePort, run } from "./fixtures/child.ts"
-import { eventually } from "./fixtures/lakebaseFaults.ts"
+import { eventually } from "./fixtures/eventually.ts"
 import * as Soak from "./soak/watcher.ts"
 
 const users = Array.from({ length: 12 }, (_, i) => `u${i}@example.com`)
 
 const Workspace = LocalWorkspace.layer({ users: users.map((userName) => ({ userName })) })
 
-/** Waits until so many locks of the table that is written to are there. */
+/** Waits until the table of the orders has `count` such locks. */
 const locks = (count: number, which: string) =>
   LocalWorkspace.LocalWorkspace.use(({ administer }) =>
     Effect.eventually(
@@ -20,7 +20,7 @@ const locks = (count: number, which: string) =>
   )
 
 it.live(
-  "SIGTERM under load: what is in flight is written and answered, and the exit code is 0 within 10 s",
+  "App.runMain answers 12 writes in flight on SIGTERM and exits with 0 within 10 s",
   () =>
     Effect.gen(function* () {
       const { administer, env, headers } = yield* LocalWorkspace.LocalWorkspace
@@ -40,7 +40,7 @@ it.live(
             ...(body !== undefined && { method: "POST", body: JSON.stringify(body) })
           })
         )
-      // Nobody but the application ends this one, when the grace period is over.
+      // Only the application ends this response, after the grace period.
       const clock = yield* Effect.flatMap(sent(users[0]!, "/clock"), (_) => Effect.promise(() => _))
       const cut = clock.text().then(
         () => false,

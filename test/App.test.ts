@@ -3,12 +3,13 @@ import { ConfigProvider, Effect, Exit, Fiber, Latch, Layer, Logger, Schedule, Sc
 import { HttpRouter, HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import * as App from "../src/App.ts"
-import { connection, eventually, get, runApp } from "./fixtures/child.ts"
+import { connection, get, runApp } from "./fixtures/child.ts"
+import { eventually } from "./fixtures/eventually.ts"
 import { otlpReceiver } from "./fixtures/otlpReceiver.ts"
 
-describe("runMain", () => {
+describe("App.runMain", () => {
   it.live.each(["SIGTERM", "SIGINT"] as const)(
-    "finishes the request in flight on %s, then sends its telemetry",
+    "finishes the request in flight on %s, then exports its telemetry",
     (signal) =>
       Effect.gen(function* () {
         const collector = yield* otlpReceiver("grpc")
@@ -44,7 +45,7 @@ describe("runMain", () => {
             value: 1
           }
         )
-        // What closes after the server but before telemetry is still told; what closes after telemetry only locally.
+        // A layer that closes before telemetry still exports its log; one that closes after it only prints.
         const bodies = collector.received.logs.map((log) => log.body)
         assert.includeMembers(bodies, ["slow begun", "services closed"])
         assert.notInclude(bodies, "everything closed")
@@ -52,7 +53,7 @@ describe("runMain", () => {
       })
   )
 
-  it.live("interrupts a request that never ends, after the grace period", () =>
+  it.live("interrupts a request that still runs after the grace period", () =>
     Effect.gen(function* () {
       const app = yield* runApp(["impatient"])
       const endless = yield* connection(yield* app.port)
@@ -64,7 +65,7 @@ describe("runMain", () => {
     })
   )
 
-  it.live("exits with 1 when closing does not end", () =>
+  it.live("exits with 1 when closing takes longer than closeTimeout", () =>
     Effect.gen(function* () {
       const app = yield* runApp(["impatient", "500"])
       const stubborn = yield* connection(yield* app.port)
@@ -76,7 +77,7 @@ describe("runMain", () => {
     })
   )
 
-  it.live("takes two Ctrl-C at once for one, and a later one for an order to exit", () =>
+  it.live("treats two SIGINT at once as one, and exits with 130 on a later SIGINT", () =>
     Effect.gen(function* () {
       const patient = yield* runApp(["serve", "twice"])
       const busy = yield* connection(yield* patient.port)
@@ -98,13 +99,19 @@ describe("runMain", () => {
   )
 
   it.live.each([
-    { main: "unfit", env: {}, message: "No warehouse: set DATABRICKS_WAREHOUSE_ID" },
     {
+      failure: "a layer fails",
+      main: "unfit",
+      env: {},
+      message: "No warehouse: set DATABRICKS_WAREHOUSE_ID"
+    },
+    {
+      failure: "OTEL_EXPORTER_OTLP_PROTOCOL is wrong",
       main: "serve",
       env: { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1", OTEL_EXPORTER_OTLP_PROTOCOL: "pigeon" },
       message: 'Expected "grpc" | "http/protobuf" | "http/json" at ["OTEL_EXPORTER_OTLP_PROTOCOL"]'
     }
-  ])("a failed start is one line and exit code 1: $message", ({ env, main, message }) =>
+  ])("exits with 1 and one error line when $failure", ({ env, main, message }) =>
     Effect.gen(function* () {
       const app = yield* runApp([main], { ...env })
       assert.strictEqual(yield* app.exit, 1)
@@ -113,7 +120,7 @@ describe("runMain", () => {
     })
   )
 
-  it.live("says in one line that the port of DATABRICKS_APP_PORT is taken", () =>
+  it.live("exits with 1 and one error line when the port in DATABRICKS_APP_PORT is taken", () =>
     Effect.gen(function* () {
       const first = yield* runApp(["serve"])
       const port = String(yield* first.port)
@@ -123,7 +130,7 @@ describe("runMain", () => {
     })
   )
 
-  it.live("closes everything after a crash, says why and exits with 1", () =>
+  it.live("closes every layer after a crash, prints the reason and exits with 1", () =>
     Effect.gen(function* () {
       const app = yield* runApp(["crash"])
       const client = yield* connection(yield* app.port)
@@ -134,7 +141,7 @@ describe("runMain", () => {
     })
   )
 
-  it.live("prints a defect with its stack", () =>
+  it.live("exits with 1 and prints the stack of a defect", () =>
     Effect.gen(function* () {
       const app = yield* runApp(["defect"])
       assert.strictEqual(yield* app.exit, 1)
@@ -142,7 +149,7 @@ describe("runMain", () => {
     })
   )
 
-  it.live("exits with 0 when an effect is done", () =>
+  it.live("exits with 0 when its effect completes", () =>
     Effect.gen(function* () {
       const app = yield* runApp(["done"])
       assert.strictEqual(yield* app.exit, 0)
@@ -189,7 +196,7 @@ const serving = (options: App.HttpServerOptions) =>
     Layer.provideMerge(App.layerHttpServer({ host: "127.0.0.1", port: 0, ...options }))
   )
 
-describe("layerHttpServer", () => {
+describe("App.layerHttpServer", () => {
   const url = HttpServer.addressFormattedWith(Effect.succeed)
 
   const post = (path: string, length: number) =>
@@ -202,21 +209,21 @@ describe("layerHttpServer", () => {
       )
     })
 
-  it.live.each(["/router", "/api"])("limits the body that a handler of %s reads", (path) =>
+  it.live.each(["/router", "/api"])("answers 413 to a body above 1,000,000 bytes on %s", (path) =>
     Effect.gen(function* () {
       assert.strictEqual(yield* post(path, 1_000_000), 200)
       assert.strictEqual(yield* post(path, 1_000_001), 413)
     }).pipe(Effect.provide(serving({}), { local: true }))
   )
 
-  it.live.each(["/router", "/api"])("takes another limit for %s", (path) =>
+  it.live.each(["/router", "/api"])("answers 413 to a body above maxBodySize on %s", (path) =>
     Effect.gen(function* () {
       assert.strictEqual(yield* post(path, 2_000_000), 200)
       assert.strictEqual(yield* post(path, 2_000_001), 413)
     }).pipe(Effect.provide(serving({ maxBodySize: 2_000_000 }), { local: true }))
   )
 
-  it.live("keeps the user's token out of what a handler logs of its request", () =>
+  it.live("keeps the user's token out of the log when a handler logs its request", () =>
     Effect.gen(function* () {
       const logged: Array<unknown> = []
       const inspecting = HttpRouter.add(
@@ -244,13 +251,13 @@ describe("layerHttpServer", () => {
     })
   )
 
-  it.live("answers what came in before the routes were there", () =>
+  it.live("answers a request that arrived before the routes were served", () =>
     Effect.gen(function* () {
       const server = yield* HttpServer.HttpServer
       const port = Number(new URL(yield* url).port)
       const early = yield* connection(port)
       early.send(get("/"))
-      // Node itself answers this one, once it has read what came before it.
+      // Node itself answers this request, after it has read the one before.
       const nonsense = yield* connection(port)
       nonsense.send("nonsense\r\n\r\n")
       yield* eventually(() => nonsense.state.received.includes("400"))
@@ -260,20 +267,20 @@ describe("layerHttpServer", () => {
     }).pipe(Effect.provide(App.layerHttpServer({ host: "127.0.0.1", port: 0 }), { local: true }))
   )
 
-  it.live("listens on all interfaces unless told otherwise", () =>
+  it.live("listens on all interfaces by default", () =>
     Effect.gen(function* () {
       assert.include(yield* url, "//0.0.0.0:")
     }).pipe(Effect.provide(App.layerHttpServer({ port: 0 }), { local: true }))
   )
 
-  it.live("fails with the name of a port that is none", () =>
+  it.live("fails and names DATABRICKS_APP_PORT when it is not a port", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(Layer.buildWithScope(App.layerHttpServer(), yield* Scope.Scope))
       assert.include(String(error), "DATABRICKS_APP_PORT")
     }).pipe(Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env: { DATABRICKS_APP_PORT: "door" } }))))
   )
 
-  it.live("cuts what is left after the grace period", () =>
+  it.live("cuts a half-sent request after the grace period", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const context = yield* Layer.buildWithScope(serving({ gracePeriod: "50 millis" }), scope)
@@ -285,7 +292,7 @@ describe("layerHttpServer", () => {
     })
   )
 
-  it.live("answers a request that comes on an idle connection as it closes, and ends that connection", () =>
+  it.live("answers a request that arrives on an idle connection while it closes", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const context = yield* Layer.buildWithScope(serving({ gracePeriod: "1 hour" }), scope)
@@ -305,7 +312,7 @@ describe("layerHttpServer", () => {
     })
   )
 
-  it.live("waits for what is in flight and for nothing else", () =>
+  it.live("waits for requests in flight when it closes, and not for idle connections", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const context = yield* Layer.buildWithScope(serving({ gracePeriod: "1 hour" }), scope)

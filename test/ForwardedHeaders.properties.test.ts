@@ -44,7 +44,7 @@ const asHeader = (value: typeof Value.Type): string | ReadonlyArray<string> | nu
         ? value.several.map((_) => _.join(""))
         : value.long.repeat(value.length)
 
-/** What a header says: nothing, a text, or what is refused. */
+/** The result for a header by the rules: absent, a value or refused. */
 const said = (name: string, header: string | ReadonlyArray<string> | null) => {
   const value = Array.isArray(header) ? (header.length < 2 ? (header[0] ?? "") : undefined) : (header ?? "")
   const isRefused =
@@ -58,7 +58,7 @@ const said = (name: string, header: string | ReadonlyArray<string> | null) => {
 
 describe("ForwardedHeaders.decode", () => {
   it.effect.prop(
-    "takes exactly what it says that it takes, and gives it back as it is",
+    "accepts exactly the values that its rules allow, unchanged",
     { values: Schema.Tuple([Value, Value, Value, Value]), reach: Schema.Literals(["request", "record", "getter"]) },
     ({ reach, values }) =>
       Effect.gen(function* () {
@@ -68,7 +68,7 @@ describe("ForwardedHeaders.decode", () => {
         const source = { request: { headers: record }, record, getter: { get: (_: string) => record[_] } }[reach]
         const exit = yield* Effect.result(ForwardedHeaders.decode(source as ForwardedHeaders.Source))
         const expected = names.map((name, i) =>
-          // Who asks for one header gets an array of one for none.
+          // An array from a getter is refused, even an array of one.
           said(name, reach === "getter" && Array.isArray(headers[i]) ? ["", ""] : headers[i]!)
         )
         if (exit._tag === "Failure") {
@@ -86,7 +86,7 @@ describe("ForwardedHeaders.decode", () => {
       })
   )
 
-  it.effect("takes or refuses each character in each header", () =>
+  it.effect("accepts or rejects each character up to U+0120 by its rules", () =>
     Effect.gen(function* () {
       for (const name of names) {
         for (let code = 0; code <= 0x120; code++) {

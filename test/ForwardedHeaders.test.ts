@@ -26,7 +26,7 @@ const plain = ({ accessToken, ...rest }: ForwardedHeaders.ForwardedHeaders) => (
 })
 
 const decode = (source: unknown) =>
-  // The point is what happens to what no type allows.
+  // The tests also pass sources that the type excludes.
   Effect.map(ForwardedHeaders.decode(source as ForwardedHeaders.Source), plain)
 
 const expected = (headers: Record<string, string>) => ({
@@ -36,7 +36,7 @@ const expected = (headers: Record<string, string>) => ({
   accessToken: headers[names.accessToken]
 })
 
-/** What a server sees of a request that was really sent, as Effect and as Node hand it over. */
+/** Sends a request over HTTP, and returns it as Effect and as Node present it to a server. */
 const received = (headers: Record<string, string | Array<string>>) =>
   Effect.gen(function* () {
     const seen = yield* Deferred.make<{ effect: HttpServerRequest.HttpServerRequest; node: unknown }>()
@@ -58,7 +58,7 @@ const received = (headers: Record<string, string | Array<string>>) =>
   })
 
 describe("ForwardedHeaders.decode", () => {
-  it.live("reads an Effect request and a Node or Express request", () =>
+  it.live("reads the headers of an Effect, Node or Express request", () =>
     Effect.gen(function* () {
       const { effect, node } = yield* received(all)
       assert.deepStrictEqual(yield* decode(effect), expected(all))
@@ -69,7 +69,7 @@ describe("ForwardedHeaders.decode", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("refuses a header that was really sent twice", () =>
+  it.live("rejects a header that a client sent twice", () =>
     Effect.gen(function* () {
       const { effect, node } = yield* received({ ...all, "x-forwarded-user": ["alice", "bob"] })
       for (const source of [effect, node]) {
@@ -89,7 +89,7 @@ describe("ForwardedHeaders.decode", () => {
     })
   )
 
-  it.effect("reads a plain record in any letter case", () =>
+  it.effect("reads a record or Map with header names in any letter case", () =>
     Effect.gen(function* () {
       const shouting = Object.fromEntries(Object.entries(all).map(([name, value]) => [name.toUpperCase(), value]))
       assert.deepStrictEqual(yield* decode(shouting), expected(all))
@@ -101,7 +101,7 @@ describe("ForwardedHeaders.decode", () => {
     })
   )
 
-  it.effect("takes a missing or blank header as absent", () =>
+  it.effect("treats a missing or blank header as absent", () =>
     Effect.gen(function* () {
       for (const blank of [undefined, null, "", "  ", []]) {
         for (const name of Object.values(names)) {
@@ -113,7 +113,7 @@ describe("ForwardedHeaders.decode", () => {
     })
   )
 
-  it.effect("leaves out a preferred username that may be two or a display name, as it proves nothing", () =>
+  it.effect("omits a preferred username that it would reject in another header", () =>
     Effect.gen(function* () {
       const { [names.preferredUsername]: _, ...others } = all
       for (const display of ["Doe, Jane", ["Jane", "Joe"], "Jane\nDoe", "J".repeat(20_000), 7]) {
@@ -123,21 +123,21 @@ describe("ForwardedHeaders.decode", () => {
   )
 
   const refused: ReadonlyArray<readonly [string, unknown]> = [
-    ["joined by a comma", { "x-forwarded-user": "alice, bob" }],
-    ["an array of two", { "x-forwarded-user": ["alice", "alice"] }],
+    ["two values joined by a comma", { "x-forwarded-user": "alice, bob" }],
+    ["an array of two values", { "x-forwarded-user": ["alice", "alice"] }],
     ["an array within an array", { "x-forwarded-user": [["alice"]] }],
-    ["two spellings", { "x-forwarded-user": "alice", "X-Forwarded-User": "bob" }],
-    ["a line break", { "x-forwarded-user": "alice\r\nx-forwarded-email: bob@example.com" }],
-    ["a NUL", { "x-forwarded-email": "alice@example.com\0" }],
-    ["a DEL", { "x-forwarded-email": "alice\x7f" }],
-    ["too long", { "x-forwarded-access-token": "a".repeat(16 * 1024 + 1) }],
+    ["a header in two letter cases", { "x-forwarded-user": "alice", "X-Forwarded-User": "bob" }],
+    ["a value with a line break", { "x-forwarded-user": "alice\r\nx-forwarded-email: bob@example.com" }],
+    ["a value with a NUL", { "x-forwarded-email": "alice@example.com\0" }],
+    ["a value with a DEL", { "x-forwarded-email": "alice\x7f" }],
+    ["a token longer than 16 KiB", { "x-forwarded-access-token": "a".repeat(16 * 1024 + 1) }],
     ["a number", { "x-forwarded-user": 7 }],
-    ["a token with a blank", { "x-forwarded-access-token": "ab cd" }],
+    ["a token with a space", { "x-forwarded-access-token": "ab cd" }],
     ["a token with a control character", { "x-forwarded-access-token": "ab\ncd" }],
-    ["a token no header can carry", { "x-forwarded-access-token": "tökén→" }]
+    ["a token with characters that are not ASCII", { "x-forwarded-access-token": "tökén→" }]
   ]
   for (const [what, headers] of refused) {
-    it.effect(`refuses ${what}`, () =>
+    it.effect(`rejects ${what}`, () =>
       Effect.gen(function* () {
         const error = yield* Effect.flip(decode(headers))
         assert.strictEqual(error._tag, "AuthenticationError")
@@ -147,7 +147,7 @@ describe("ForwardedHeaders.decode", () => {
     )
   }
 
-  it.effect("accepts 16 KiB", () =>
+  it.effect("accepts a token of 16 KiB", () =>
     Effect.gen(function* () {
       const token = "a".repeat(16 * 1024)
       assert.strictEqual((yield* decode({ "x-forwarded-access-token": token })).accessToken, token)
@@ -177,7 +177,7 @@ describe("ForwardedHeaders.decode", () => {
   ])
 
   it.effect.prop(
-    "never dies, and gives back unchanged what it accepts",
+    "never dies on any source, and returns accepted values unchanged",
     { entries: Schema.Array(entry), shape: Schema.Literals(["record", "request", "map", "bare"]), any: Schema.Unknown },
     ({ any, entries, shape }) =>
       Effect.gen(function* () {
@@ -199,7 +199,7 @@ describe("ForwardedHeaders.decode", () => {
     { arbitrary: { runs: 1_000 } }
   )
 
-  it.effect("shows no token", () =>
+  it.effect("redacts the token when its result is printed", () =>
     Effect.gen(function* () {
       const decoded = yield* ForwardedHeaders.decode(all)
       assert.notInclude(inspect(decoded, { depth: 9, showHidden: true }) + JSON.stringify(decoded), "eyJh")

@@ -2,25 +2,19 @@ import { assert, layer } from "@effect/vitest"
 import { asUser, ServiceContext, UserContext } from "effect-databricks"
 import { Clock, Context, Effect, Layer, Redacted, Schema } from "effect"
 import { TestClock } from "effect/testing"
-import * as Http from "node:http"
-import type { AddressInfo } from "node:net"
+import { alice } from "./fixtures/people.ts"
+import * as RawServer from "./fixtures/rawServer.ts"
 
 /** How often a workspace that knows every token was asked for its holder. */
 class Asked extends Context.Service<Asked, { count: number }>()("test/Asked") {
   static readonly layer = Layer.unwrap(
     Effect.gen(function* () {
       const asked = { count: 0 }
-      const server = Http.createServer({ keepAliveTimeout: 60_000 }, (_, response) => {
+      const { origin } = yield* RawServer.http((_, response) => {
         asked.count++
-        response.writeHead(200, { "x-databricks-org-id": "1" }).end(`{"id":"7","userName":"alice@example.com"}`)
+        response.writeHead(200, { "x-databricks-org-id": "1" }).end(JSON.stringify({ id: "7", userName: alice }))
       })
-      yield* Effect.acquireRelease(
-        Effect.promise(() => new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))),
-        () => Effect.sync(() => server.close().closeAllConnections())
-      )
-      const { port } = server.address() as AddressInfo // it listens on TCP
-      const host = `http://127.0.0.1:${port}`
-      return Layer.merge(ServiceContext.layer({ host, token: Redacted.make("t") }), Layer.succeed(Asked, asked))
+      return Layer.merge(ServiceContext.layer({ host: origin, token: Redacted.make("t") }), Layer.succeed(Asked, asked))
     })
   )
 }
@@ -50,9 +44,9 @@ const base64url = (text: string) => Buffer.from(text).toString("base64url")
 
 let tokens = 0
 
-layer(Asked.layer)("a token", (it) => {
+layer(Asked.layer)("IdentityVerifier", (it) => {
   it.effect.prop(
-    "proves its holder until it says that it expires, for an hour at most, or for 5 minutes where it does not say",
+    "caches a verified token until its exp, for 1 hour at most, or 5 minutes without exp",
     {
       claims: Claims,
       form: Schema.Literals(["a#.%.c", "#.%.", "~#.%.~.d.e"])
@@ -73,7 +67,7 @@ layer(Asked.layer)("a token", (it) => {
         const headers = { "x-forwarded-user": "1@2", "x-forwarded-access-token": token }
         const questions = Effect.gen(function* () {
           const { count } = asked
-          assert.strictEqual((yield* Effect.provide(UserContext, asUser(headers))).userName, "alice@example.com")
+          assert.strictEqual((yield* Effect.provide(UserContext, asUser(headers))).userName, alice)
           return asked.count - count
         })
         const exp =

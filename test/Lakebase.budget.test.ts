@@ -4,16 +4,18 @@ import { Lakebase } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Duration, Effect, Exit, Fiber, Layer, Random, Scope } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
-import { as, database, eventually, hold, settled, sqlErrorOf, stays } from "./fixtures/lakebaseFaults.ts"
+import { eventually } from "./fixtures/eventually.ts"
+import { database, hold, settled, sqlErrorOf, stays } from "./fixtures/lakebaseFaults.ts"
 import { lakebase, who } from "./fixtures/lakebaseClient.ts"
-import { alice, bob, serviceContext } from "./fixtures/workspace.ts"
+import { alice, as, bob } from "./fixtures/people.ts"
+import { serviceContext } from "./fixtures/workspace.ts"
 
 const people = (count: number) => Array.from({ length: count }, (_, i) => `u${i}@example.com`)
 
 const holdAs = (user: string) => as(user)(hold(Effect.void))
 
-describe("Lakebase's budget", () => {
-  it.live("past the acquire timeout there is a PoolExhaustedError, and who comes in time is served", () =>
+describe("Lakebase", () => {
+  it.live("fails with PoolExhaustedError when no connection is free within acquireTimeout", () =>
     Effect.gen(function* () {
       const release = yield* holdAs(alice)
       const error = yield* sqlErrorOf(as(bob)(who))
@@ -27,7 +29,7 @@ describe("Lakebase's budget", () => {
     )
   )
 
-  it.live("a caller at their own limit holds up nobody else", () =>
+  it.live("serves other callers while 20 calls of one user wait at maxConnectionsPerUser", () =>
     Effect.gen(function* () {
       const { stats } = yield* Lakebase.Lakebase
       const releases = yield* Effect.all([holdAs(alice), holdAs(alice)])
@@ -45,10 +47,10 @@ describe("Lakebase's budget", () => {
     )
   )
 
-  it.live("the service principal's share is a fifth, which no number of users takes", () =>
+  it.live("keeps a fifth of the connections for the service principal when users fill the rest", () =>
     Effect.gen(function* () {
       const { stats } = yield* Lakebase.Lakebase
-      // Of the eight for users two are kept for nested calls.
+      // Two of the eight for users are reserved for nested calls.
       const releases = yield* Effect.forEach(people(6), holdAs)
       assert.instanceOf((yield* sqlErrorOf(as("u6@example.com")(who))).reason.cause, Lakebase.PoolExhaustedError)
       assert.strictEqual(yield* who, "service")
@@ -58,7 +60,7 @@ describe("Lakebase's budget", () => {
     }).pipe(Effect.scoped, Effect.provide(database({ maxConnections: 10, acquireTimeout: "4 seconds" }, people(7))))
   )
 
-  it.live("who comes first is served first, whatever others did before", () =>
+  it.live("serves users in order of arrival when they wait for one connection", () =>
     Effect.gen(function* () {
       const { stats } = yield* Lakebase.Lakebase
       const sql = yield* SqlClient.SqlClient
@@ -74,7 +76,7 @@ describe("Lakebase's budget", () => {
       }
       yield* release
       yield* Effect.forEach(fibers, Fiber.join)
-      // A connection that is theirs already is used by those it belongs to, for nobody has to wait for that.
+      // u0 uses the connection that it has already, which makes no other user wait.
       assert.deepStrictEqual(
         order.filter((name) => name !== "u0@example.com"),
         ["u1@example.com", "u2@example.com", "u3@example.com"]
@@ -85,7 +87,7 @@ describe("Lakebase's budget", () => {
     )
   )
 
-  it.live("a server that others have filled is waited for", () =>
+  it.live("waits for a connection slot when other clients have filled the server", () =>
     Effect.gen(function* () {
       const { postgres, servicePrincipal, token } = yield* LocalWorkspace.LocalWorkspace
       const { stats } = yield* Lakebase.Lakebase
@@ -98,7 +100,7 @@ describe("Lakebase's budget", () => {
       assert.isTrue(full(filled), String(filled))
       const fibers = yield* Effect.forEach([alice, bob, alice], (user) => Effect.forkScoped(as(user)(who)))
       yield* eventually(Effect.map(stats, ({ users }) => users.total === 3))
-      // In the time of these they have been refused too.
+      // During these logins the server refuses the waiting calls as well.
       for (let i = 0; i < 30; i++) assert.isTrue(full(yield* Effect.flip(Effect.scoped(other))))
       for (const fiber of fibers) assert.isUndefined(fiber.pollUnsafe())
       yield* Scope.close(others, Exit.void)
@@ -115,7 +117,7 @@ describe("Lakebase's budget", () => {
   )
 
   it.live(
-    "callers who are as many as the connections do not take them from each other",
+    "rarely evicts a connection when 20 users share 20 connections",
     () =>
       Effect.gen(function* () {
         const { stats } = yield* Lakebase.Lakebase
@@ -132,7 +134,7 @@ describe("Lakebase's budget", () => {
         assert.isBelow((yield* stats).users.evictions - before.evictions, queries.length / 10 + cold)
       }).pipe(
         Effect.scoped,
-        // Two are kept for nested calls.
+        // Two are reserved for nested calls.
         Effect.provide(database({ maxConnections: 23, maxConnectionsService: 1 }, people(20)))
       ),
     // They take as long as the machine needs for them.
@@ -140,7 +142,7 @@ describe("Lakebase's budget", () => {
   )
 
   it.live(
-    "transactions that call each other's database at a full budget end",
+    "completes 200 pairs of nested transactions on a budget of 6 connections",
     () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient

@@ -8,8 +8,9 @@ import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { asked } from "./fixtures/lakebaseFaults.ts"
-import { fromEnvironment, lakebase, who } from "./fixtures/lakebaseClient.ts"
-import { alice, requestOf, Workspace } from "./fixtures/workspace.ts"
+import { fromEnvironment, who } from "./fixtures/lakebaseClient.ts"
+import { alice, requestOf } from "./fixtures/people.ts"
+import { Workspace } from "./fixtures/workspace.ts"
 
 const app = { PGHOST: "h.example.com", LAKEBASE_ENDPOINT: "projects/p/branches/b/endpoints/e" }
 
@@ -17,7 +18,7 @@ const read = (env: Record<string, string>) => Lakebase.config.parse(ConfigProvid
 const refused = (env: Record<string, string>) => Effect.map(Effect.flip(read(env)), (_) => _.cause.message)
 
 describe("Lakebase.config", () => {
-  it.effect("is what Databricks Apps writes into the environment", () =>
+  it.effect("reads the variables that Databricks Apps sets", () =>
     Effect.gen(function* () {
       assert.deepInclude(yield* read(app), {
         host: "h.example.com",
@@ -42,7 +43,7 @@ describe("Lakebase.config", () => {
     })
   )
 
-  it.effect("takes a password in place of an endpoint, and never beside one", () =>
+  it.effect("reads PGPASSWORD only when LAKEBASE_ENDPOINT is not set", () =>
     Effect.gen(function* () {
       const local = yield* read({ PGHOST: "localhost", PGPASSWORD: " hush " })
       assert.strictEqual(local.password && Redacted.value(local.password), " hush ")
@@ -51,7 +52,7 @@ describe("Lakebase.config", () => {
     })
   )
 
-  it.effect("verifies the server unless plaintext is asked for, and refuses what may fall back to it", () =>
+  it.effect("enables TLS for PGSSLMODE require and verify-*, and rejects allow and prefer", () =>
     Effect.gen(function* () {
       for (const mode of ["require", "verify-ca", "verify-full"]) {
         assert.strictEqual((yield* read({ ...app, PGSSLMODE: mode })).ssl, true, mode)
@@ -78,7 +79,7 @@ describe("Lakebase.config", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("says in one sentence which variable is missing or wrong", () =>
+  it.effect("names the missing or wrong variable in one sentence", () =>
     Effect.gen(function* () {
       const { LAKEBASE_ENDPOINT, PGHOST } = app
       assert.match(yield* refused({ LAKEBASE_ENDPOINT }), /^PGHOST is not set: [^\n]+$/)
@@ -102,17 +103,17 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase
     >
   ) => Effect.provide(runsAs, live)
 
-  it.effect("connects the service principal and users", () =>
+  it.effect("connects as the service principal and as users", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* runs(fromEnvironment()), ["service", alice])
-      // Whoever the client id says, and whom the workspace knows.
+      // The role comes from DATABRICKS_CLIENT_ID, or else from the workspace.
       assert.deepStrictEqual(yield* runs(fromEnvironment({ PGUSER: undefined })), ["service", alice])
       const nameless = fromEnvironment({ PGUSER: undefined, DATABRICKS_CLIENT_ID: undefined })
       assert.deepStrictEqual(yield* runs(nameless), ["service", alice])
     })
   )
 
-  it.effect("a role of its own by PGUSER is the service principal's only", () =>
+  it.effect("uses the role in PGUSER for the service principal only", () =>
     Effect.gen(function* () {
       const request = yield* requestOf(alice)
       const other = fromEnvironment({ PGUSER: "someone else" })
@@ -123,7 +124,7 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase
     })
   )
 
-  it.effect("a start without what is needed fails with the sentence", () =>
+  it.effect("fails with a ConfigError of one sentence when PGHOST is not set", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(Effect.provide(who, fromEnvironment({ PGHOST: undefined })))
       if (error._tag !== "ConfigError") return assert.fail(error._tag)
@@ -131,7 +132,7 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase
     })
   )
 
-  it.effect("options come on top of the environment, and one that is undefined leaves what is there", () =>
+  it.effect("prefers options to the environment, and ignores options that are undefined", () =>
     Effect.gen(function* () {
       const { postgres } = yield* LocalWorkspace.LocalWorkspace
       const overridden = fromEnvironment(
@@ -148,7 +149,7 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase
     })
   )
 
-  it.effect("a variable in whose place an option is given need not be there, and may be wrong", () =>
+  it.effect("ignores a missing or wrong variable when an option replaces it", () =>
     Effect.gen(function* () {
       const { endpoint, postgres } = yield* LocalWorkspace.LocalWorkspace
       const wrong = { PGHOST: undefined, PGPORT: "door", PGSSLMODE: "prefer", LAKEBASE_ENDPOINT: undefined }
@@ -160,7 +161,7 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase
     })
   )
 
-  it.effect("a password that is given takes the place of LAKEBASE_ENDPOINT, and an endpoint that of PGPASSWORD", () =>
+  it.effect("replaces LAKEBASE_ENDPOINT by the option password, and PGPASSWORD by endpoint", () =>
     Effect.gen(function* () {
       const { endpoint } = yield* LocalWorkspace.LocalWorkspace
       const { principal } = yield* ServiceContext.ServiceContext
@@ -175,7 +176,7 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase
     })
   )
 
-  it.effect("a limit is an option", () =>
+  it.effect("takes maxConnectionsService and acquireTimeout as options", () =>
     Effect.gen(function* () {
       const both = Effect.gen(function* () {
         const reserve = Effect.flatMap(SqlClient.SqlClient, (sql) => sql.reserve)
@@ -187,11 +188,11 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase
     })
   )
 
-  it("without options is one and the same layer, which a composition builds once", () => {
+  it("returns one and the same layer when called without options", () => {
     assert.strictEqual(Lakebase.layerConfig(), Lakebase.layerConfig())
   })
 
-  it.effect("a user does not log in with the password of a local database", () =>
+  it.effect("fails with LoginError when a user logs in and only PGPASSWORD is set", () =>
     Effect.gen(function* () {
       const request = yield* requestOf(alice)
       const local = fromEnvironment({ LAKEBASE_ENDPOINT: undefined, PGPASSWORD: "hush" })
@@ -202,36 +203,12 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase
     })
   )
 
-  it.effect("PGPASSWORD logs the service principal in without an endpoint", () =>
+  it.effect("logs in with PGPASSWORD as the service principal without LAKEBASE_ENDPOINT", () =>
     Effect.gen(function* () {
       const { principal } = yield* ServiceContext.ServiceContext
       const token = Redacted.value(yield* principal.authorization).replace("Bearer ", "")
       const local = fromEnvironment({ LAKEBASE_ENDPOINT: undefined, PGPASSWORD: token })
       assert.strictEqual(yield* Effect.provide(who, local), "service")
-    })
-  )
-
-  it.effect("layer takes the limits", () =>
-    Effect.gen(function* () {
-      const request = yield* requestOf(alice)
-      const limited = lakebase({ maxConnections: 9, maxConnectionsService: 1, maxConnectionsPerUser: 2 })
-      const totals = Effect.gen(function* () {
-        const { stats } = yield* Lakebase.Lakebase
-        yield* Effect.all(
-          Array.from({ length: 8 }, () => who),
-          { concurrency: 8 }
-        )
-        yield* provideUser(
-          Effect.all(
-            Array.from({ length: 8 }, () => who),
-            { concurrency: 8 }
-          ),
-          request
-        )
-        const { service, users } = yield* stats
-        return [service.total, users.total]
-      })
-      assert.deepStrictEqual(yield* Effect.provide(totals, limited), [1, 2])
     })
   )
 })

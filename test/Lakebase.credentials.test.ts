@@ -4,19 +4,19 @@ import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Fiber } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
+import { eventually } from "./fixtures/eventually.ts"
 import {
   answer,
-  as,
   asked,
   credentials,
   database,
   misbehave,
-  eventually,
   settled,
   sqlErrorOf,
   stays
 } from "./fixtures/lakebaseFaults.ts"
 import { who } from "./fixtures/lakebaseClient.ts"
+import { as, bob } from "./fixtures/people.ts"
 
 const isDatabricksError = (error: unknown): error is DatabricksError.DatabricksError =>
   error instanceof DatabricksError.DatabricksError
@@ -30,14 +30,14 @@ layer(
     timeout: "60 seconds",
     excludeTestServices: true
   }
-)("Lakebase: credentials", (it) => {
-  // Each test is another user, whom nobody has logged in before.
+)("Lakebase", (it) => {
+  // Each test has a user of its own, who has not logged in before.
   let next = 0
-  const somebody = () => `u${next++}@example.com`
+  const newUser = () => `u${next++}@example.com`
 
-  it.effect("a token is fetched when a connection opens, once at a time, and used again", () =>
+  it.effect("fetches one token for 3 connections that open at once, and reuses it", () =>
     Effect.gen(function* () {
-      const user = somebody()
+      const user = newUser()
       const before = yield* asked
       const sql = yield* SqlClient.SqlClient
       yield* Effect.all(
@@ -52,21 +52,21 @@ layer(
     })
   )
 
-  it.effect("a refused login costs one more token, and the caller notices nothing", () =>
+  it.effect("retries a rejected login once with a new token, and the call succeeds", () =>
     Effect.gen(function* () {
-      const user = somebody()
+      const user = newUser()
       const before = yield* asked
-      yield* misbehave({ ...answer("of.nobody", "2999-01-01T00:00:00Z"), times: 1 })
+      yield* misbehave({ ...answer("not.a.token", "2999-01-01T00:00:00Z"), times: 1 })
       assert.strictEqual(yield* as(user)(who), user)
       assert.strictEqual((yield* asked) - before, 2)
     }).pipe(Effect.scoped)
   )
 
-  it.effect("connections that are refused together fetch one token together", () =>
+  it.effect("fetches one new token for 3 logins that are rejected at once", () =>
     Effect.gen(function* () {
-      const user = somebody()
+      const user = newUser()
       const before = yield* asked
-      yield* misbehave({ ...answer("of.nobody", "2999-01-01T00:00:00Z"), times: 1 })
+      yield* misbehave({ ...answer("not.a.token", "2999-01-01T00:00:00Z"), times: 1 })
       const sql = yield* SqlClient.SqlClient
       yield* Effect.all(
         Array.from({ length: 3 }, () => sql`SELECT pg_sleep(0.2)`.pipe(as(user))),
@@ -76,11 +76,11 @@ layer(
     }).pipe(Effect.scoped)
   )
 
-  it.effect("a login that is refused again is a LoginError, after two tokens and no more", () =>
+  it.effect("fails with LoginError after two rejected tokens", () =>
     Effect.gen(function* () {
-      const user = somebody()
+      const user = newUser()
       const before = yield* asked
-      yield* misbehave(answer("of.nobody", "2999-01-01T00:00:00Z"))
+      yield* misbehave(answer("not.a.token", "2999-01-01T00:00:00Z"))
       const error = yield* sqlErrorOf(as(user)(who))
       assert.instanceOf(error.reason.cause, Lakebase.LoginError)
       assert.include(error.reason.cause.message, user)
@@ -89,9 +89,9 @@ layer(
     }).pipe(Effect.scoped)
   )
 
-  it.effect("a user's token that has expired is a LoginError", () =>
+  it.effect("fails with LoginError when the user's own token has expired", () =>
     Effect.gen(function* () {
-      const user = somebody()
+      const user = newUser()
       yield* misbehave({
         kind: "answer",
         status: 401,
@@ -105,9 +105,9 @@ layer(
     }).pipe(Effect.scoped)
   )
 
-  it.effect("a role that the database lacks is a MissingRoleError that says how to make it", () =>
+  it.effect("fails with MissingRoleError, with the statement to run, when the role is missing", () =>
     Effect.gen(function* () {
-      const user = somebody()
+      const user = newUser()
       const { administer } = yield* LocalWorkspace.LocalWorkspace
       yield* administer(`DROP ROLE "${user}"`)
       const error = yield* sqlErrorOf(as(user)(who))
@@ -121,9 +121,9 @@ layer(
   )
 
   for (const status of [429, 503]) {
-    it.effect(`the endpoint's ${status} is not waited out for longer than a connection`, () =>
+    it.effect(`does not retry a ${status} of the credentials endpoint if Retry-After exceeds acquireTimeout`, () =>
       Effect.gen(function* () {
-        const user = somebody()
+        const user = newUser()
         const before = yield* asked
         yield* misbehave({ kind: "answer", status, headers: { "retry-after": "60" } })
         const error = yield* sqlErrorOf(as(user)(who))
@@ -135,13 +135,13 @@ layer(
 
   const garbage: ReadonlyArray<readonly [string, LocalWorkspace.Misbehaviour]> = [
     ["HTML", { kind: "answer", status: 200, body: "<html>Sign in</html>" }],
-    ["half an answer", { kind: "truncate" }],
-    ["no token", answer("", "2999-01-01T00:00:00Z")],
-    ["a token that cannot be sent", answer("to\0ken", "2999-01-01T00:00:00Z")],
-    ["a date that is none", answer("token", "soon")]
+    ["a truncated body", { kind: "truncate" }],
+    ["an empty token", answer("", "2999-01-01T00:00:00Z")],
+    ["a token with a NUL", answer("to\0ken", "2999-01-01T00:00:00Z")],
+    ["an invalid expiry", answer("token", "soon")]
   ]
   for (const [what, fault] of garbage) {
-    it.effect(`${what} from the endpoint is an error that says so`, () =>
+    it.effect(`fails with InvalidResponseError when the credentials endpoint sends ${what}`, () =>
       Effect.gen(function* () {
         yield* misbehave(fault)
         const error = yield* sqlErrorOf(as("u15@example.com")(who))
@@ -152,8 +152,11 @@ layer(
     )
   }
 
-  for (const kind of ["hang", "drop"] as const) {
-    it.effect(`an endpoint that ${kind}s is an error that names it, within the acquire timeout`, () =>
+  for (const [kind, what] of [
+    ["hang", "does not answer"],
+    ["drop", "drops the connection"]
+  ] as const) {
+    it.effect(`fails with ConnectionError when the credentials endpoint ${what}`, () =>
       Effect.gen(function* () {
         yield* misbehave({ kind })
         const error = yield* sqlErrorOf(as("u16@example.com")(who))
@@ -164,80 +167,77 @@ layer(
     )
   }
 
-  it.effect("nothing of all that has cost a connection", () => Effect.andThen(settled, stays(50)))
+  it.effect("leaks no connection through the login faults of this file", () => Effect.andThen(settled, stays(50)))
 })
 
-const clocked = ["bob@example.com", "429@example.com", "503@example.com", "patient@example.com"]
+const clocked = [bob, "429@example.com", "503@example.com", "patient@example.com"]
 
-layer(database({ idleTimeout: "1 minute" }, clocked), { timeout: "60 seconds" })(
-  "Lakebase: the life of a token",
-  (it) => {
-    it.effect("a token is used until 2 minutes before it expires", () =>
-      Effect.gen(function* () {
-        const { stats } = yield* Lakebase.Lakebase
-        // The clock of the test stands still, the sockets do not.
-        const gone = Effect.promise(() => new Promise((resolve) => setImmediate(resolve))).pipe(
-          Effect.andThen(stats),
-          Effect.repeat({ until: ({ users }) => users.total === 0 })
-        )
-        const open = as("bob@example.com")(who)
-        yield* open
-        const before = yield* asked
-        // 45 minutes on, in steps in which the connection goes.
-        for (let i = 0; i < 3; i++) {
-          yield* TestClock.adjust("15 minutes")
-          yield* gone
-          yield* open
-        }
-        assert.strictEqual(yield* asked, before)
-        yield* TestClock.adjust("12 minutes")
-        yield* gone
-        yield* open
-        assert.strictEqual(yield* asked, before)
-        yield* TestClock.adjust("2 minutes")
-        yield* gone
-        yield* open
-        assert.strictEqual(yield* asked, before + 1)
-      })
-    )
-
-    for (const status of [429, 503]) {
-      it.effect(`the endpoint's ${status} is waited out, as long as it says`, () =>
-        Effect.gen(function* () {
-          const { administer } = yield* LocalWorkspace.LocalWorkspace
-          const before = yield* asked
-          yield* misbehave({ kind: "answer", status, headers: { "retry-after": "3" }, times: 1 })
-          const fiber = yield* Effect.forkChild(as(`${status}@example.com`)(who))
-          yield* eventually(Effect.map(asked, (_) => _ === before + 1))
-          let waited = 0
-          for (; (yield* asked) === before + 1; waited += 100) {
-            yield* TestClock.adjust("100 millis")
-            // As long as it takes to ask.
-            yield* administer("SELECT 1")
-          }
-          assert.isAtLeast(waited, 3_000)
-          assert.strictEqual(yield* Fiber.join(fiber), `${status}@example.com`)
-          assert.strictEqual((yield* asked) - before, 2)
-        }).pipe(Effect.scoped)
+layer(database({ idleTimeout: "1 minute" }, clocked), { timeout: "60 seconds" })("Lakebase", (it) => {
+  it.effect("uses a token until 2 minutes before it expires", () =>
+    Effect.gen(function* () {
+      const { stats } = yield* Lakebase.Lakebase
+      // The clock of the test stands still, the sockets do not.
+      const gone = Effect.promise(() => new Promise((resolve) => setImmediate(resolve))).pipe(
+        Effect.andThen(stats),
+        Effect.repeat({ until: ({ users }) => users.total === 0 })
       )
-    }
+      const open = as(bob)(who)
+      yield* open
+      const before = yield* asked
+      // 45 minutes on, in steps in which the connection goes.
+      for (let i = 0; i < 3; i++) {
+        yield* TestClock.adjust("15 minutes")
+        yield* gone
+        yield* open
+      }
+      assert.strictEqual(yield* asked, before)
+      yield* TestClock.adjust("12 minutes")
+      yield* gone
+      yield* open
+      assert.strictEqual(yield* asked, before)
+      yield* TestClock.adjust("2 minutes")
+      yield* gone
+      yield* open
+      assert.strictEqual(yield* asked, before + 1)
+    })
+  )
 
-    it.effect("a caller who gives up waiting for a token takes it from nobody else", () =>
+  for (const status of [429, 503]) {
+    it.effect(`retries a ${status} of the credentials endpoint after its Retry-After`, () =>
       Effect.gen(function* () {
-        const { stats } = yield* Lakebase.Lakebase
-        const patient = as("patient@example.com")(who)
-        const others = (yield* stats).users.total
+        const { administer } = yield* LocalWorkspace.LocalWorkspace
         const before = yield* asked
-        yield* misbehave({ kind: "delay", duration: "5 seconds", times: 1 })
-        const first = yield* Effect.forkChild(patient)
+        yield* misbehave({ kind: "answer", status, headers: { "retry-after": "3" }, times: 1 })
+        const fiber = yield* Effect.forkChild(as(`${status}@example.com`)(who))
         yield* eventually(Effect.map(asked, (_) => _ === before + 1))
-        const second = yield* Effect.forkChild(patient)
-        yield* eventually(Effect.map(stats, ({ users }) => users.total === others + 2))
-        yield* Fiber.interrupt(first)
-        yield* TestClock.adjust("5 seconds")
-        assert.strictEqual(yield* Fiber.join(second), "patient@example.com")
-        assert.strictEqual(yield* asked, before + 1)
+        let waited = 0
+        for (; (yield* asked) === before + 1; waited += 100) {
+          yield* TestClock.adjust("100 millis")
+          // Takes as long as a request to the endpoint.
+          yield* administer("SELECT 1")
+        }
+        assert.isAtLeast(waited, 3_000)
+        assert.strictEqual(yield* Fiber.join(fiber), `${status}@example.com`)
+        assert.strictEqual((yield* asked) - before, 2)
       }).pipe(Effect.scoped)
     )
   }
-)
+
+  it.effect("keeps a token request alive for other calls when the first call is interrupted", () =>
+    Effect.gen(function* () {
+      const { stats } = yield* Lakebase.Lakebase
+      const patient = as("patient@example.com")(who)
+      const others = (yield* stats).users.total
+      const before = yield* asked
+      yield* misbehave({ kind: "delay", duration: "5 seconds", times: 1 })
+      const first = yield* Effect.forkChild(patient)
+      yield* eventually(Effect.map(asked, (_) => _ === before + 1))
+      const second = yield* Effect.forkChild(patient)
+      yield* eventually(Effect.map(stats, ({ users }) => users.total === others + 2))
+      yield* Fiber.interrupt(first)
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual(yield* Fiber.join(second), "patient@example.com")
+      assert.strictEqual(yield* asked, before + 1)
+    }).pipe(Effect.scoped)
+  )
+})

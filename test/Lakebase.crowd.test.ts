@@ -7,9 +7,9 @@ import { ChildProcess } from "effect/process"
 import { fileURLToPath } from "node:url"
 import { Watcher } from "./fixtures/lakebaseFaults.ts"
 
-/** How many come: all 10,000 of them take two minutes. */
+/** The number of users: 10,000 take two minutes. */
 const Users = Config.withDefault(Config.Int("LAKEBASE_TEST_USERS"), 500)
-/** They come first, and what they leave behind is not counted: code and caches that everybody shares. */
+/** The users that come first, to warm up the code and the caches that all users share. */
 const early = 200
 const atOnce = 200
 const budget = 50
@@ -54,7 +54,7 @@ const application = Effect.gen(function* () {
   return yield* Effect.raceFirst(Deferred.await(origin), Fiber.join(reading))
 })
 
-/** What this user gets who comes at a moment of their own. */
+/** Sends a user's request after a random delay, and returns the answer. */
 const visit = Effect.fnUntraced(function* (origin: string, userName: string) {
   const workspace = yield* LocalWorkspace.LocalWorkspace
   yield* Effect.sleep(yield* Random.nextIntBetween(0, 400))
@@ -63,7 +63,7 @@ const visit = Effect.fnUntraced(function* (origin: string, userName: string) {
   return yield* response.text
 })
 
-/** What those got who were not served as themselves, when all of these came. */
+/** Sends a request of each user, and returns the wrong answers, each with the right one. */
 const crowd = Effect.fnUntraced(
   function* (origin: string, from: number, to: number) {
     const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
@@ -92,7 +92,7 @@ const isQuiet = ({ connections, sockets }: typeof Open.Type) => connections === 
 
 const Held = Schema.Record(Schema.String, Schema.Int)
 
-/** What the application holds when nobody is connected. A look at it takes as long as seconds, on a busy machine more. */
+/** What the application holds once all connections have closed. To measure it takes seconds, on a busy machine more. */
 const held = Effect.fnUntraced(function* (origin: string) {
   const last = yield* Effect.repeat(ask(`${origin}/open`, Open), {
     until: isQuiet,
@@ -102,7 +102,7 @@ const held = Effect.fnUntraced(function* (origin: string) {
   return yield* ask(`${origin}/held`, Held)
 })
 
-/** What there is more of than there was, of the heap 7 KiB for each of those who came, and never more than 10 MiB. */
+/** The kinds of objects that have grown in number; the heap may grow by 7 KiB a user, and by 10 MiB at most. */
 const grown = (before: typeof Held.Type, after: typeof Held.Type, users: number) =>
   Object.entries(after).filter(
     ([kind, count]) =>
@@ -110,7 +110,7 @@ const grown = (before: typeof Held.Type, after: typeof Held.Type, users: number)
   )
 
 it.live(
-  "a crowd of users comes and goes within the budget, and leaves nothing behind",
+  "Lakebase serves a crowd of users with at most 50 connections and leaves nothing behind",
   () =>
     Effect.gen(function* () {
       const { backends, peak } = yield* Watcher
@@ -119,7 +119,7 @@ it.live(
       assert.deepStrictEqual(yield* crowd(origin, 0, early), [])
       const before = yield* held(origin)
       assert.deepStrictEqual(yield* crowd(origin, early, early + users), [])
-      // A busy machine may take a while to let go: what leaks stays.
+      // A busy machine may take a while to release objects; a leak stays.
       const more = yield* Effect.repeat(
         Effect.map(held(origin), (after) => grown(before, after, users)),
         { until: (_) => _.length === 0, times: 2 }

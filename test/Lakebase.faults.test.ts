@@ -5,13 +5,12 @@ import { LocalWorkspace } from "effect-databricks/testing"
 import { Deferred, Effect, Exit, Fiber, Layer, Predicate, Random, Ref, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
+import { eventually } from "./fixtures/eventually.ts"
 import { lakebase, who } from "./fixtures/lakebaseClient.ts"
 import {
-  as,
   busy,
   credentials,
   database,
-  eventually,
   failureOf,
   hold,
   pidOf,
@@ -21,13 +20,13 @@ import {
   stays,
   Watcher
 } from "./fixtures/lakebaseFaults.ts"
+import { alice, as } from "./fixtures/people.ts"
 
-const alice = "alice@example.com"
 const users = Array.from({ length: 8 }, (_, i) => `u${i}@example.com`)
 const budget = 20
 const options = { maxConnections: budget, maxConnectionsService: 5 }
 
-/** Everybody's own rows. */
+/** A table in which each user sees their own rows. */
 const table = LocalWorkspace.LocalWorkspace.use(({ administer }) =>
   administer(`
     CREATE TABLE runs (owner text NOT NULL DEFAULT current_user, what text NOT NULL);
@@ -40,8 +39,9 @@ const App = Layer.effectDiscard(table).pipe(Layer.provideMerge(database(options,
 
 const run = (what: string) =>
   Effect.flatMap(SqlClient.SqlClient, (sql) => sql`INSERT INTO runs (what) VALUES (${what})`)
-layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faults", (it) => {
-  it.effect("a restart under 32 callers costs each connection the statement it hit, at the most", () =>
+
+layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it) => {
+  it.effect("loses at most one statement per connection when Postgres restarts under 32 callers", () =>
     Effect.gen(function* () {
       const { postgresServer } = yield* LocalWorkspace.LocalWorkspace
       const { stats } = yield* Lakebase.Lakebase
@@ -64,25 +64,25 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faul
           })
         )
       )
-      const everybodyRuns = Effect.suspend(() => {
+      const allRun = Effect.suspend(() => {
         const before = callers.map(({ ran }) => ran.length)
         return eventually(Effect.sync(() => callers.every(({ ran }, i) => ran.length > before[i]!)))
       })
-      yield* everybodyRuns
+      yield* allRun
       yield* postgresServer.stop
-      // Whoever comes now finds nobody. In the time of these probes each who waits has been refused as well.
+      // The server refuses connections. During these probes it refuses each waiting caller as well.
       yield* Effect.repeat(refused, { times: 30 })
       const failed = callers.map((_) => _.failed)
       const lost = failed.reduce((sum, n) => sum + n)
-      // A caller may meet two of them, for a server that stops ends one after the other.
+      // A caller may lose two statements, for a server that stops ends its backends one by one.
       assert.isAtMost(lost, options.maxConnections - options.maxConnectionsService, String(failed))
       yield* eventually(Effect.map(stats, ({ users }) => users.total + users.waiting === callers.length))
       yield* Effect.repeat(refused, { times: 30 })
       yield* postgresServer.start
-      yield* everybodyRuns
+      yield* allRun
       yield* Ref.set(stop, true)
       yield* Effect.forEach(running, Fiber.join)
-      // Who waited while the server was away has been served.
+      // Callers that waited while the server was down have been served.
       assert.deepStrictEqual(
         callers.map((_) => _.failed),
         failed
@@ -103,7 +103,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faul
     })
   )
 
-  it.effect("a server that hangs holds up nobody's leaving, in a statement, a transaction, a stream or a login", () =>
+  it.effect("ends timed-out and interrupted calls within 5 seconds when the server hangs", () =>
     Effect.gen(function* () {
       const { postgres, postgresServer, token } = yield* LocalWorkspace.LocalWorkspace
       const sql = yield* SqlClient.SqlClient
@@ -121,7 +121,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faul
         as(alice)(sql.withTransaction(Effect.andThen(begin(begun[1]), Effect.never)))
       )
       yield* Effect.forEach(begun, Deferred.await)
-      // The driver itself waits for a server that hangs, for 5 seconds: by then everybody has to be gone.
+      // The driver itself waits 5 seconds for a server that hangs: by then each call has to be over.
       const driver = yield* PgConnection.make({ ...postgres, username: alice, password: yield* token(alice) })
       const waits = yield* Effect.forkChild(driver.query("SELECT pg_sleep(60)"), { startImmediately: true })
       yield* postgresServer.freeze
@@ -141,7 +141,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faul
       yield* Effect.raceFirst(Effect.forEach(callers, Fiber.await), Fiber.await(slow))
       const gone = callers.map((caller) => caller.pollUnsafe())
       yield* postgresServer.thaw
-      assert.isTrue(gone.every(Predicate.isNotUndefined), "somebody waits as long as the driver does")
+      assert.isTrue(gone.every(Predicate.isNotUndefined), "a call waits as long as the driver does")
       assert.deepStrictEqual(
         yield* Effect.forEach(callers, (caller) => Effect.map(Fiber.join(caller), (_) => _?._tag)),
         [...Array.from({ length: 5 }, () => "OperationTimeoutError" as const), undefined]
@@ -152,7 +152,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faul
   )
 
   it.effect(
-    "5,000 operations that are interrupted anywhere leave nothing behind",
+    "leaks neither connections nor rows when 5,000 operations are interrupted at random",
     () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
@@ -200,9 +200,9 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faul
     { timeout: 300_000 }
   )
 
-  it.effect("through all of that the backends stayed within the budget", () => stays(budget))
+  it.effect("stays within its budget of 20 connections through the faults of this file", () => stays(budget))
 
-  it.effect("at the end 50 queries that run finish, then the connections close", () =>
+  it.effect("finishes 50 running queries when its scope closes, then closes the connections", () =>
     Effect.gen(function* () {
       const { backends } = yield* Watcher
       const { stats } = yield* Lakebase.Lakebase
@@ -231,8 +231,8 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: faul
   )
 })
 
-layer(database(options, users), { timeout: "60 seconds" })("Lakebase: a database that is away", (it) => {
-  it.effect("for 2 seconds has nobody fail", () =>
+layer(database(options, users), { timeout: "60 seconds" })("Lakebase", (it) => {
+  it.effect("waits without failing while the server is down for 2 seconds", () =>
     Effect.gen(function* () {
       const { administer, postgresServer } = yield* LocalWorkspace.LocalWorkspace
       yield* postgresServer.stop
@@ -259,33 +259,31 @@ const strangers = Array.from({ length: 4 }, (_, i) => `f${i}@example.com`)
 layer(database({ acquireTimeout: "4 seconds" }, [alice, ...strangers]), {
   timeout: "60 seconds",
   excludeTestServices: true
-})("Lakebase: faults of the endpoint", (it) => {
-  it.effect(
-    "an endpoint that answers 429, 503, garbage or nothing costs those who wait for it, and no connection",
-    () =>
-      Effect.gen(function* () {
-        const { misbehave } = yield* LocalWorkspace.LocalWorkspace
-        const sql = yield* SqlClient.SqlClient
-        // Who is connected already needs no token.
-        const pid = yield* as(alice)(pidOf(sql))
-        const faults: ReadonlyArray<LocalWorkspace.Misbehaviour> = [
-          { kind: "answer", status: 429, headers: { "retry-after": "30" } },
-          { kind: "answer", status: 503, headers: { "retry-after": "30" } },
-          { kind: "answer", status: 200, body: "<html>" },
-          { kind: "hang" }
-        ]
-        for (const [i, fault] of faults.entries()) {
-          yield* Effect.scoped(
-            Effect.gen(function* () {
-              yield* misbehave({ path: credentials, ...fault })
-              const error = yield* sqlErrorOf(as(`f${i}@example.com`)(who))
-              assert.strictEqual(error._tag, "SqlError")
-              assert.strictEqual(yield* as(alice)(pidOf(sql)), pid)
-            })
-          )
-          assert.strictEqual(yield* as(`f${i}@example.com`)(who), `f${i}@example.com`)
-        }
-        yield* settled
-      })
+})("Lakebase", (it) => {
+  it.effect("fails only new logins when the credentials endpoint sends 429, 503, HTML or nothing", () =>
+    Effect.gen(function* () {
+      const { misbehave } = yield* LocalWorkspace.LocalWorkspace
+      const sql = yield* SqlClient.SqlClient
+      // A user with an open connection needs no token.
+      const pid = yield* as(alice)(pidOf(sql))
+      const faults: ReadonlyArray<LocalWorkspace.Misbehaviour> = [
+        { kind: "answer", status: 429, headers: { "retry-after": "30" } },
+        { kind: "answer", status: 503, headers: { "retry-after": "30" } },
+        { kind: "answer", status: 200, body: "<html>" },
+        { kind: "hang" }
+      ]
+      for (const [i, fault] of faults.entries()) {
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* misbehave({ path: credentials, ...fault })
+            const error = yield* sqlErrorOf(as(`f${i}@example.com`)(who))
+            assert.strictEqual(error._tag, "SqlError")
+            assert.strictEqual(yield* as(alice)(pidOf(sql)), pid)
+          })
+        )
+        assert.strictEqual(yield* as(`f${i}@example.com`)(who), `f${i}@example.com`)
+      }
+      yield* settled
+    })
   )
 })

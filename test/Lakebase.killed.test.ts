@@ -3,22 +3,12 @@ import { Operation } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Fiber, Layer, Ref, Stream } from "effect"
 import { SqlClient } from "effect/sql"
+import { eventually } from "./fixtures/eventually.ts"
 import { who } from "./fixtures/lakebaseClient.ts"
-import {
-  as,
-  database,
-  eventually,
-  failureOf,
-  kill,
-  pidOf,
-  settled,
-  sqlErrorOf,
-  Watcher
-} from "./fixtures/lakebaseFaults.ts"
+import { database, failureOf, kill, pidOf, settled, sqlErrorOf, Watcher } from "./fixtures/lakebaseFaults.ts"
+import { alice, as } from "./fixtures/people.ts"
 
-const alice = "alice@example.com"
-
-/** `starts` counts what starts, for nothing takes back what a sequence has given. */
+/** The sequence `starts` counts executions, for a rollback does not undo it. */
 const schema = LocalWorkspace.LocalWorkspace.use(({ administer }) =>
   administer(`
     CREATE TABLE runs (what text NOT NULL);
@@ -47,7 +37,7 @@ const start = Effect.flatMap(SqlClient.SqlClient, (sql) =>
   Effect.map(sql<{ n: number }>`SELECT nextval('starts')::int AS n`, ([row]) => row!.n)
 )
 
-/** How often something has started in the server. */
+/** How often the server has begun to execute a statement of this effect. */
 const startsOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {
     const before = yield* as(alice)(start)
@@ -55,8 +45,8 @@ const startsOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     return (yield* as(alice)(start)) - before - 1
   })
 
-layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: a backend that is killed", (it) => {
-  it.effect("idle costs nothing", () =>
+layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it) => {
+  it.effect("replaces an idle connection whose backend was killed", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const { backends } = yield* Watcher
@@ -69,7 +59,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: a ba
     })
   )
 
-  it.effect("in a statement fails it, typed, and it is not run again", () =>
+  it.effect("fails a statement with SqlError when its backend is killed, and does not retry it", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const { asleep } = yield* Watcher
@@ -87,7 +77,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: a ba
     })
   )
 
-  it.effect("after the statement was committed and before its answer fails it, and it is not run again", () =>
+  it.effect("does not retry a statement whose backend is killed after its commit", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const committed = sql`
@@ -104,7 +94,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: a ba
     })
   )
 
-  it.effect("at the COMMIT of a transaction fails it, and neither COMMIT nor transaction is run again", () =>
+  it.effect("retries neither COMMIT nor transaction when the backend is killed at COMMIT", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       let entered = 0
@@ -122,7 +112,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: a ba
     })
   )
 
-  it.effect("has its work run again for whoever says that it is idempotent", () =>
+  it.effect("runs work of a killed backend again when Operation.execute asks for a retry", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const retry = { name: "idempotent", retry: { delay: 0 } }
@@ -144,7 +134,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: a ba
     })
   )
 
-  it.effect("idle in a transaction fails what comes next, and the transaction may be tried again", () =>
+  it.effect("fails a transaction with a retryable error when its idle backend is killed", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const { backends } = yield* Watcher
@@ -161,7 +151,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: a ba
     })
   )
 
-  it.effect("in a transaction fails it, typed, wherever it was", () =>
+  it.effect("fails a transaction with SqlError when its backend is killed at any point", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const dies = Effect.flatMap(pidOf(sql), kill)
@@ -175,14 +165,14 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: a ba
       for (const end of ends) assert.strictEqual((yield* sqlErrorOf(as(alice)(end)))._tag, "SqlError")
       assert.strictEqual(yield* as(alice)(runsOf("lost")), 0)
       const own = new Error("mine")
-      // Whoever fails in a transaction that is dead as well hears of their own failure.
+      // A failure of the application is not replaced by that of the dead transaction.
       const mine = sql.withTransaction(Effect.andThen(Effect.andThen(run("lost"), dies), Effect.fail(own)))
       assert.strictEqual(yield* failureOf(as(alice)(mine)), own)
       yield* settled
     })
   )
 
-  it.effect("in a stream fails it, typed, after the rows that came", () =>
+  it.effect("fails a stream with SqlError, after the rows received, when its backend is killed", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const seen = yield* Ref.make(0)

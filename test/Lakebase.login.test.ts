@@ -3,9 +3,11 @@ import { assert, layer } from "@effect/vitest"
 import { Lakebase } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Layer, Predicate, Redacted } from "effect"
+import { eventually } from "./fixtures/eventually.ts"
 import { lakebase, who } from "./fixtures/lakebaseClient.ts"
-import { answer, as, asked, door, eventually, misbehave, silent, sqlErrorOf } from "./fixtures/lakebaseFaults.ts"
-import { alice, bob, serviceContext, Workspace } from "./fixtures/workspace.ts"
+import { answer, asked, door, misbehave, silent, sqlErrorOf } from "./fixtures/lakebaseFaults.ts"
+import { alice, as, bob } from "./fixtures/people.ts"
+import { serviceContext, Workspace } from "./fixtures/workspace.ts"
 
 const carol = "carol@example.com"
 
@@ -17,7 +19,7 @@ layer(
     timeout: "60 seconds",
     excludeTestServices: true
   }
-)("Lakebase: a password that Postgres itself refuses, 28P01", (it) => {
+)("Lakebase", (it) => {
   /** Has Postgres look at the user's password by itself, as Lakebase does. */
   const asksItself = Effect.fnUntraced(function* (user: string, password: string) {
     const { administer, postgres } = yield* LocalWorkspace.LocalWorkspace
@@ -40,7 +42,7 @@ layer(
   })
   const far = "2999-01-01T00:00:00Z"
 
-  it.effect("costs one more token and one more login, and the caller notices nothing", () =>
+  it.effect("logs in with a second token when Postgres rejects the first (28P01)", () =>
     Effect.gen(function* () {
       yield* asksItself(alice, "right")
       const { logins, port } = yield* door
@@ -52,7 +54,7 @@ layer(
     }).pipe(Effect.scoped)
   )
 
-  it.effect("twice is a LoginError, after two tokens and two logins", () =>
+  it.effect("fails with LoginError when Postgres rejects two tokens (28P01)", () =>
     Effect.gen(function* () {
       yield* asksItself(bob, "right")
       const { logins, port } = yield* door
@@ -66,7 +68,7 @@ layer(
     }).pipe(Effect.scoped)
   )
 
-  it.effect("is not what a missing role is: that costs one token and one login", () =>
+  it.effect("fails with MissingRoleError after one token and one login when the role is missing", () =>
     Effect.gen(function* () {
       const { administer } = yield* LocalWorkspace.LocalWorkspace
       yield* administer(`DROP ROLE "${carol}"`)
@@ -79,23 +81,20 @@ layer(
   )
 })
 
-layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })(
-  "Lakebase: a login that nobody answers",
-  (it) => {
-    it.effect("is given up after the acquire timeout, says so, and gives its place back", () =>
-      Effect.gen(function* () {
-        const { logins, port } = yield* silent
-        const run = Effect.gen(function* () {
-          const { isRetryable, reason } = yield* sqlErrorOf(as(alice)(who))
-          assert.instanceOf(reason.cause, Lakebase.PoolExhaustedError)
-          assert.match(reason.cause.message, /within 4s: the database does not answer/)
-          assert.isTrue(isRetryable)
-          assert.strictEqual(yield* logins, 1)
-          const { stats } = yield* Lakebase.Lakebase
-          yield* eventually(Effect.map(stats, ({ users }) => users.total === 0))
-        })
-        yield* Effect.provide(run, lakebase({ port, acquireTimeout: "4 seconds" }))
-      }).pipe(Effect.scoped)
-    )
-  }
-)
+layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it) => {
+  it.effect("gives up an unanswered login after acquireTimeout, and frees its place", () =>
+    Effect.gen(function* () {
+      const { logins, port } = yield* silent
+      const run = Effect.gen(function* () {
+        const { isRetryable, reason } = yield* sqlErrorOf(as(alice)(who))
+        assert.instanceOf(reason.cause, Lakebase.PoolExhaustedError)
+        assert.match(reason.cause.message, /within 4s: the database does not answer/)
+        assert.isTrue(isRetryable)
+        assert.strictEqual(yield* logins, 1)
+        const { stats } = yield* Lakebase.Lakebase
+        yield* eventually(Effect.map(stats, ({ users }) => users.total === 0))
+      })
+      yield* Effect.provide(run, lakebase({ port, acquireTimeout: "4 seconds" }))
+    }).pipe(Effect.scoped)
+  )
+})

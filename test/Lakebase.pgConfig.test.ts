@@ -7,7 +7,7 @@ import { Kysely, PostgresDialect } from "kysely"
 import { Pool } from "pg"
 import { asked, credentials } from "./fixtures/lakebaseFaults.ts"
 import { Database, lakebase } from "./fixtures/lakebaseClient.ts"
-import { alice, requestOf } from "./fixtures/workspace.ts"
+import { alice, requestOf } from "./fixtures/people.ts"
 
 interface DrizzleRunner {
   readonly execute: (query: string) => Promise<{ readonly rows: ReadonlyArray<unknown> }>
@@ -19,7 +19,7 @@ interface DrizzleModule {
   ) => DrizzleRunner & { readonly transaction: <A>(f: (tx: DrizzleRunner) => Promise<A>) => Promise<A> }
 }
 
-// Its declarations do not compile with `skipLibCheck: false`: a name that is no literal keeps the compiler from them.
+// Its declarations do not compile with `skipLibCheck: false`: without a literal name the compiler does not read them.
 const drizzleName: string = "drizzle-orm/node-postgres"
 const drizzleModule = Effect.promise((): Promise<DrizzleModule> => import(drizzleName))
 
@@ -37,7 +37,7 @@ const run = <A>(evaluate: () => Promise<A>) => Effect.tryPromise({ try: evaluate
 const clientId = LocalWorkspace.LocalWorkspace.useSync((_) => _.servicePrincipal.clientId)
 
 layer(Database, { timeout: "60 seconds", excludeTestServices: true })("Lakebase.pgConfig", (it) => {
-  it.effect("pg logs in as the service principal, whoever asks, with one token for all its connections", () =>
+  it.effect("logs pg in as the service principal with one token, also for a user's call", () =>
     Effect.gen(function* () {
       const before = yield* asked
       const pool = yield* provideUser(makePool, yield* requestOf(alice))
@@ -51,7 +51,7 @@ layer(Database, { timeout: "60 seconds", excludeTestServices: true })("Lakebase.
     }).pipe(Effect.scoped)
   )
 
-  it.effect("Drizzle", () =>
+  it.effect("connects Drizzle as the service principal", () =>
     Effect.gen(function* () {
       const { drizzle } = yield* drizzleModule
       const db = drizzle(yield* makePool)
@@ -66,7 +66,7 @@ layer(Database, { timeout: "60 seconds", excludeTestServices: true })("Lakebase.
     }).pipe(Effect.scoped)
   )
 
-  it.effect("Kysely", () =>
+  it.effect("connects Kysely as the service principal", () =>
     Effect.gen(function* () {
       interface Tables {
         notes: { owner: string; body: string }
@@ -83,7 +83,7 @@ layer(Database, { timeout: "60 seconds", excludeTestServices: true })("Lakebase.
     }).pipe(Effect.scoped)
   )
 
-  it.effect("a token that cannot be had rejects with what is wrong, and no secret lies in the configuration", () =>
+  it.effect("rejects password() with SqlError when no token is available, and shows no secret", () =>
     Effect.gen(function* () {
       const { misbehave, postgres } = yield* LocalWorkspace.LocalWorkspace
       yield* misbehave({ path: credentials, kind: "answer", status: 403 })

@@ -3,15 +3,14 @@ import { Lakebase, provideUser } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Exit, Fiber } from "effect"
 import { SqlClient } from "effect/sql"
-import { asked, database, eventually, hold, pidOf, settled, Watcher } from "./fixtures/lakebaseFaults.ts"
-
-const alice = "alice@example.com"
-const bob = "bob@example.com"
+import { eventually } from "./fixtures/eventually.ts"
+import { asked, database, hold, pidOf, settled, Watcher } from "./fixtures/lakebaseFaults.ts"
+import { alice, bob } from "./fixtures/people.ts"
 
 layer(database({ maxConnectionsPerUser: 3 }), { timeout: "60 seconds", excludeTestServices: true })(
-  "Lakebase: rotation",
+  "Lakebase",
   (it) => {
-    it.effect("two tokens of one user share one pool, and cost no more backends than one", () =>
+    it.effect("uses the same connections for two tokens of one user", () =>
       Effect.gen(function* () {
         const { headers } = yield* LocalWorkspace.LocalWorkspace
         const sql = yield* SqlClient.SqlClient
@@ -31,7 +30,7 @@ layer(database({ maxConnectionsPerUser: 3 }), { timeout: "60 seconds", excludeTe
       })
     )
 
-    it.effect("a new token fails no query that runs, and none that waits", () =>
+    it.effect("fails no running or waiting query when a user's token is replaced", () =>
       Effect.gen(function* () {
         const { headers } = yield* LocalWorkspace.LocalWorkspace
         const { stats } = yield* Lakebase.Lakebase

@@ -3,18 +3,19 @@ import { asService, Lakebase, ServiceContext } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Deferred, Duration, Effect, Exit, Fiber, Layer, Stream } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
+import { eventually } from "./fixtures/eventually.ts"
 import { asAlice, asBob, Database, lakebase, nameOf, Notes, pid } from "./fixtures/lakebaseClient.ts"
-import { as, credentials, database, eventually, hold, pidOf, settled, sqlErrorOf } from "./fixtures/lakebaseFaults.ts"
-import { alice, bob } from "./fixtures/workspace.ts"
+import { credentials, database, hold, pidOf, settled, sqlErrorOf } from "./fixtures/lakebaseFaults.ts"
+import { alice, as, bob } from "./fixtures/people.ts"
 
 const one = { maxConnections: 4, maxConnectionsService: 2, maxConnectionsPerUser: 1 }
 
-// A user has one connection here: whatever is left on it would be met by the next call.
+// A user has one connection here: the next call would see any state that is left on it.
 layer(Notes.layer.pipe(Layer.provideMerge(lakebase(one)), Layer.provideMerge(Database)), {
   timeout: "60 seconds",
   excludeTestServices: true
-})("a session", (it) => {
-  it.effect("keeps its settings, temporary tables and advisory locks from other callers", () =>
+})("Lakebase", (it) => {
+  it.effect("keeps a user's settings, temporary tables and advisory locks from other callers", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const setting = Effect.map(
@@ -37,7 +38,7 @@ layer(Notes.layer.pipe(Layer.provideMerge(lakebase(one)), Layer.provideMerge(Dat
     })
   )
 
-  it.effect("that is given back in the middle of a transaction is closed", () =>
+  it.effect("closes a connection that is released in the middle of a transaction", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const state = Effect.map(
@@ -67,7 +68,7 @@ layer(Notes.layer.pipe(Layer.provideMerge(lakebase(one)), Layer.provideMerge(Dat
       ]) {
         assert.isTrue(yield* left(statements), statements.join("; "))
       }
-      // One that was ended properly is as good as before.
+      // A transaction that was ended properly leaves the connection usable.
       for (const statements of [
         ["BEGIN", "COMMIT"],
         ["BEGIN", "abort and no chain"],
@@ -78,11 +79,11 @@ layer(Notes.layer.pipe(Layer.provideMerge(lakebase(one)), Layer.provideMerge(Dat
     })
   )
 
-  it.effect("on which something was interrupted is closed, for a late cancel request would hit the next call", () =>
+  it.effect("closes a connection on which a statement was interrupted", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const impatient = Effect.timeoutOption(sql`SELECT pg_sleep(30)`, "20 millis")
-      // None of these is interrupted itself, which alone would have its session closed.
+      // The use of the connection itself is not interrupted, which alone would close it.
       const ends: ReadonlyArray<Effect.Effect<unknown, SqlError.SqlError>> = [
         sql.withTransaction(impatient),
         sql.withTransaction(sql.withTransaction(impatient)),
@@ -100,7 +101,7 @@ layer(Notes.layer.pipe(Layer.provideMerge(lakebase(one)), Layer.provideMerge(Dat
     })
   )
 
-  it.effect("whose transaction could not be rolled back in time is closed", () =>
+  it.effect("closes a connection whose transaction could not be rolled back in time", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const { postgresServer } = yield* LocalWorkspace.LocalWorkspace
@@ -114,7 +115,7 @@ layer(Notes.layer.pipe(Layer.provideMerge(lakebase(one)), Layer.provideMerge(Dat
     })
   )
 
-  it.effect("is not met by a fiber that outlives its transaction", () =>
+  it.effect("fails a statement of a fiber that outlives its transaction", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const gone = yield* Deferred.make<void>()
@@ -134,7 +135,7 @@ layer(Notes.layer.pipe(Layer.provideMerge(lakebase(one)), Layer.provideMerge(Dat
     })
   )
 
-  it.effect("is opened for the role of its caller", () =>
+  it.effect("opens each connection with the role of its caller", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       yield* Effect.all([asAlice(pid), asBob(pid)])
@@ -157,7 +158,7 @@ const table = LocalWorkspace.LocalWorkspace.use(({ administer }) =>
 layer(Layer.effectDiscard(table).pipe(Layer.provideMerge(database(one))), {
   timeout: "60 seconds",
   excludeTestServices: true
-})("a transaction on a server that hangs", (it) => {
+})("Lakebase", (it) => {
   const insert = (what: string) =>
     Effect.flatMap(SqlClient.SqlClient, (sql) => sql`INSERT INTO done (what) VALUES (${what})`)
   const done = Effect.flatMap(SqlClient.SqlClient, (sql) =>
@@ -166,7 +167,7 @@ layer(Layer.effectDiscard(table).pipe(Layer.provideMerge(database(one))), {
   const server = LocalWorkspace.LocalWorkspace.useSync((_) => _.postgresServer)
   const thaw = Effect.flatMap(server, (_) => _.thaw)
 
-  /** Interrupts what has frozen the server and then waits for it; gives its exit, and how long that took to come. */
+  /** Interrupts an effect that waits for the server that it froze; returns its exit and the milliseconds that took. */
   const cutOff = <A, E, R>(during: (freeze: typeof thaw) => Effect.Effect<A, E, R>) =>
     Effect.gen(function* () {
       const frozen = yield* Deferred.make<void>()
@@ -176,13 +177,13 @@ layer(Layer.effectDiscard(table).pipe(Layer.provideMerge(database(one))), {
       )
       const fiber = yield* Effect.forkChild(during(Effect.asVoid(freeze)))
       yield* Deferred.await(frozen)
-      // Whoever froze goes on first, and sends what the server will not answer.
+      // Lets the effect go on, and send the statement that the server will not answer.
       yield* Effect.sleep("10 millis")
       const [took] = yield* Effect.timed(Fiber.interrupt(fiber))
       return [yield* Fiber.await(fiber), Duration.toMillis(took)] as const
     }).pipe(Effect.ensuring(thaw))
 
-  it.effect("holds up nobody who is interrupted wherever it ends, gives its connection up, and is not run again", () =>
+  it.effect("interrupts a transaction within 5 s on a server that hangs, and never retries it", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const nested = sql.withTransaction
@@ -210,7 +211,7 @@ layer(Layer.effectDiscard(table).pipe(Layer.provideMerge(database(one))), {
     })
   )
 
-  it.effect("commits nothing once it is unknown what has become of a part of it", () =>
+  it.effect("rolls a transaction back when the outcome of a nested one is unknown", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const error = yield* sqlErrorOf(
@@ -233,8 +234,8 @@ layer(Layer.effectDiscard(table).pipe(Layer.provideMerge(database(one))), {
 
 const tight = { maxConnections: 2, maxConnectionsService: 1, acquireTimeout: "4 seconds" } as const
 
-layer(database(tight), { timeout: "60 seconds", excludeTestServices: true })("a caller without a connection", (it) => {
-  it.effect("waits for a place and for its opening by one deadline", () =>
+layer(database(tight), { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it) => {
+  it.effect("applies one acquireTimeout to waiting for a place and opening the connection", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const { misbehave } = yield* LocalWorkspace.LocalWorkspace
@@ -243,7 +244,7 @@ layer(database(tight), { timeout: "60 seconds", excludeTestServices: true })("a 
       yield* misbehave({ path: credentials, kind: "hang" })
       const bobs = yield* Effect.forkChild(sqlErrorOf(as(bob)(pidOf(sql))))
       yield* eventually(Effect.map(stats, ({ users }) => users.waiting === 1))
-      // So less is left than the 3.2 seconds for which he would wait for a token alone, and be told that there is none.
+      // Leaves bob 2 of 4 seconds: less than the 3.2 after which a token request alone would fail.
       yield* Effect.sleep("2 seconds")
       yield* release
       assert.instanceOf((yield* Fiber.join(bobs)).reason.cause, Lakebase.PoolExhaustedError)

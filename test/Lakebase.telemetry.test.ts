@@ -1,15 +1,15 @@
 import { assert, layer } from "@effect/vitest"
-import { Lakebase, provideUser } from "effect-databricks"
+import { Lakebase } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Cause, Effect, Exit, Layer, Logger, Metric, Option, Redacted, Stream, type Tracer } from "effect"
 import { SqlClient } from "effect/sql"
 import { inspect } from "node:util"
-import { eventually } from "./fixtures/lakebaseFaults.ts"
-import { lakebase, schema } from "./fixtures/lakebaseClient.ts"
+import { eventually } from "./fixtures/eventually.ts"
+import { asAlice, asBob, lakebase, schema } from "./fixtures/lakebaseClient.ts"
 import { makeRecorder } from "./fixtures/spans.ts"
-import { alice, bob, requestOf, Workspace } from "./fixtures/workspace.ts"
+import { Workspace } from "./fixtures/workspace.ts"
 
-/** What `effect` leaves behind: its spans with their parents' names, and the metrics, which begin with it. */
+/** Runs `effect`, and returns its spans with their parents' names and its metrics, which start at zero. */
 const recorded = <A, E, R>(effect: Effect.Effect<A, E, R>, options: Partial<Lakebase.Options> = {}) =>
   Effect.gen(function* () {
     const { spans, tracer } = makeRecorder()
@@ -48,17 +48,14 @@ const shape = (
     name === "plugin.execute" ? `${name} ${operation} ${context}` : `${name} < ${parent}`
   )
 
-const asAlice = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.flatMap(requestOf(alice), (request) => provideUser(effect, request))
-
 const sql = SqlClient.SqlClient
 const select = Effect.flatMap(sql, (sql) => sql`SELECT ${"hush"}::text`)
 
 layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(Workspace)), {
   timeout: "60 seconds",
   excludeTestServices: true
-})("Lakebase's telemetry", (it) => {
-  it.effect("a statement is one operation, with the connection and the token that it needed inside", () =>
+})("Lakebase", (it) => {
+  it.effect("records a statement as one operation, with the connection and the token inside", () =>
     Effect.gen(function* () {
       const { spans } = yield* recorded(asAlice(Effect.andThen(select, select)))
       assert.deepStrictEqual(shape(spans), [
@@ -75,7 +72,7 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(Workspace)), {
     })
   )
 
-  it.effect("a transaction is one, whatever runs in it, and a user's inside the service's another", () =>
+  it.effect("records a transaction as one operation, and a user's statement in it as another", () =>
     Effect.gen(function* () {
       const run = Effect.flatMap(sql, (sql) =>
         sql.withTransaction(
@@ -101,7 +98,7 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(Workspace)), {
     })
   )
 
-  it.effect("a stream is one, from its first row to its last", () =>
+  it.effect("records a stream as one operation from its first row to its last", () =>
     Effect.gen(function* () {
       const rows = Stream.unwrap(Effect.map(sql, (sql) => sql`SELECT * FROM generate_series(1, 3)`.stream))
       const { spans } = yield* recorded(asAlice(Stream.runDrain(rows)))
@@ -115,7 +112,7 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(Workspace)), {
     })
   )
 
-  it.effect("the client of Lakebase.user tells its user, also where the service runs", () =>
+  it.effect("records calls through Lakebase.user as the user's, also when the service runs", () =>
     Effect.gen(function* () {
       const run = Effect.flatMap(asAlice(Lakebase.user), (sql) =>
         Effect.all([sql`SELECT 1`, sql.withTransaction(sql`SELECT 1`), Stream.runDrain(sql`SELECT 1`.stream)])
@@ -128,15 +125,14 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(Workspace)), {
     })
   )
 
-  it.effect("metrics count statements, tokens and connections, by who runs and by nothing else", () =>
+  it.effect("counts statements, tokens and connections by execution context alone", () =>
     Effect.gen(function* () {
-      const asBob = Effect.flatMap(requestOf(bob), (request) => provideUser(select, request))
       const run = Effect.flatMap(sql, (sql) =>
         Effect.all([
           select,
           asAlice(select),
           asAlice(sql.withTransaction(select)),
-          asBob,
+          asBob(select),
           Effect.ignore(asAlice(sql`SELEC`))
         ])
       )
@@ -171,21 +167,20 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(Workspace)), {
     })
   )
 
-  it.effect("metrics count who waits, who gives way and who waits in vain", () =>
+  it.effect("counts waiting calls, evictions and exhaustions", () =>
     Effect.gen(function* () {
       const limits = { maxConnections: 2, maxConnectionsService: 1 } as const
-      const asBob = Effect.flatMap(requestOf(bob), (request) => provideUser(select, request))
-      const evicted = yield* recorded(Effect.andThen(asAlice(select), asBob), limits)
+      const evicted = yield* recorded(Effect.andThen(asAlice(select), asBob(select)), limits)
       const count = (metrics: ReadonlyArray<Metric.Metric.Snapshot>, id: string) =>
         metrics.filter((_) => _.id === id && _.attributes?.["execution.context"] === "user").map((_) => _.state)
       assert.deepInclude(count(evicted.metrics, "lakebase.pool.evictions")[0], { count: 1 })
 
-      // The one connection of all users is alice's, whose transaction goes on until bob has given up.
+      // Alice's transaction holds the only connection of users until bob has given up.
       const inVain = yield* recorded(
         Effect.flatMap(sql, (client) =>
-          asAlice(client.withTransaction(Effect.all([Effect.flip(asBob), Metric.snapshot])))
+          asAlice(client.withTransaction(Effect.all([Effect.flip(asBob(select)), Metric.snapshot])))
         ),
-        // As much as alice's own login may take on a busy machine.
+        // Alice's own login may take this long on a busy machine.
         { ...limits, acquireTimeout: "4 seconds" }
       )
       assert.deepInclude(count(inVain.metrics, "lakebase.pool.exhaustions")[0], { count: 1 })
@@ -194,7 +189,7 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(Workspace)), {
           asAlice(
             client.withTransaction(
               Effect.gen(function* () {
-                yield* Effect.forkDetach(Effect.exit(asBob))
+                yield* Effect.forkDetach(Effect.exit(asBob(select)))
                 const waits = Effect.map(Metric.snapshot, (_) => count(_, "lakebase.pool.connections.waiting")[0])
                 yield* eventually(Effect.map(waits, (_) => _ !== undefined && "value" in _ && _.value === 1))
               })
@@ -207,7 +202,7 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(Workspace)), {
     })
   )
 
-  it.effect("no value and no token is in a span or an error", () =>
+  it.effect("shows no parameter value and no token in spans, errors or logs", () =>
     Effect.gen(function* () {
       const value = "4711-hush"
       const logged: Array<string> = []

@@ -5,10 +5,21 @@ import { Effect, Queue, Schema, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { Model } from "effect/schema"
 import { SqlClient, SqlModel, SqlSchema } from "effect/sql"
-import { Application, asAlice, asBob, bodies, clear, Notes, pid, who, whoThrough } from "./fixtures/lakebaseClient.ts"
-import { alice, bob, requestOf } from "./fixtures/workspace.ts"
+import {
+  Application,
+  asAlice,
+  asBob,
+  bodies,
+  clear,
+  lakebase,
+  Notes,
+  pid,
+  who,
+  whoThrough
+} from "./fixtures/lakebaseClient.ts"
+import { alice, bob, requestOf } from "./fixtures/people.ts"
 
-/** Whom the database sees, by every way to run a statement. */
+/** The role that the database sees, for each way to run a statement. */
 const waysThrough = (sql: PgClient.PgClient) => {
   const statement = sql<{ who: string }>`SELECT current_user AS who`
   const raw = Effect.map(statement.raw, (_) => (_ as { rows: Array<{ who: string }> }).rows[0]!.who)
@@ -36,7 +47,7 @@ const waysThrough = (sql: PgClient.PgClient) => {
 }
 
 layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it) => {
-  it.effect("every way to run a statement is the caller's", () =>
+  it.effect("runs a statement as the caller, whichever method runs it", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const ways = waysThrough(sql)
@@ -52,7 +63,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     })
   )
 
-  it.effect("row-level security sees the caller, through the helpers, SqlSchema and SqlModel too", () =>
+  it.effect("applies row-level security to the caller, also through SqlSchema and SqlModel", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       yield* asAlice(sql`INSERT INTO notes ${sql.insert([{ body: "a1" }, { body: "a2" }])}`)
@@ -85,7 +96,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     }).pipe(Effect.ensuring(clear))
   )
 
-  it.effect("Lakebase.user is the user's, wherever it runs", () =>
+  it.effect("runs Lakebase.user as its user, also inside asService and for another user", () =>
     Effect.gen(function* () {
       const mine = Effect.flatMap(Lakebase.user, whoThrough)
       assert.strictEqual(yield* asAlice(mine), alice)
@@ -94,7 +105,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
       assert.strictEqual(yield* whoThrough(taken), alice)
       assert.strictEqual(yield* asBob(whoThrough(taken)), alice)
       assert.strictEqual(yield* asBob(taken.withTransaction(whoThrough(taken))), alice)
-      // What else runs in its transaction stays whose it was.
+      // Other clients inside its transaction still run as their own caller.
       assert.deepStrictEqual(yield* asBob(taken.withTransaction(Effect.all([whoThrough(taken), who]))), [alice, bob])
       assert.deepStrictEqual(yield* taken.withTransaction(Effect.all([whoThrough(taken), who])), [alice, "service"])
       const notified = yield* Effect.scoped(
@@ -108,7 +119,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     })
   )
 
-  it.effect("a client of Lakebase.user that others hold stays its user's, in every way to use it", () =>
+  it.effect("runs a client from Lakebase.user as its user when another caller uses it", () =>
     Effect.gen(function* () {
       const taken = yield* asAlice(Lakebase.user)
       const ways = waysThrough(taken)
@@ -116,7 +127,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
       const after = taken.afterCommit(
         Effect.all([whoThrough(taken), who]).pipe(
           Effect.map((seen) => done.push(seen.join(" "))),
-          Effect.orDie // what follows a commit cannot fail it
+          Effect.orDie // an afterCommit effect cannot fail
         )
       )
       for (const [as, name] of [
@@ -128,7 +139,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
         for (const seen of [yield* as(ways), ...(yield* as(taken.withTransaction(within))).slice(0, 2)]) {
           for (const [way, by] of Object.entries(seen)) assert.strictEqual(by, alice, way)
         }
-        // What is taken back and what is kept are hers, and nobody else's transaction is there.
+        // Savepoint and insert are in alice's transaction, which no other caller sees.
         const insert = (body: string) => taken`INSERT INTO notes ${taken.insert({ body })}`
         yield* as(
           taken.withTransaction(
@@ -154,9 +165,9 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     }).pipe(Effect.ensuring(clear))
   )
 
-  it.effect("an access to Lakebase.user makes no SqlClient", () =>
+  it.effect("makes no new SqlClient when Lakebase.user is accessed", () =>
     Effect.gen(function* () {
-      // Each that is made gets the next number.
+      // Each SqlClient gets the next number.
       const next = Effect.map(
         SqlClient.make({
           acquirer: Effect.never,
@@ -174,7 +185,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     })
   )
 
-  it.effect("a reactive query runs again as who subscribed, whoever changed something", () =>
+  it.effect("reruns a reactive query as its subscriber when another user changes a row", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const seen = yield* Queue.make<ReadonlyArray<string>>()
@@ -188,7 +199,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     }).pipe(Effect.scoped, Effect.ensuring(clear))
   )
 
-  it.effect("LISTEN is on the caller's connection, and hears what others tell", () =>
+  it.effect("listens on the caller's connection, and receives what another user notifies", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const heard = yield* asAlice(sql.listen("news"))
@@ -200,7 +211,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     }).pipe(Effect.scoped)
   )
 
-  it.effect("reserve is the caller's, and a connection apart in a transaction too", () =>
+  it.effect("reserves a connection of the caller, separate from its transaction's", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const reserved = Effect.flatMap(sql.reserve, (_) => _.executeValues("SELECT current_user, pg_backend_pid()", []))
@@ -211,7 +222,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     })
   )
 
-  it.effect("a stream stays with its caller whoever pulls", () =>
+  it.effect("runs a stream as its caller while another user's statements run between rows", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const rows = sql<{ who: string }>`SELECT current_user AS who FROM generate_series(1, 3)`.stream
@@ -229,7 +240,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     }).pipe(Effect.scoped)
   )
 
-  it.effect("two users interleaved, each with statements, transactions and streams of their own", () =>
+  it.effect("keeps 200 interleaved statements, transactions and streams of two users apart", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const requests = { [alice]: yield* requestOf(alice), [bob]: yield* requestOf(bob) }
@@ -248,6 +259,24 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
         },
         { concurrency: 10, discard: true }
       )
+    })
+  )
+
+  it.effect("opens at most maxConnectionsService and maxConnectionsPerUser connections", () =>
+    Effect.gen(function* () {
+      const eight = Effect.all(
+        Array.from({ length: 8 }, () => who),
+        { concurrency: 8 }
+      )
+      const totals = Effect.gen(function* () {
+        const { stats } = yield* Lakebase.Lakebase
+        yield* eight
+        yield* asAlice(eight)
+        const { service, users } = yield* stats
+        return [service.total, users.total]
+      })
+      const limited = lakebase({ maxConnections: 9, maxConnectionsService: 1, maxConnectionsPerUser: 2 })
+      assert.deepStrictEqual(yield* Effect.provide(totals, limited), [1, 2])
     })
   )
 })

@@ -7,9 +7,11 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { generate, type SelfsignedOptions } from "selfsigned"
-import { eventually, sqlErrorOf } from "./fixtures/lakebaseFaults.ts"
+import { eventually } from "./fixtures/eventually.ts"
+import { sqlErrorOf } from "./fixtures/lakebaseFaults.ts"
 import { fromEnvironment, lakebase, who } from "./fixtures/lakebaseClient.ts"
-import { alice, requestOf, serviceContext } from "./fixtures/workspace.ts"
+import { alice, requestOf } from "./fixtures/people.ts"
+import { serviceContext } from "./fixtures/workspace.ts"
 
 /** Two authorities, of which the first has signed the server's certificate, for `localhost` alone. */
 class Certificates extends Context.Service<
@@ -23,7 +25,7 @@ class Certificates extends Context.Service<
         Effect.promise(() => mkdtemp(join(tmpdir(), "effect-databricks-"))),
         (folder) => Effect.promise(() => rm(folder, { recursive: true }))
       )
-      // Node reads certificates and makes none.
+      // Node can read certificates, but not make them.
       const make = (name: string, options: Omit<SelfsignedOptions, "keyType" | "algorithm">) =>
         Effect.promise(() =>
           generate([{ name: "commonName", value: name }], { ...options, keyType: "ec", algorithm: "sha256" })
@@ -77,8 +79,8 @@ const refusal = (env: Record<string, string | undefined>) => codeOf(within(who, 
 
 const modes = ["require", "verify-ca", "verify-full"]
 
-layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase over TLS", (it) => {
-  it.effect("verifies certificate and name with the root that PGSSLROOTCERT names", () =>
+layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it) => {
+  it.effect("verifies the server's certificate and name with the root in PGSSLROOTCERT", () =>
     Effect.gen(function* () {
       const { root, stranger } = yield* Certificates
       for (const PGSSLMODE of [...modes, undefined]) {
@@ -97,13 +99,13 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase over 
     })
   )
 
-  it.effect("speaks plaintext only with disable", () =>
+  it.effect("connects in plaintext only when PGSSLMODE is disable", () =>
     Effect.gen(function* () {
       assert.isFalse((yield* within(encrypted, { PGSSLMODE: "disable" })).ssl)
     })
   )
 
-  it.effect("the options say the same, for users too; a connection is used again, and closed at the end", () =>
+  it.effect("verifies the server by the option ssl, and reuses the encrypted connection", () =>
     Effect.gen(function* () {
       const { root } = yield* Certificates
       const ca = yield* Effect.promise(() => readFile(root, "utf8"))
@@ -141,8 +143,8 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase over 
 
 const Plain = serviceContext().pipe(Layer.provideMerge(LocalWorkspace.layer()))
 
-layer(Plain, { timeout: "60 seconds", excludeTestServices: true })("Lakebase over TLS, of a server without", (it) => {
-  it.effect("is refused before anything is sent, and never falls back", () =>
+layer(Plain, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it) => {
+  it.effect("never falls back to plaintext when the server refuses TLS", () =>
     Effect.gen(function* () {
       for (const PGSSLMODE of [...modes, undefined]) {
         assert.match((yield* sqlErrorOf(within(who, { PGSSLMODE }))).message, /refused TLS/, PGSSLMODE)

@@ -15,38 +15,36 @@ import {
   pid,
   whoThrough
 } from "./fixtures/lakebaseClient.ts"
-import { alice, bob } from "./fixtures/workspace.ts"
+import { alice, bob } from "./fixtures/people.ts"
 
-layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakebase: transactions", (it) => {
-  it.effect(
-    "asUser inside a transaction of the service runs outside it, as the user, and coming back returns to it",
-    () =>
-      Effect.gen(function* () {
-        const sql = yield* Notes
-        const insert = (body: string) => sql`INSERT INTO notes ${sql.insert({ body })}`
-        const exit = yield* Effect.exit(
-          sql.withTransaction(
-            Effect.gen(function* () {
-              const outer = yield* pid
-              yield* insert("of the service")
-              const [user, inner] = yield* asAlice(
-                Effect.all([whoThrough(sql), pid, insert("of alice"), asService(pid)])
-              ).pipe(Effect.tap(([, , , again]) => Effect.sync(() => assert.strictEqual(again, outer))))
-              assert.strictEqual(user, alice)
-              assert.notStrictEqual(inner, outer)
-              assert.strictEqual(yield* pid, outer)
-              // What is not committed is seen by those inside only.
-              assert.deepStrictEqual(yield* bodies, ["of the service", "of alice"])
-              return yield* Effect.fail("back" as const)
-            })
-          )
+layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it) => {
+  it.effect("runs a nested asUser outside the service's transaction, then returns to it", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      const insert = (body: string) => sql`INSERT INTO notes ${sql.insert({ body })}`
+      const exit = yield* Effect.exit(
+        sql.withTransaction(
+          Effect.gen(function* () {
+            const outer = yield* pid
+            yield* insert("of the service")
+            const [user, inner] = yield* asAlice(
+              Effect.all([whoThrough(sql), pid, insert("of alice"), asService(pid)])
+            ).pipe(Effect.tap(([, , , again]) => Effect.sync(() => assert.strictEqual(again, outer))))
+            assert.strictEqual(user, alice)
+            assert.notStrictEqual(inner, outer)
+            assert.strictEqual(yield* pid, outer)
+            // The service sees its own uncommitted row, and the row that alice has committed.
+            assert.deepStrictEqual(yield* bodies, ["of the service", "of alice"])
+            return yield* Effect.fail("back" as const)
+          })
         )
-        assert.deepStrictEqual(exit, Exit.fail("back" as const))
-        assert.deepStrictEqual(yield* bodies, ["of alice"])
-      }).pipe(Effect.ensuring(clear))
+      )
+      assert.deepStrictEqual(exit, Exit.fail("back" as const))
+      assert.deepStrictEqual(yield* bodies, ["of alice"])
+    }).pipe(Effect.ensuring(clear))
   )
 
-  it.effect("and the other way round, three deep, each with a savepoint of its own", () =>
+  it.effect("keeps nested transactions of two users and the service apart, with savepoints", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const insert = (body: string) => sql`INSERT INTO notes ${sql.insert({ body })}`
@@ -83,7 +81,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     }).pipe(Effect.ensuring(clear))
   )
 
-  it.effect("what follows a commit runs after it, as who asked for it, and may use the database", () =>
+  it.effect("runs afterCommit effects after the commit, as the caller who registered them", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const done: Array<string> = []
@@ -91,7 +89,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
         sql.afterCommit(
           Effect.all([whoThrough(sql), asService(bodies)]).pipe(
             Effect.map(([by, seen]) => done.push(`${what} ${by} ${seen}`)),
-            Effect.orDie // what follows a commit cannot fail it
+            Effect.orDie // an afterCommit effect cannot fail
           )
         )
       yield* asAlice(
@@ -113,7 +111,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     }).pipe(Effect.ensuring(clear))
   )
 
-  it.effect("what follows a commit may tell those who watch", () =>
+  it.effect("reruns reactive queries that an afterCommit effect invalidates", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const seen = yield* Queue.make<ReadonlyArray<string>>()
@@ -131,7 +129,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     }).pipe(Effect.scoped, Effect.ensuring(clear))
   )
 
-  it.effect("one of a database is none of another's, which each caller has as well", () =>
+  it.effect("keeps a caller's transactions on two databases apart", () =>
     Effect.gen(function* () {
       const { administer } = yield* LocalWorkspace.LocalWorkspace
       yield* administer("CREATE DATABASE other")
@@ -149,12 +147,12 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
       const done = yield* Deferred.make<string>()
       const tell = where(two).pipe(
         Effect.flatMap((_) => Deferred.succeed(done, _)),
-        Effect.orDie // what follows a commit cannot fail it
+        Effect.orDie // an afterCommit effect cannot fail
       )
       yield* asAlice(
         one.withTransaction(
           two.afterCommit(tell).pipe(
-            // There is no transaction that it would have to wait for.
+            // The other database has no transaction that the effect would have to wait for.
             Effect.andThen(Deferred.await(done)),
             Effect.map((_) => assert.strictEqual(_, others))
           )

@@ -144,8 +144,8 @@ const literal = ({ type, value }: Column) => {
   }
 }
 
-layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase's types", (it) => {
-  it.effect("reach JSON", () =>
+layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it) => {
+  it.effect("decodes Postgres values to values that survive JSON", () =>
     Effect.gen(function* () {
       for (const [expression, expected] of values) {
         assert.deepStrictEqual(yield* jsonOf(expression), expected, expression)
@@ -153,7 +153,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase's typ
     })
   )
 
-  it.effect("one that cannot be decoded fails its statement, and neither the transaction nor the connection", () =>
+  it.effect("fails only the statement when a value cannot be decoded, not its transaction", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       yield* sql.withTransaction(
@@ -170,7 +170,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase's typ
               assert.match((yield* sqlErrorOf(run)).message, /cannot be decoded: cast it to text/, expression)
               assert.strictEqual(yield* pidOf(sql), pid, expression)
             }
-            // What the message says helps.
+            // The cast that the message names works.
             const [row] = yield* sql.unsafe<{ text: string }>(`SELECT (${expression})::text AS text`)
             assert.typeOf(row?.text, "string", expression)
           }
@@ -179,7 +179,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase's typ
     })
   )
 
-  it.effect("a Schema reads them, and what it writes comes back", () =>
+  it.effect("reads int8, int8[] and interval back through a Schema as they were written", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const Row = Schema.Struct({ n: Schema.BigIntFromString, ns: Schema.Array(Schema.String), at: Schema.String })
@@ -199,7 +199,7 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase's typ
   )
 
   it.effect.prop(
-    "any value of a type that is decoded is what Postgres has, in rows and in streams",
+    "decodes any value of a supported type exactly, in rows and in streams",
     { columns: Schema.NonEmptyArray(Column).check(Schema.isMaxLength(8)) },
     Effect.fnUntraced(function* ({ columns }) {
       const sql = yield* SqlClient.SqlClient

@@ -6,7 +6,7 @@ import { TestContext } from "effect-databricks/testing"
 import { Effect, Layer } from "effect"
 
 describe("an OpenTelemetry SDK in place of Telemetry", () => {
-  it.effect("has the span of an operation as its caller's, under the application's", () =>
+  it.effect("receives an operation's span with its caller and parent", () =>
     Effect.gen(function* () {
       const exporter = new InMemorySpanExporter()
       const provider = new TracerProvider({ spanProcessors: [new SimpleSpanProcessor({ exporter })] })

@@ -3,7 +3,8 @@ import { ConfigProvider, Effect, Exit, Fiber, Layer, Logger, Metric, Scope, Trac
 import { TestClock } from "effect/testing"
 import { createServer } from "node:net"
 import * as Telemetry from "../src/Telemetry.ts"
-import { eventually, freePort } from "./fixtures/child.ts"
+import { freePort } from "./fixtures/child.ts"
+import { eventually } from "./fixtures/eventually.ts"
 import { type Behaviour, grpcReceiver, otlpReceiver } from "./fixtures/otlpReceiver.ts"
 
 const protocols = [
@@ -28,9 +29,9 @@ const run = <E>(layer: Layer.Layer<never, E>) =>
   work.pipe(Effect.provide(layer, { local: true }), Effect.provideService(Metric.MetricRegistry, new Map()))
 
 describe("Telemetry", () => {
-  describe.each(protocols)("$protocol", ({ protocol, refusal, transport }) => {
-    // By the real clock: TestClock would print that nobody advances it.
-    it.live("delivers span, metric and log, with the resource, before its scope has closed", () =>
+  describe.each(protocols)("over $protocol", ({ protocol, refusal, transport }) => {
+    // By the real clock: TestClock would warn that it is never advanced.
+    it.live("exports span, metric and log with the resource before its scope has closed", () =>
       Effect.gen(function* () {
         const collector = yield* otlpReceiver(transport)
         const printed: Array<unknown> = []
@@ -61,7 +62,7 @@ describe("Telemetry", () => {
       })
     )
 
-    it.effect("ignores the environment of the process when it is given options", () =>
+    it.effect("ignores OTEL_* of the ConfigProvider in Telemetry.layer", () =>
       Effect.gen(function* () {
         const collector = yield* otlpReceiver(transport)
         yield* run(
@@ -75,9 +76,12 @@ describe("Telemetry", () => {
       })
     )
 
-    it.live.each(["refuse", "down"] as const)("is harmed by no collector that is %s", (behaviour) =>
+    it.live.each([
+      { behaviour: "refuse", does: "refuses" },
+      { behaviour: "down", does: "is down" }
+    ] as const)("logs one warning and completes the work when the collector $does", ({ behaviour }) =>
       Effect.gen(function* () {
-        // Who refuses is to be asked first, which may take a busy machine longer than the 3 seconds of the default.
+        // The request that is refused may take a busy machine longer than the default of 3 seconds.
         const options: Partial<Telemetry.Options> = behaviour === "refuse" ? { flushTimeout: "15 seconds" } : {}
         const { collector, layer, printed } = yield* broken(protocol, transport, behaviour, options)
         assert.strictEqual(yield* run(layer).pipe(Effect.timeout("20 seconds")), 42)
@@ -88,7 +92,7 @@ describe("Telemetry", () => {
       })
     )
 
-    it.effect("sends again what a collector refuses for the moment", () =>
+    it.effect("retries a batch that the collector refuses temporarily", () =>
       Effect.gen(function* () {
         const long = { requestTimeout: "1 day", flushTimeout: "1 day" } as const
         const { collector, layer } = yield* broken(protocol, transport, "refuse first", long)
@@ -105,7 +109,7 @@ describe("Telemetry", () => {
       })
     )
 
-    it.live("says once that a collector refuses, and once that it takes telemetry again", () =>
+    it.live("logs once that the collector refuses, and once that it accepts again", () =>
       Effect.gen(function* () {
         const { collector, layer, printed } = yield* broken(protocol, transport, "refuse", { exportInterval: 20 })
         const { received } = collector
@@ -131,7 +135,7 @@ describe("Telemetry", () => {
       }).pipe(Effect.scoped, Effect.provideService(Metric.MetricRegistry, new Map()))
     )
 
-    it.effect("loses no batch by half of a surrogate pair", () =>
+    it.effect("exports a batch that contains half of a surrogate pair", () =>
       Effect.gen(function* () {
         const collector = yield* otlpReceiver(transport)
         const half = "half \ud83d of a pair"
@@ -144,12 +148,12 @@ describe("Telemetry", () => {
         assert.deepInclude(spans[0], { name: sent })
         assert.deepInclude(spans[0]?.attributes, { [sent]: sent })
         assert.strictEqual(logs[0]?.body, sent)
-        // A collector refuses what is not UTF-8.
+        // A collector refuses a body that is not UTF-8.
         for (const body of bodies) if (protocol === "http/json") new TextDecoder("utf-8", { fatal: true }).decode(body)
       })
     )
 
-    it.effect("exports what is sampled, and continues the trace of the request", () =>
+    it.effect("exports only sampled spans, in the trace of the incoming request", () =>
       Effect.gen(function* () {
         const collector = yield* otlpReceiver(transport)
         const traceId = "0af7651916cd43dd8448eb211c80319c"
@@ -179,7 +183,7 @@ describe("Telemetry", () => {
       })
     )
 
-    it.effect("leaves out what the environment of the process says to OpenTelemetry", () =>
+    it.effect("ignores OTEL_* of process.env", () =>
       Effect.gen(function* () {
         const collector = yield* otlpReceiver(transport)
         for (const [name, value] of Object.entries(stray)) vi.stubEnv(name, value)
@@ -194,7 +198,7 @@ describe("Telemetry", () => {
       })
     )
 
-    it.effect("waits no longer than the flush timeout for a collector that hangs", () =>
+    it.effect("waits at most the flush timeout of 3 seconds for a collector that hangs", () =>
       Effect.gen(function* () {
         const { collector, layer, printed } = yield* broken(protocol, transport, "hang")
         const scope = yield* Scope.make()
@@ -212,15 +216,15 @@ describe("Telemetry", () => {
     )
   })
 
-  it.effect("by gRPC waits for a collector that starts later", () =>
+  it.effect("over grpc exports to a collector that starts after the application", () =>
     Effect.gen(function* () {
       let attempts = 0
       const port = yield* freePort
-      const nobody = createServer((socket) => void (socket.destroy(), attempts++)).listen(port, "127.0.0.1")
+      const refusing = createServer((socket) => void (socket.destroy(), attempts++)).listen(port, "127.0.0.1")
       const endpoint = `http://127.0.0.1:${port}`
       const running = yield* Effect.forkChild(run(Telemetry.layer({ endpoint, protocol: "grpc" })))
       yield* live(eventually(() => attempts > 0))
-      yield* Effect.callback<void>((resume) => void nobody.close(() => resume(Effect.void)))
+      yield* Effect.callback<void>((resume) => void refusing.close(() => resume(Effect.void)))
       const collector = yield* grpcReceiver("accept", port)
       // No time passes in which a batch would be sent again.
       yield* live(eventually(() => collector.received.spans.length === 1))
@@ -228,7 +232,7 @@ describe("Telemetry", () => {
     })
   )
 
-  it.effect("is off without an endpoint, whatever else is set", () =>
+  it.effect("exports nothing without an endpoint or when OTEL_SDK_DISABLED is true", () =>
     Effect.gen(function* () {
       const collector = yield* otlpReceiver("http")
       const env = { OTEL_EXPORTER_OTLP_PROTOCOL: "carrier pigeon", OTEL_SERVICE_NAME: "shop" }
@@ -245,7 +249,7 @@ describe("Telemetry", () => {
     ["OTEL_RESOURCE_ATTRIBUTES", "team=%zz"],
     ["OTEL_BSP_SCHEDULE_DELAY", "soon"],
     ["OTEL_METRIC_EXPORT_INTERVAL", "0"]
-  ] as const)("fails with the name of %s when it is %s", ([name, value]) =>
+  ] as const)('fails and names %s when it is "%s"', ([name, value]) =>
     Effect.gen(function* () {
       const env = { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1", [name]: value }
       const error = yield* Effect.flip(run(withEnv(Telemetry.layerConfig(), env)))
@@ -254,7 +258,7 @@ describe("Telemetry", () => {
     })
   )
 
-  it.effect("falls back to the name of the app", () =>
+  it.effect("uses DATABRICKS_APP_NAME as service.name when OTEL_SERVICE_NAME is not set", () =>
     Effect.gen(function* () {
       const collector = yield* otlpReceiver("http")
       yield* run(
@@ -267,7 +271,7 @@ describe("Telemetry", () => {
     })
   )
 
-  it.effect.each(["hang", "stall"] as const)("asks a collector that does %s for one batch at a time", (behaviour) =>
+  it.effect.each(["hang", "stall"] as const)("sends one batch at a time to a collector that %ss", (behaviour) =>
     Effect.gen(function* () {
       const { collector, layer } = yield* broken("http/protobuf", "http", behaviour, { maxBatchSize: 1 })
       const scope = yield* Scope.make()
@@ -287,7 +291,7 @@ describe("Telemetry", () => {
     })
   )
 
-  it.live("holds 65,536 spans for a collector that is not there, beside the batch that it sends", () =>
+  it.live("keeps 65,536 spans and the batch in flight while the collector is down", () =>
     Effect.gen(function* () {
       const port = yield* freePort
       const endpoint = `http://127.0.0.1:${port}`
@@ -302,7 +306,7 @@ describe("Telemetry", () => {
     })
   )
 
-  it.effect("has what it is given before what the environment says", () =>
+  it.effect("prefers options of layerConfig to the environment", () =>
     Effect.gen(function* () {
       const collector = yield* otlpReceiver("http")
       const overrides = { endpoint: collector.endpoint, headers: { "x-collector-key": "ours" }, protocol: undefined }
@@ -321,7 +325,7 @@ describe("Telemetry", () => {
     })
   )
 
-  it.effect("fails when the endpoint that it is given has no URL", () =>
+  it.effect("fails with ConfigError when the option endpoint is not a URL", () =>
     Effect.gen(function* () {
       const layer = Telemetry.layerConfig({ endpoint: "http://the collector" })
       const error = yield* Effect.flip(run(withEnv(layer, {})))
@@ -330,12 +334,12 @@ describe("Telemetry", () => {
     })
   )
 
-  it("is one layer without overrides, so that it is built once", () => {
+  it("returns the same layer from each layerConfig(), so that it is built once", () => {
     assert.strictEqual(Telemetry.layerConfig(), Telemetry.layerConfig())
   })
 })
 
-// What OpenTelemetry's own packages read by themselves, each to an effect that shows.
+// Variables that OpenTelemetry's own packages read; each would change what is exported.
 const stray = {
   OTEL_SDK_DISABLED: "true",
   OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1",

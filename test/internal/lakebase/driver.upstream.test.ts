@@ -39,7 +39,7 @@ const asBytes = {
 }
 
 layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("the bare @effect/sql-pg", (it) => {
-  it.effect("ends the connection at a value that it cannot decode (types.ts)", () =>
+  it.effect("ends the connection when it cannot decode a value (types.ts)", () =>
     Effect.forEach(undecodable, (expression) =>
       Effect.gen(function* () {
         const { query } = yield* connection
@@ -49,7 +49,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
     )
   )
 
-  it.effect("reads ranges, bits and oids as bytes, and int8 as what JSON does not have (types.ts)", () =>
+  it.effect("decodes ranges, bits and oids to bytes, and int8 to bigint (types.ts)", () =>
     Effect.gen(function* () {
       const { query } = yield* connection
       const valueOf = (expression: string) =>
@@ -70,7 +70,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
     }).pipe(Effect.scoped)
   )
 
-  it.effect("holds up an interrupt for seconds on a server that hangs (interruption.ts)", () =>
+  it.effect("delays an interrupt by more than 2 seconds when the server hangs (interruption.ts)", () =>
     Effect.gen(function* () {
       const [first, second] = yield* Effect.all([connection, connection])
       const began = yield* Deferred.make<void>()
@@ -92,10 +92,10 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
   )
 
   for (const [what, end, interrupt] of [
-    ["a COMMIT", Effect.void, true],
+    ["an interrupted COMMIT", Effect.void, true],
     ["a ROLLBACK", Effect.fail("back"), false]
   ] as const) {
-    it.effect(`waits for ${what} however long the server hangs, interrupted or not (transaction.ts)`, () =>
+    it.effect(`waits for ${what} as long as the server hangs (transaction.ts)`, () =>
       Effect.gen(function* () {
         const sql = yield* client
         const frozen = yield* Deferred.make<void>()
@@ -115,7 +115,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
     )
   }
 
-  it.effect("makes a defect of a ROLLBACK that fails (transaction.ts)", () =>
+  it.effect("dies when a ROLLBACK fails (transaction.ts)", () =>
     Effect.gen(function* () {
       const sql = yield* client
       const exit = yield* Effect.exit(sql.withTransaction(Effect.andThen(Effect.flatMap(pidOf(sql), kill), pidOf(sql))))
@@ -127,7 +127,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
     }).pipe(Effect.scoped)
   )
 
-  it.effect("calls a connection closed that the server has not closed yet (socket.ts)", () =>
+  it.effect("reports a connection as closed before its socket has closed (socket.ts)", () =>
     Effect.gen(function* () {
       const settings = yield* config
       const socket = Net.connect(settings)

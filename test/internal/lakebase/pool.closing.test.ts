@@ -10,16 +10,16 @@ import { pass, settle } from "../../fixtures/pool.ts"
 
 const none = { total: 0, idle: 0, waiting: 0 }
 
-describe("interruption leaves neither count nor connection", () => {
+describe("the pool", () => {
   const points = {
-    waiting: { before: ["alice"], wait: "10 millis" },
-    "waiting for an evicted one to close": { before: [], wait: "40 millis" },
-    opening: { before: [], wait: "150 millis" },
-    using: { before: [], wait: "300 millis" }
+    "waiting for a connection": { before: ["alice"], wait: "10 millis" },
+    "waiting for an evicted connection to close": { before: [], wait: "40 millis" },
+    "opening a connection": { before: [], wait: "150 millis" },
+    "using a connection": { before: [], wait: "300 millis" }
   } as const
 
   for (const [point, { before, wait }] of Object.entries(points)) {
-    it.effect(point, () =>
+    it.effect(`leaks nothing when a call is interrupted while ${point}`, () =>
       Effect.gen(function* () {
         const { alive, hold, made, pool, use, wrong } = yield* Fixture.make({
           total: 1,
@@ -54,7 +54,7 @@ describe("interruption leaves neither count nor connection", () => {
     )
   }
 
-  it.effect("granted, but not yet taken", () =>
+  it.effect("leaks nothing when a call is interrupted before it takes what it was granted", () =>
     Effect.gen(function* () {
       for (const granted of ["connection", "place"]) {
         const { hold, made, pool, use, wrong } = yield* Fixture.make({ total: 1 })
@@ -79,10 +79,8 @@ describe("interruption leaves neither count nor connection", () => {
       }
     })
   )
-})
 
-describe("closing", () => {
-  it.effect("those in use finish, those who wait fail, and nobody gets a new one", () =>
+  it.effect("finishes calls in use, and fails waiting and new calls, when it closes", () =>
     Effect.gen(function* () {
       const { alive, close, hold, made, pool, use, wrong } = yield* Fixture.make({ total: 2, closeTakes: "10 millis" })
       yield* use("idle", Effect.void)
@@ -105,7 +103,7 @@ describe("closing", () => {
     })
   )
 
-  it.effect("takes connections from those who do not finish", () =>
+  it.effect("closes connections that are still in use 10 seconds after closing began", () =>
     Effect.gen(function* () {
       const { alive, close, hold, pool, wrong } = yield* Fixture.make({ acquireTimeout: Duration.seconds(10) })
       const alice = yield* hold("alice")
@@ -121,7 +119,7 @@ describe("closing", () => {
     })
   )
 
-  it.effect("ends, though a connection does not close", () =>
+  it.effect("finishes closing within 20 seconds when a connection does not close", () =>
     Effect.gen(function* () {
       const { close, use } = yield* Fixture.make({ closeTakes: "1 day", acquireTimeout: Duration.seconds(10) })
       yield* use("alice", Effect.void)
@@ -131,7 +129,7 @@ describe("closing", () => {
     })
   )
 
-  it.effect("closes what was opening, and opens nothing in an evicted one's place", () =>
+  it.effect("opens no connection in the place of an evicted one once closing has begun", () =>
     Effect.gen(function* () {
       const { alive, close, hold, made, use } = yield* Fixture.make({ total: 1, closeTakes: "1 second" })
       yield* use("alice", Effect.void)
@@ -145,9 +143,7 @@ describe("closing", () => {
       assert.strictEqual(alive(), 0)
     })
   )
-})
 
-describe("in the end", () => {
   setFlagsFromString("--expose-gc")
   const collect = runInNewContext("gc") as () => void // it says nothing of its type
   const limits: Pool.Limits = {
@@ -166,7 +162,7 @@ describe("in the end", () => {
     closed: "closed"
   }
 
-  it.effect("10,000 callers have come and gone, and nothing is known of them", () =>
+  it.effect("retains nothing about 10,000 callers whose connections have closed", () =>
     Effect.gen(function* () {
       const pool = yield* Pool.make(limits, driver)
       const comeAndGo = Effect.fnUntraced(function* (first: number) {
@@ -191,7 +187,7 @@ describe("in the end", () => {
     })
   )
 
-  it.live("a pool that has closed leaves no timer", () =>
+  it.live("leaves no timer when it has closed", () =>
     Effect.gen(function* () {
       // Its own alone, for those of the process come and go.
       const timers = { asleep: 0 }
@@ -199,7 +195,7 @@ describe("in the end", () => {
         Effect.gen(function* () {
           const pool = yield* Pool.make({ ...limits, total: 1 }, driver)
           yield* pool.use(1, 0, () => Effect.void)
-          // Refused for now, which sets the timer of those who will be served for having waited.
+          // The call has to wait, which starts the timer of the grace period.
           const fiber = yield* Effect.forkChild(pool.use(2, 0, () => Effect.void))
           yield* Effect.yieldNow
           assert.isAbove(timers.asleep, 1)

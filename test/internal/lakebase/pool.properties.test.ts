@@ -17,9 +17,9 @@ const Step = Schema.Union([
 
 const callers = ["a", "b", "c", "d", "e", "f"]
 
-describe("whatever happens", () => {
+describe("the pool", () => {
   it.effect.prop(
-    "the budget and the limits hold, who may have a connection has one, and nothing stays",
+    "keeps its limits, serves every call that it can and ends empty under random steps",
     {
       steps: Schema.Array(Step).check(Schema.isMinLength(100), Schema.isMaxLength(400)),
       total: Schema.Literals([1, 2, 3, 4, 6]),
@@ -62,17 +62,17 @@ describe("whatever happens", () => {
             const opening = waiters.length - waiting
             assert.isAtLeast(opening, 0)
             const allowed = total - Math.min(2, Math.floor(total / 2))
-            // Who holds nothing leaves the reserve alone.
+            // A call that is not nested never takes a reserved connection.
             assert.isAtMost(using.filter((_) => _.depth === 0).length, allowed)
-            // Whoever waits has a reason to: all is in use, or they are at their limit, or it is not their time yet.
+            // A call waits only if all connections are in use, its caller is at the limit, or its grace is not over.
             if (opening > 0 || using.length >= allowed) return
             for (const { caller, since } of waiters) {
-              // A place that they left before it was free is theirs until it is.
+              // A call that has ended keeps its place until its connection has closed.
               const mayHaveLeft = time - (left.get(caller) ?? -Infinity) < closeTakes
               if (alive(caller) >= perCaller || mayHaveLeft) continue
               assert.strictEqual(counted, total, `${caller} waits though there is room`)
               if (idle > 0 && alive(caller) === 0)
-                assert.isAtMost(time - since, 60, `${caller} has waited and somebody's is idle`)
+                assert.isAtMost(time - since, 60, `${caller} waits though another's connection is idle`)
             }
           })
 
@@ -111,7 +111,7 @@ describe("whatever happens", () => {
             yield* check()
           }
 
-          // Everybody finishes, then everything falls idle and closes.
+          // All calls finish, then all connections fall idle and close.
           for (const holder of holders) yield* holder.end
           for (let i = 0; i < 12; i++) yield* pass("1 second")
           yield* check()

@@ -5,8 +5,8 @@ import { pass, settle } from "../../fixtures/pool.ts"
 
 const none = { total: 0, idle: 0, waiting: 0 }
 
-describe("whose connection", () => {
-  it.effect("a caller's own connection is used again, nobody else's", () =>
+describe("the pool", () => {
+  it.effect("reuses a caller's own connection, and never another caller's", () =>
     Effect.gen(function* () {
       const { made, use, wrong } = yield* Fixture.make()
       for (const caller of ["alice", "bob", "alice", "bob", "alice"]) yield* use(caller, Effect.void)
@@ -18,7 +18,7 @@ describe("whose connection", () => {
     })
   )
 
-  it.effect("the most recently used is taken first, so that the others fall idle", () =>
+  it.effect("lends the most recently used connection first, so that the others fall idle", () =>
     Effect.gen(function* () {
       const { alive, hold, use } = yield* Fixture.make({ total: 8 })
       const first = yield* hold("alice")
@@ -33,7 +33,7 @@ describe("whose connection", () => {
     })
   )
 
-  it.effect("a dead connection is replaced, also when it died idle", () =>
+  it.effect("replaces a dead connection, also one that died idle", () =>
     Effect.gen(function* () {
       const { made, pool, use, wrong } = yield* Fixture.make({ perCaller: 1 })
       yield* use(
@@ -56,7 +56,7 @@ describe("whose connection", () => {
     })
   )
 
-  it.effect("a connection whose use was interrupted is closed, one whose use failed is kept", () =>
+  it.effect("closes a connection whose use is interrupted, and keeps one whose use fails", () =>
     Effect.gen(function* () {
       const { hold, made, use } = yield* Fixture.make()
       yield* Effect.exit(use("alice", Effect.fail("no")))
@@ -67,7 +67,7 @@ describe("whose connection", () => {
     })
   )
 
-  it.effect("idle connections close after the idle timeout, all after their lifetime", () =>
+  it.effect("closes an idle connection after idleTimeout, and any after maxLifetime", () =>
     Effect.gen(function* () {
       const { alive, hold, made, use } = yield* Fixture.make({
         idleTimeout: Duration.seconds(30),
@@ -82,7 +82,7 @@ describe("whose connection", () => {
         yield* use("bob", Effect.void)
         yield* pass("20 seconds")
       }
-      // 10 minutes, of which none lives longer than 5.
+      // In 10 minutes: each connection lives 5 at most.
       assert.strictEqual(made.length, 3)
       const holder = yield* hold("carol")
       yield* pass("10 minutes")
@@ -90,10 +90,8 @@ describe("whose connection", () => {
       assert.strictEqual(alive("carol"), 0)
     })
   )
-})
 
-describe("the budget", () => {
-  it.effect("holds, for all callers and for each, until what was open has closed", () =>
+  it.effect("never exceeds its limits, counting connections until they have closed", () =>
     Effect.gen(function* () {
       const { alive, limits, made, pool, use, wrong } = yield* Fixture.make({
         total: 10,
@@ -126,7 +124,7 @@ describe("the budget", () => {
     })
   )
 
-  it.effect("the least recently used idle connection gives way, whoever's it is, and not a warm one", () =>
+  it.effect("evicts the least recently used idle connection once it has been idle for 30 ms", () =>
     Effect.gen(function* () {
       const { alive, hold, pool, use } = yield* Fixture.make({ total: 3, perCaller: 3 })
       const bobs = yield* hold("bob")
@@ -144,7 +142,7 @@ describe("the budget", () => {
     })
   )
 
-  it.effect("who has a connection gets another's only when that is cold, or after having waited as long", () =>
+  it.effect("waits 1 second before it evicts another's connection for a caller that holds one", () =>
     Effect.gen(function* () {
       const { hold, use } = yield* Fixture.make({ total: 4 })
       const alice = yield* hold("alice")
@@ -162,7 +160,7 @@ describe("the budget", () => {
     })
   )
 
-  it.effect("callers who are as many as the connections do not take them from each other", () =>
+  it.effect("evicts nothing when 20 callers share 20 connections", () =>
     Effect.gen(function* () {
       const { made, pool, use } = yield* Fixture.make({ total: 20, openTakes: "5 millis" })
       const callers = Array.from({ length: 20 }, (_, i) => `user ${i}`)
@@ -177,10 +175,8 @@ describe("the budget", () => {
       assert.strictEqual(pool.stats().evictions, 0)
     })
   )
-})
 
-describe("opening", () => {
-  it.effect("that fails frees the place and wakes the next", () =>
+  it.effect("frees the place and serves the next caller when a connection fails to open", () =>
     Effect.gen(function* () {
       const { failing, hold, pool, use, wrong } = yield* Fixture.make({
         total: 1,
@@ -199,10 +195,8 @@ describe("opening", () => {
       assert.deepStrictEqual(wrong, [])
     })
   )
-})
 
-describe("leases", () => {
-  it.effect("last until their scope closes", () =>
+  it.effect("lends a leased connection until its scope closes, and closes it on interruption", () =>
     Effect.gen(function* () {
       const { made, pool } = yield* Fixture.make()
       const scope = yield* Scope.make()

@@ -5,8 +5,8 @@ import { pass, settle } from "../../fixtures/pool.ts"
 
 const none = { total: 0, idle: 0, waiting: 0 }
 
-describe("who waits", () => {
-  it.effect("first come, first served", () =>
+describe("the pool", () => {
+  it.effect("serves waiting callers in order of arrival", () =>
     Effect.gen(function* () {
       const { hold, use } = yield* Fixture.make({ total: 1 })
       const first = yield* hold("alice")
@@ -34,7 +34,7 @@ describe("who waits", () => {
     })
   )
 
-  it.effect("a caller at their own limit holds up nobody else", () =>
+  it.effect("serves other callers while one caller waits at its own limit", () =>
     Effect.gen(function* () {
       const { hold, pool } = yield* Fixture.make({ total: 6, perCaller: 2 })
       for (let i = 0; i < 5; i++) yield* hold("alice")
@@ -44,7 +44,7 @@ describe("who waits", () => {
     })
   )
 
-  it.effect("a released connection goes to its caller at once, while another's first waiter is in the grace", () =>
+  it.effect("lends a released connection to its caller while another waits out the 30 ms grace", () =>
     Effect.gen(function* () {
       const { hold, made } = yield* Fixture.make({ total: 1 })
       const alice = yield* hold("alice")
@@ -60,7 +60,7 @@ describe("who waits", () => {
     })
   )
 
-  it.effect("fails once the acquire timeout has passed, and leaves nothing", () =>
+  it.effect("fails a waiting call after acquireTimeout, and no longer counts it", () =>
     Effect.gen(function* () {
       const { hold, pool, use } = yield* Fixture.make({ total: 1, acquireTimeout: Duration.seconds(10) })
       const alice = yield* hold("alice")
@@ -75,7 +75,7 @@ describe("who waits", () => {
     })
   )
 
-  it.effect("an evicted connection that does not close is within the timeout too", () =>
+  it.effect("counts waiting for an evicted connection to close towards acquireTimeout", () =>
     Effect.gen(function* () {
       const { alive, pool, use } = yield* Fixture.make({
         total: 1,
@@ -94,7 +94,7 @@ describe("who waits", () => {
     })
   )
 
-  it.effect("10,000 callers wait, and what is released costs no search among them", () =>
+  it.effect("serves 10,000 waiting callers with fewer than 50 looks at the budget each", () =>
     Effect.gen(function* () {
       const n = 10_000
       const { hold, looks, pool, use, wrong } = yield* Fixture.make({ total: 50, acquireTimeout: Duration.hours(1) })
@@ -114,7 +114,7 @@ describe("who waits", () => {
     })
   )
 
-  it.effect("nor do 10,000 who are refused for the moment cost those who come after them", () =>
+  it.effect("queues 10,000 calls in the 30 ms grace with fewer than 50 looks at the budget each", () =>
     Effect.gen(function* () {
       const n = 10_000
       const { looks, pool, use } = yield* Fixture.make({ total: 1 })
@@ -128,11 +128,9 @@ describe("who waits", () => {
       yield* Fiber.interruptAll(fibers)
     })
   )
-})
 
-describe("fibers that hold connections and need another", () => {
   for (const total of [2, 4, 10]) {
-    it.effect(`finish at a full budget: service and user, both ways, ${total} each`, () =>
+    it.effect(`completes nested calls in both directions between two full pools of ${total}`, () =>
       Effect.gen(function* () {
         const limits = { total, perCaller: total, openTakes: "5 millis", acquireTimeout: Duration.minutes(5) } as const
         const service = yield* Fixture.make(limits)
@@ -154,7 +152,7 @@ describe("fibers that hold connections and need another", () => {
                 Effect.andThen(work, users.use(`friend ${i}`, Effect.andThen(work, service.use("service", work, 2)), 1))
               )
         )
-        // Connections that nested use has opened are there for all, and still the reserve is kept.
+        // In the second round the connections of nested calls are idle, and the reserve still holds.
         for (let round = 0; round < 2; round++) {
           const fiber = yield* Effect.forkChild(
             Effect.all(total < 4 ? one : [...one, ...two], { concurrency: "unbounded", discard: true })
@@ -168,7 +166,7 @@ describe("fibers that hold connections and need another", () => {
     )
   }
 
-  it.effect("have waited for as long as their caller has, whom they come before", () =>
+  it.effect("serves a nested call first, as if it had waited as long as its caller's own call", () =>
     Effect.gen(function* () {
       const { hold } = yield* Fixture.make({ total: 3, closeTakes: 0 })
       const holders = [yield* hold("alice"), yield* hold("bob"), yield* hold("dave", 1)]
@@ -180,7 +178,7 @@ describe("fibers that hold connections and need another", () => {
     })
   )
 
-  it.effect("come before those who hold none", () =>
+  it.effect("serves a nested call before a call whose caller holds no connection", () =>
     Effect.gen(function* () {
       const { hold } = yield* Fixture.make({ total: 2 })
       const alice = yield* hold("alice")
