@@ -1,7 +1,8 @@
 /** What it costs to run something as an operation, and as somebody, when nothing goes wrong. */
 import { asService, asUser, Operation, OperationCache, provideUser, type ServiceContext } from "../src/index.ts"
 import { Effect, Layer, Stream } from "effect"
-import { alice, requestOf, Workspace } from "../test/fixtures/workspace.ts"
+import { alice, requestOf } from "../test/fixtures/people.ts"
+import { Workspace } from "../test/fixtures/workspace.ts"
 import { measure } from "./harness.ts"
 
 // What a browser sends with every request, beside what the proxy adds.

@@ -187,15 +187,45 @@ export const runningAs = <R>(context: Context.Context<R>, caller: Caller.Caller 
 export const runAs = <A, E, R>(effect: Effect.Effect<A, E, R>, caller: Caller.Caller | undefined) =>
   Effect.updateContext(effect, (context: Context.Context<R>) => runningAs(context, caller))
 
+/**
+ * The key of the caller for whom the running work is cached: no other user may run in it, or would be answered from it.
+ *
+ * @internal
+ */
+export const CachedFor = Context.Reference<string | undefined>("effect-databricks/ExecutionContext/CachedFor", {
+  defaultValue: () => undefined
+})
+
+/**
+ * Dies where a user would run in work that is cached for another caller; `undefined` everywhere else.
+ *
+ * @internal
+ */
+export const refused = (context: Context.Context<never>, caller: Caller.Caller): Effect.Effect<never> | undefined => {
+  const owner = Context.get(context, CachedFor)
+  return owner === undefined || caller.context === "service" || owner === Caller.key(caller)
+    ? undefined
+    : Effect.die(
+        new Error(
+          "A user's call runs inside an operation that is cached for another caller, who would be answered with it: put asUser around the cached operation, or cache inside it"
+        )
+      )
+}
+
 const identify = (request: ForwardedHeaders.Source): Effect.Effect<Caller.Caller, IdentityError, ServiceContext> =>
-  ServiceContext.use(({ development, identityVerifier, principal }) =>
-    Effect.flatMapEager(ForwardedHeaders.decodeEager(request), (headers) => {
+  Effect.contextWith((context: Context.Context<ServiceContext>) => {
+    const { development, identityVerifier, principal } = Context.get(context, ServiceContext)
+    return Effect.flatMapEager(ForwardedHeaders.decodeEager(request), (headers) => {
       if (headers instanceof ForwardedHeaders.WithToken) {
-        return headers.user === undefined && !development ? noUser : identityVerifier.verify(headers)
+        if (headers.user === undefined && !development) return noUser
+        return Effect.flatMapEager(
+          identityVerifier.verify(headers),
+          (user) => refused(context, user) ?? Effect.succeed(user)
+        )
       }
       return development ? Effect.as(fallbackWarning, { ...principal, oboDevFallback: true }) : noToken(headers.user)
     })
-  )
+  })
 
 const fallbackWarning = Effect.logWarning(
   "No x-forwarded-access-token in development: this call runs as the service principal"

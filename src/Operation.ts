@@ -19,7 +19,7 @@ import {
   Tracer
 } from "effect"
 import { dual } from "effect/Function"
-import type { Caller } from "./Caller.ts"
+import * as Caller from "./Caller.ts"
 import * as ExecutionContext from "./ExecutionContext.ts"
 import * as OperationCache from "./OperationCache.ts"
 import type { ServiceContext } from "./ServiceContext.ts"
@@ -139,6 +139,8 @@ export const execute: {
   const work = totalTimeout === undefined ? attempts : timed(attempts, name, totalTimeout)
   return Effect.contextWith((context: Context.Context<R | ServiceContext>) => {
     const caller = ExecutionContext.callerOf(context)
+    const refused = ExecutionContext.refused(context, caller)
+    if (refused !== undefined) return refused
     return Effect.useSpan("plugin.execute", (span) => {
       describe(span, caller, options)
       if (timeout !== undefined) span.attribute("timeout_ms", Duration.toMillis(timeout))
@@ -155,7 +157,7 @@ export const execute: {
  */
 export const executeAs = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
-  caller: Caller,
+  caller: Caller.Caller,
   options: SpanOptions
 ): Effect.Effect<A, E, R> =>
   Effect.useSpan("plugin.execute", (span) => {
@@ -241,9 +243,12 @@ export const executeStream: {
   <A, E, R>(stream: Stream.Stream<A, E, R>, options: SpanOptions): Stream.Stream<A, E, R | ServiceContext>
 } = dual(2, <A, E, R>(stream: Stream.Stream<A, E, R>, options: SpanOptions) =>
   Stream.unwrap(
-    Effect.contextWith((context: Context.Context<ServiceContext>) =>
-      Effect.map(ExecutionContext.current, (caller) => executeStreamAs(stream, caller, context, options))
-    )
+    Effect.contextWith((context: Context.Context<ServiceContext>) => {
+      const caller = ExecutionContext.callerOf(context)
+      return (
+        ExecutionContext.refused(context, caller) ?? Effect.succeed(executeStreamAs(stream, caller, context, options))
+      )
+    })
   )
 )
 
@@ -254,7 +259,7 @@ export const executeStream: {
  */
 export const executeStreamAs = <A, E, R>(
   stream: Stream.Stream<A, E, R>,
-  caller: Caller,
+  caller: Caller.Caller,
   context: Context.Context<never>,
   options: SpanOptions
 ): Stream.Stream<A, E, R> => {
@@ -296,7 +301,7 @@ export type CacheOf<O extends { readonly cache?: unknown }> =
 
 /** The context of the work, which begins in it. */
 const within =
-  <R>(span: Tracer.Span, caller: Caller, options: Options) =>
+  <R>(span: Tracer.Span, caller: Caller.Caller, options: Options) =>
   (context: Context.Context<R>): Context.Context<R> =>
     Context.add(
       Context.add(context, Tracer.ParentSpan, span),
@@ -308,7 +313,7 @@ const within =
 const cached = <A, E, R>(
   work: Effect.Effect<A, E, R>,
   span: Tracer.Span,
-  caller: Caller,
+  caller: Caller.Caller,
   context: Context.Context<R>,
   name: string,
   { key, timeToLive }: Cache
@@ -317,7 +322,7 @@ const cached = <A, E, R>(
   return get(
     OperationCache.keyOf(caller, name, key),
     durationOf(timeToLive) ?? defaultTimeToLive,
-    caller.context === "service" ? Effect.updateContext(work, withoutUser<R>) : work
+    Effect.updateContext(work, cachedFor<R>(caller))
   ).pipe(
     Effect.onExit((exit) => {
       const hit = Exit.isSuccess(exit) && exit.value.hit
@@ -329,11 +334,15 @@ const cached = <A, E, R>(
   )
 }
 
-// asService leaves the UserContext of whose call it is in: what is kept for the service must not be made of that.
-const withoutUser = <R>(context: Context.Context<R>): Context.Context<R> =>
-  Context.getOrUndefined(context, UserContext)?.context === "user"
-    ? (Context.omit(UserContext)(context) as Context.Context<R>) // who reads it anyway dies
-    : context
+/** The context of work whose result is kept for this caller: no other user runs in it, nor does the service read one. */
+const cachedFor =
+  <R>(caller: Caller.Caller) =>
+  (context: Context.Context<R>): Context.Context<R> => {
+    const owned = Context.add(context, ExecutionContext.CachedFor, Caller.key(caller))
+    return caller.context === "service" && Context.getOrUndefined(context, UserContext)?.context === "user"
+      ? (Context.omit(UserContext)(owned) as Context.Context<R>) // asService leaves it there; work that reads it dies
+      : owned
+  }
 
 const hits = Metric.counter("cache.hit", { description: "Calls answered from the cache", incremental: true })
 const misses = Metric.counter("cache.miss", { description: "Calls that the cache had no answer to", incremental: true })
@@ -383,7 +392,7 @@ const isRetryable = <E>(error: E): boolean => Predicate.hasProperty(error, "isRe
 /** Attributes of the span; the caller last, so that nobody's attribute can claim to be another. */
 const describe = (
   span: { readonly attribute: (name: string, value: unknown) => unknown },
-  caller: Caller,
+  caller: Caller.Caller,
   options: SpanOptions
 ) => {
   for (const name in options.attributes) {
@@ -396,13 +405,13 @@ const describe = (
   if (caller.oboDevFallback) span.attribute("execution.obo_dev_fallback", true)
 }
 
-const attributesOf = (caller: Caller, options: SpanOptions) => {
+const attributesOf = (caller: Caller.Caller, options: SpanOptions) => {
   const attributes: Record<string, unknown> = {}
   describe({ attribute: (name, value) => (attributes[name] = value) }, caller, options)
   return attributes
 }
 
-const logged = (context: Context.Context<never>, caller: Caller, { name }: SpanOptions) => ({
+const logged = (context: Context.Context<never>, caller: Caller.Caller, { name }: SpanOptions) => ({
   ...Context.get(context, References.CurrentLogAnnotations),
   "operation.name": name,
   "execution.context": caller.context,

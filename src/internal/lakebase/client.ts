@@ -4,7 +4,7 @@ import { Context, Effect, Effectable, type Fiber, Stream } from "effect"
 import type { Reactivity } from "effect/reactivity"
 import { SqlClient, type SqlConnection, SqlError, Statement } from "effect/sql"
 import * as Caller from "../../Caller.ts"
-import { callerIn } from "../../ExecutionContext.ts"
+import { callerIn, refused } from "../../ExecutionContext.ts"
 import * as Operation from "../../Operation.ts"
 import * as Failure from "./failure.ts"
 import * as Metrics from "./metrics.ts"
@@ -68,6 +68,8 @@ export const make = Effect.fnUntraced(function* (
     ) =>
       Effect.withFiber<A, E | SqlError.SqlError, R>((fiber) => {
         const caller = whose(fiber)
+        const other = refused(fiber.context, caller)
+        if (other !== undefined) return other
         const transaction = transactionOf(fiber, caller)
         return transaction?.ended ? Effect.fail(ended) : f(caller, transaction, fiber)
       })

@@ -2,7 +2,7 @@
 import { type Context, Effect } from "effect"
 import type { HttpClientRequest } from "effect/http"
 import type { DatabricksError } from "../../DatabricksError.ts"
-import { callerIn } from "../../ExecutionContext.ts"
+import { callerIn, refused } from "../../ExecutionContext.ts"
 import * as Operation from "../../Operation.ts"
 import { ServiceContext } from "../../ServiceContext.ts"
 import type { WorkspaceClient } from "../../WorkspaceClient.ts"
@@ -16,9 +16,10 @@ export const make = (
   transport: { readonly send: Transport.Send; readonly fetch: WorkspaceClient["Service"]["fetch"] }
 ): WorkspaceClient["Service"] => {
   const send = (request: HttpClientRequest.HttpClientRequest) =>
-    Effect.contextWith((context: Context.Context<never>) =>
-      transport.send(callerIn(context, service.principal), request)
-    )
+    Effect.contextWith((context: Context.Context<never>) => {
+      const caller = callerIn(context, service.principal)
+      return refused(context, caller) ?? transport.send(caller, request)
+    })
   const execute = <A, R, O extends Operation.Policy>(
     effect: Effect.Effect<A, DatabricksError, R>,
     options: O | undefined,
