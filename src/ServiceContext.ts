@@ -31,7 +31,8 @@ export class ServiceContext extends Context.Service<
 >()("effect-databricks/ServiceContext") {}
 
 /**
- * The application cannot start: a setting is missing or wrong, or the workspace refuses it.
+ * The application cannot start: the workspace or the sign-in refuses the credentials, or cannot be reached. From `make` and
+ * `layer` also: an option is missing or wrong, which is a `ConfigError` from `layerConfig`.
  *
  * @since 0.1.0
  * @category errors
@@ -83,7 +84,9 @@ export const config: Config.Config<Options> = Config.succeed(undefined).pipe(
 export const make = (
   options: Options
 ): Effect.Effect<Context.Context<ServiceContext | WorkspaceClient>, ServiceContextError, HttpClient.HttpClient> =>
-  Effect.flatMap(body, (_) => _.make(options))
+  Effect.catchTag(start(options), "ConfigError", (error) =>
+    Effect.fail(new ServiceContextError({ message: error.cause.message }))
+  )
 
 /**
  * The service principal, and the `WorkspaceClient` that reaches its workspace.
@@ -92,10 +95,11 @@ export const make = (
  * @category layers
  */
 export const layer = (options: Options): Layer.Layer<ServiceContext | WorkspaceClient, ServiceContextError> =>
-  Layer.unwrap(Effect.map(body, (_) => Layer.provide(Layer.effectContext(_.make(options)), _.layerHttpClient)))
+  overHttp(make(options))
 
 /**
- * Reads `config`, with `overrides` on top: the layer of an application on Databricks Apps.
+ * Reads `config`, with `overrides` on top: the layer of an application on Databricks Apps. Fails with a `ConfigError` when a
+ * setting is missing or wrong, and with a `ServiceContextError` when the workspace refuses it or cannot be reached.
  *
  * @since 0.1.0
  * @category layers
@@ -108,11 +112,18 @@ export const layerConfig = (
 // Loaded when it is used: the SDK and the HTTP client take longer than everything else that an application imports.
 const body = Effect.promise(() => import("./internal/workspace/start.ts"))
 
+const start = (options: Options) => Effect.flatMap(body, (_) => _.make(options))
+
+const layerHttpClient = Layer.unwrap(Effect.map(body, (_) => _.layerHttpClient))
+
+const overHttp = <A, E>(services: Effect.Effect<Context.Context<A>, E, HttpClient.HttpClient>) =>
+  Layer.provide(Layer.effectContext(services), layerHttpClient)
+
 const configured = (overrides: Options) =>
-  Layer.unwrap(
-    Effect.map(config, (options) => {
+  overHttp(
+    Effect.flatMap(config, (options) => {
       const environment = { ...options.environment, ...overrides.environment }
-      return layer({ ...options, ...defined(overrides), environment })
+      return start({ ...options, ...defined(overrides), environment })
     })
   )
 

@@ -1,11 +1,12 @@
 import { assert, describe, layer } from "@effect/vitest"
-import { Effect, Fiber, Redacted } from "effect"
+import { Effect, Fiber, Layer, Redacted } from "effect"
 import { TestClock } from "effect/testing"
+import { ServiceContext } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import type { Socket } from "node:net"
 import { eventually } from "./fixtures/eventually.ts"
 import * as RawServer from "./fixtures/rawServer.ts"
-import { discovery, me, sentence, start } from "./fixtures/start.ts"
+import { discovery, me, refusal, start, wrongSetting } from "./fixtures/start.ts"
 
 const Workspace = LocalWorkspace.LocalWorkspace
 
@@ -42,49 +43,60 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
         const secret = { DATABRICKS_CLIENT_SECRET: Redacted.value(servicePrincipal.clientSecret) }
         const DATABRICKS_HOST = host
         const DATABRICKS_TOKEN = Redacted.value(yield* token(servicePrincipal.clientId))
-        const hosted = (DATABRICKS_HOST: string) => sentence({ ...id, ...secret, DATABRICKS_HOST })
+        const hosted = (DATABRICKS_HOST: string) => ({ ...id, ...secret, DATABRICKS_HOST })
 
         const noHost =
           "DATABRICKS_HOST is not set: set it to the workspace's URL or host name, or name a DATABRICKS_CONFIG_PROFILE"
         const HOME = { DATABRICKS_CONFIG_FILE: "/nowhere" }
-        assert.strictEqual(yield* sentence({ ...id, ...secret }), noHost)
-        assert.strictEqual(yield* sentence(HOME), noHost)
-        assert.strictEqual(yield* hosted("no host"), `DATABRICKS_HOST is neither a URL nor a host name: "no host"`)
+        assert.strictEqual(yield* wrongSetting({ ...id, ...secret }), noHost)
+        assert.strictEqual(yield* wrongSetting(HOME), noHost)
         assert.strictEqual(
-          yield* hosted("http://example.com/x"),
+          yield* wrongSetting(hosted("no host")),
+          `DATABRICKS_HOST is neither a URL nor a host name: "no host"`
+        )
+        assert.strictEqual(
+          yield* wrongSetting(hosted("http://example.com/x")),
           `DATABRICKS_HOST must begin with https://, or credentials would travel in the open: "http://example.com"`
         )
         assert.strictEqual(
-          yield* sentence({ DATABRICKS_HOST, ...id }),
+          yield* wrongSetting({ DATABRICKS_HOST, ...id }),
           "DATABRICKS_CLIENT_ID is set and DATABRICKS_CLIENT_SECRET is not: set both, or neither"
         )
         assert.strictEqual(
-          yield* sentence({ DATABRICKS_HOST, ...secret }),
+          yield* wrongSetting({ DATABRICKS_HOST, ...secret }),
           "DATABRICKS_CLIENT_SECRET is set and DATABRICKS_CLIENT_ID is not: set both, or neither"
         )
         assert.strictEqual(
-          yield* sentence({ DATABRICKS_HOST, DATABRICKS_CLI_PATH: "/nowhere/databricks" }),
+          yield* wrongSetting({ DATABRICKS_HOST, DATABRICKS_CLI_PATH: "/nowhere/databricks" }),
           "There is nothing to sign in with: set DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET, or DATABRICKS_TOKEN, or DATABRICKS_CONFIG_PROFILE"
         )
         assert.strictEqual(
-          yield* sentence({ ...env, DATABRICKS_TOKEN }),
+          yield* wrongSetting({ ...env, DATABRICKS_TOKEN }),
           "There is more than one way to sign in (DATABRICKS_TOKEN, DATABRICKS_CLIENT_ID, DATABRICKS_CLIENT_SECRET): keep one, or choose with DATABRICKS_AUTH_TYPE"
         )
         yield* start({ ...env, DATABRICKS_TOKEN, DATABRICKS_AUTH_TYPE: "pat" })
         assert.strictEqual(
-          yield* sentence({ DATABRICKS_HOST, ...id, DATABRICKS_CLIENT_SECRET: "dose1" }),
+          yield* refusal({ DATABRICKS_HOST, ...id, DATABRICKS_CLIENT_SECRET: "dose1" }),
           `${host} does not accept the service principal's credentials (POST /oidc/v1/token answered 401: Client authentication failed): check DATABRICKS_CLIENT_ID, DATABRICKS_CLIENT_SECRET`
         )
         const rejected = `${host} does not accept the service principal's credentials (GET ${me} answered 403: Invalid access token): check DATABRICKS_TOKEN`
-        assert.strictEqual(yield* sentence({ DATABRICKS_HOST, DATABRICKS_TOKEN: "dapi1" }), rejected)
+        assert.strictEqual(yield* refusal({ DATABRICKS_HOST, DATABRICKS_TOKEN: "dapi1" }), rejected)
         const short = Redacted.value(yield* token(servicePrincipal.clientId, { ttl: "1 minute" }))
         yield* start({ DATABRICKS_HOST, DATABRICKS_TOKEN: short })
         yield* TestClock.adjust("1 minute")
-        assert.strictEqual(yield* sentence({ DATABRICKS_HOST, DATABRICKS_TOKEN: short }), rejected)
+        assert.strictEqual(yield* refusal({ DATABRICKS_HOST, DATABRICKS_TOKEN: short }), rejected)
         assert.strictEqual(
-          yield* hosted("http://127.0.0.1:1"),
+          yield* refusal(hosted("http://127.0.0.1:1")),
           "http://127.0.0.1:1 cannot be reached (ECONNREFUSED): check DATABRICKS_HOST and the network"
         )
+      })
+    )
+
+    it.effect("fails with a ServiceContextError of the same sentence from layer, whose options are not Config", () =>
+      Effect.gen(function* () {
+        const error = yield* Effect.flip(Layer.build(ServiceContext.layer({ host: "no host" })))
+        assert.instanceOf(error, ServiceContext.ServiceContextError)
+        assert.strictEqual(error.message, `DATABRICKS_HOST is neither a URL nor a host name: "no host"`)
       })
     )
 
@@ -93,7 +105,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       () => {
         const DATABRICKS_HOST = "adb-1.workspace.invalid"
         return Effect.map(
-          sentence({ DATABRICKS_HOST, DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" }),
+          refusal({ DATABRICKS_HOST, DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" }),
           (said) =>
             assert.match(
               said,
@@ -128,7 +140,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
           for (const endpoint of [`GET ${discovery}`, "POST /oidc/v1/token", `GET ${me}`]) {
             const path = endpoint.split(" ")[1]!
             const got = yield* Effect.scoped(
-              Effect.andThen(misbehave({ kind: "answer", path, ...answer }), sentence(env))
+              Effect.andThen(misbehave({ kind: "answer", path, ...answer }), refusal(env))
             )
             const expected =
               what === "500"
@@ -144,7 +156,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       Effect.gen(function* () {
         const host = yield* answering({ [me]: { id: "1", userName: "sp" } })
         assert.strictEqual(
-          yield* sentence({ DATABRICKS_HOST: host, DATABRICKS_TOKEN: "t" }),
+          yield* refusal({ DATABRICKS_HOST: host, DATABRICKS_TOKEN: "t" }),
           `${host} does not say which workspace it is (GET ${me} has no x-databricks-org-id header): set DATABRICKS_WORKSPACE_ID`
         )
         const env = { DATABRICKS_HOST: host, DATABRICKS_TOKEN: "t", DATABRICKS_WORKSPACE_ID: "7" }
@@ -156,7 +168,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       Effect.gen(function* () {
         const host = yield* answering({ [discovery]: { token_endpoint: "http://example.com/token" } })
         assert.strictEqual(
-          yield* sentence({ DATABRICKS_HOST: host, DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" }),
+          yield* refusal({ DATABRICKS_HOST: host, DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" }),
           `${host} does not answer as a Databricks workspace does (GET ${discovery} names a token endpoint that is no https:// address): check DATABRICKS_HOST`
         )
       })
@@ -172,7 +184,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       it.effect(`fails 10 s after it asked for ${what}, and closes its connections`, () =>
         Effect.gen(function* () {
           const { arrived, host, idle } = yield* silence
-          const starting = yield* Effect.forkChild(sentence({ DATABRICKS_HOST: host, ...credentials }))
+          const starting = yield* Effect.forkChild(refusal({ DATABRICKS_HOST: host, ...credentials }))
           yield* arrived
           yield* TestClock.adjust("9999 millis")
           assert.isUndefined(starting.pollUnsafe())

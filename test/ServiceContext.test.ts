@@ -8,7 +8,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { inspect } from "node:util"
 import { bob } from "./fixtures/people.ts"
-import { discovery, layerOf, me, sentence, start, turn, warehouses } from "./fixtures/start.ts"
+import { discovery, layerOf, me, start, turn, warehouses, wrongSetting } from "./fixtures/start.ts"
 
 const Workspace = LocalWorkspace.LocalWorkspace
 
@@ -77,7 +77,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
         assert.strictEqual(yield* userName("machine"), servicePrincipal.clientId)
         assert.strictEqual(yield* userName("person"), bob)
         assert.deepStrictEqual(
-          yield* Effect.forEach(["nobody", "homeless", "lost", "half"], (_) => sentence(profile(_))),
+          yield* Effect.forEach(["nobody", "homeless", "lost", "half"], (_) => wrongSetting(profile(_))),
           [
             `${file} has no nobody profile configured: check DATABRICKS_CONFIG_PROFILE and DATABRICKS_CONFIG_FILE`,
             `DATABRICKS_HOST is not set, and the profile "homeless" gives no host: check ${file}`,
@@ -86,7 +86,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
           ]
         )
         assert.strictEqual(
-          yield* sentence({ DATABRICKS_CONFIG_FILE: "/nowhere", DATABRICKS_CONFIG_PROFILE: "p" }),
+          yield* wrongSetting({ DATABRICKS_CONFIG_FILE: "/nowhere", DATABRICKS_CONFIG_PROFILE: "p" }),
           `DATABRICKS_HOST is not set, and the profile "p" gives no host: check /nowhere`
         )
       })

@@ -1,7 +1,8 @@
 /** Lakebase's settings as Databricks Apps and Postgres tools write them into the environment. */
-import { Config, ConfigProvider, Effect, Option, Redacted } from "effect"
+import { Config, Effect, Option, Redacted } from "effect"
 import { readFile } from "node:fs/promises"
 import type { Options } from "../../Lakebase.ts"
+import { refused } from "../workspace/settings.ts"
 
 const names = [
   "PGHOST",
@@ -32,8 +33,6 @@ const variables: Config.Config<
     password: Option.getOrUndefined(Option.filter(password, (_) => Redacted.value(_) !== ""))
   }))
 )
-
-const refused = (message: string) => Effect.fail(new Config.ConfigError(new ConfigProvider.SourceError({ message })))
 
 /** The environment with `overrides` on top: a variable in whose place one is given is not looked at. */
 export const make = (overrides: Partial<Options> = {}): Config.Config<Options> =>

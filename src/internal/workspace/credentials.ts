@@ -1,6 +1,6 @@
 /** The service principal's credentials, by the SDK's own auth chain. */
 import { Config as SdkConfig, ConfigError as SdkConfigError } from "@databricks/sdk-experimental/dist/config/Config.js"
-import { Effect, Redacted } from "effect"
+import { type Config, Effect, Redacted } from "effect"
 import type { HttpClient } from "effect/http"
 import type { Caller } from "../../Caller.ts"
 import { InvalidCredentialError, make as databricksError } from "../../DatabricksError.ts"
@@ -9,7 +9,7 @@ import * as ClientCredentials from "./oauth.ts"
 import * as Host from "./host.ts"
 import type { ServiceContextError } from "../../ServiceContext.ts"
 import { type Options } from "../../ServiceContext.ts"
-import { defined } from "./settings.ts"
+import { defined, refused } from "./settings.ts"
 import { failed } from "./startError.ts"
 
 export interface Credentials extends Pick<Caller, "authorization"> {
@@ -21,7 +21,7 @@ export interface Credentials extends Pick<Caller, "authorization"> {
 export const resolve = Effect.fnUntraced(function* (
   http: HttpClient.HttpClient,
   options: Options
-): Effect.fn.Return<Credentials, ServiceContextError> {
+): Effect.fn.Return<Credentials, ServiceContextError | Config.ConfigError> {
   const env = Object.fromEntries(
     Object.entries(options.environment ?? {}).map(([name, value]) => [name, Redacted.value(value)])
   )
@@ -40,14 +40,14 @@ export const resolve = Effect.fnUntraced(function* (
   const configured = Array.from(sdk.attributes).filter((_) => _.auth !== undefined && !_.isUndefined())
   const source = configured.map((_) => _.envVar ?? _.name).join(", ")
   if (cause instanceof SdkConfigError) {
-    return yield* failed(
+    return yield* refused(
       new Set(configured.map((_) => _.auth)).size > 1
         ? `There is more than one way to sign in (${source}): keep one, or choose with DATABRICKS_AUTH_TYPE`
         : `${sdkSentence(cause).replace(/^resolve: /, "")}: check DATABRICKS_CONFIG_PROFILE and DATABRICKS_CONFIG_FILE`
     )
   }
   if (sdk.host === undefined) {
-    return yield* failed(
+    return yield* refused(
       sdk.profile === undefined
         ? "DATABRICKS_HOST is not set: set it to the workspace's URL or host name, or name a DATABRICKS_CONFIG_PROFILE"
         : `DATABRICKS_HOST is not set, and the profile "${sdk.profile}" gives no host: check ${sdk.configFile ?? "~/.databrickscfg"}`
@@ -57,7 +57,7 @@ export const resolve = Effect.fnUntraced(function* (
   const { clientId, clientSecret } = sdk
   if ((clientId === undefined) !== (clientSecret === undefined)) {
     const [set, missing] = clientId === undefined ? ["SECRET", "ID"] : ["ID", "SECRET"]
-    return yield* failed(
+    return yield* refused(
       `DATABRICKS_CLIENT_${set} is set and DATABRICKS_CLIENT_${missing} is not: set both, or neither`
     )
   }
@@ -66,12 +66,12 @@ export const resolve = Effect.fnUntraced(function* (
     return { host, source, authorization: yield* ClientCredentials.authorization(http, host, client) }
   }
   const authorization = bySdk(sdk)
-  yield* Effect.mapError(authorization, (error) =>
-    failed(
-      configured.length === 0 && sdk.authType === undefined
-        ? "There is nothing to sign in with: set DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET, or DATABRICKS_TOKEN, or DATABRICKS_CONFIG_PROFILE"
-        : error.message
-    )
+  yield* Effect.catch(authorization, (error): Effect.Effect<never, ServiceContextError | Config.ConfigError> =>
+    configured.length === 0 && sdk.authType === undefined
+      ? refused(
+          "There is nothing to sign in with: set DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET, or DATABRICKS_TOKEN, or DATABRICKS_CONFIG_PROFILE"
+        )
+      : Effect.fail(failed(error.message))
   )
   return { host, source, authorization }
 })

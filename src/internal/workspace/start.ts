@@ -40,9 +40,14 @@ export const layerHttpClient = Layer.effect(HttpClient.HttpClient, NodeHttpClien
 
 const startTimeout = Duration.seconds(10)
 
+/** Fails with `ConfigError` for settings, with `ServiceContextError` for what the workspace or the sign-in refuses. */
 export const make = (
   options: Options
-): Effect.Effect<Context.Context<ServiceContext | WorkspaceClient>, ServiceContextError, HttpClient.HttpClient> =>
+): Effect.Effect<
+  Context.Context<ServiceContext | WorkspaceClient>,
+  ServiceContextError | Config.ConfigError,
+  HttpClient.HttpClient
+> =>
   Effect.suspend(() => {
     let asked = "The service principal's sign-in"
     return Effect.timeoutOrElse(
@@ -62,7 +67,7 @@ export const make = (
   })
 
 const connect = Effect.fnUntraced(function* (options: Options, asking: (host: string) => void) {
-  const nodeEnv = yield* Effect.mapError(Config.option(Config.String("NODE_ENV")), (error) => failed(error.message))
+  const nodeEnv = yield* Config.option(Config.String("NODE_ENV"))
   const development = Option.contains(nodeEnv, "development")
   const http = yield* HttpClient.HttpClient
   const { authorization, host, source } = yield* resolve(http, options)

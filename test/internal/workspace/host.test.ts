@@ -17,7 +17,7 @@ describe("host.parse", () => {
       }
       for (const [given, host] of Object.entries(hosts)) assert.strictEqual(yield* Host.parse(given), host)
       for (const given of ["", "a b", "https://", "http://example.com", "http://127.0.0.1.example.com", "ftp://x"]) {
-        assert.match((yield* Effect.flip(Host.parse(given))).message, /^DATABRICKS_HOST /)
+        assert.match((yield* Effect.flip(Host.parse(given))).cause.message, /^DATABRICKS_HOST /)
       }
       const withPassword = yield* Effect.flip(Host.parse("http://me:hidden@example.com"))
       assert.notInclude(withPassword.message, "hidden")
