@@ -14,8 +14,8 @@ import * as Environment from "./internal/lakebase/config.ts"
 import * as Login from "./internal/lakebase/login.ts"
 import * as Sessions from "./internal/lakebase/sessions.ts"
 import { ServiceContext } from "./ServiceContext.ts"
-import { WorkspaceClient } from "./WorkspaceClient.ts"
 import { UserContext } from "./UserContext.ts"
+import { WorkspaceClient } from "./WorkspaceClient.ts"
 
 export {
   /**
