@@ -319,19 +319,18 @@ const cached = <A, E, R>(
   { key, timeToLive }: Cache
 ): Effect.Effect<A, E, R> => {
   const { get } = Context.getUnsafe(context, OperationCache.OperationCache)
-  return get(
+  const answer = get(
     OperationCache.keyOf(caller, name, key),
     durationOf(timeToLive) ?? defaultTimeToLive,
     Effect.updateContext(work, cachedFor<R>(caller))
-  ).pipe(
-    Effect.onExit((exit) => {
-      const hit = Exit.isSuccess(exit) && exit.value.hit
-      span.attribute("cache.hit", hit)
-      ;(hit ? hits : misses).updateUnsafe(1, context)
-      return Effect.void
-    }),
-    Effect.map(({ value }) => value)
   )
+  const counted = Effect.onExitPrimitive(answer, (exit) => {
+    const hit = Exit.isSuccess(exit) && exit.value.hit
+    span.attribute("cache.hit", hit)
+    ;(hit ? hits : misses).updateUnsafe(1, context)
+    return undefined
+  })
+  return Effect.map(counted, ({ value }) => value)
 }
 
 /** The context of work whose result is kept for this caller: no other user runs in it, nor does the service read one. */
