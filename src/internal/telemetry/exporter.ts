@@ -9,6 +9,7 @@ import type { ReadableLogRecord } from "@opentelemetry/sdk-logs"
 import type { ResourceMetrics } from "@opentelemetry/sdk-metrics"
 import type { ReadableSpan } from "@opentelemetry/sdk-trace"
 import { Cause, Duration, Effect, Exit, FiberSet, Schedule, type Scope } from "effect"
+import type { Agent } from "node:http"
 import type { Settings } from "../../Telemetry.ts"
 
 /** The most spans, and the most logs, that wait to be sent: of spans about 80 MB, of logs 30. More are dropped. */
@@ -101,18 +102,25 @@ const overHttp = Effect.fnUntraced(function* (settings: Settings) {
   const isJson = settings.protocol === "http/json"
   const contentType = isJson ? "application/json" : "application/x-protobuf"
   const delegate: MakeDelegate = Effect.fnUntraced(function* (signal) {
-    // A request cannot be interrupted; its socket can.
-    const { signal: closed } = yield* Effect.acquireRelease(
-      Effect.sync(() => new AbortController()),
-      (controller) => Effect.sync(() => controller.abort())
+    // A request cannot be interrupted; its socket can, and what is tried again finds no headers.
+    const makeAgent = httpAgentFactoryFromOptions({ keepAlive: true })
+    let agent: Agent | undefined
+    let closed = false
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        closed = true
+        agent?.destroy()
+      })
     )
-    const agent = { keepAlive: true, signal: closed } // a socket's option that AgentOptions leaves out
     return createOtlpHttpExportDelegate(
       {
         ...shared(settings),
         url: `${settings.endpoint.replace(/\/+$/, "")}/v1/${signal.name}`,
-        headers: async () => ({ ...settings.headers, "content-type": contentType }),
-        agentFactory: httpAgentFactoryFromOptions(agent)
+        headers: async () => {
+          if (closed) throw new Error("The exporter is closed")
+          return { ...settings.headers, "content-type": contentType }
+        },
+        agentFactory: async (protocol) => (agent = await makeAgent(protocol))
       },
       isJson ? signal.json : signal.protobuf,
       "otlp_http_exporter",
