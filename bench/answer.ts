@@ -1,6 +1,6 @@
 /** The other end of a `Child`. */
 
-/** Answers what `ask` asks, for as long as there is somebody to ask. */
+/** Answers the messages of `ask` until the parent process disconnects. */
 export const answer = (reply: (message: never) => Promise<object> | object) => {
   process.on("message", async (message) => {
     // Both ends are in this folder.

@@ -5,7 +5,7 @@ import { type Child, fork, type ForkOptions } from "./child.ts"
 import type { Job, Outcome, Sender } from "./load.ts"
 import type { Counts, Env, Question } from "./workspace.ts"
 
-/** `--quick` is for whoever works on a measurement: its figures are worth nothing. */
+/** `--quick` is for work on a measurement: its figures mean nothing. */
 export const quick = process.argv.includes("--quick")
 export const rounds = quick ? 2 : 5
 
@@ -19,7 +19,7 @@ export interface Bed {
   /** Users with a token each, as the proxy would send them. */
   readonly senders: (from: number, to: number, due: (user: number) => string) => Effect.Effect<ReadonlyArray<Sender>>
   readonly loader: Child
-  /** Dies when a server gives one person what another's is. */
+  /** Dies when a server responds with another user's data. */
   readonly load: (job: Job) => Effect.Effect<Outcome>
 }
 

@@ -1,11 +1,11 @@
-/** What it costs to run something as an operation, and as somebody, when nothing goes wrong. */
+/** The cost of `Operation.execute` and of `asUser`, without failures. */
 import { asService, asUser, Operation, OperationCache, provideUser, type ServiceContext } from "../src/index.ts"
 import { Effect, Layer, Stream } from "effect"
 import { alice, requestOf } from "../test/fixtures/people.ts"
 import { Workspace } from "../test/fixtures/workspace.ts"
 import { measure } from "./harness.ts"
 
-// What a browser sends with every request, beside what the proxy adds.
+// The headers that a browser sends, beside those that the proxy adds.
 const browser = {
   host: "app.example.com",
   connection: "keep-alive",
@@ -21,7 +21,7 @@ const browser = {
 
 const main = Effect.gen(function* () {
   const bare = Effect.sync(() => 1)
-  // Nothing is there at once in real life: the answer comes with a later turn of the event loop.
+  // A real answer arrives in a later turn of the event loop.
   const answer = Effect.callback<number>((resume) => {
     setImmediate(() => resume(bare))
   })

@@ -1,4 +1,4 @@
-/** The processes of a measurement, and what Linux knows of them. */
+/** The processes of a measurement, and the CPU time and memory that Linux counts for them. */
 import { NodeRuntime } from "@effect/platform-node"
 import { Effect, type Scope } from "effect"
 import { fork as forkNode } from "node:child_process"
@@ -49,7 +49,7 @@ export const fork = (module: string, options: ForkOptions = {}) =>
     ({ stop }) => stop
   )
 
-/** Runs a measurement as the process, until it is made, told to stop, or nobody is there to be told the results. */
+/** Runs a measurement until it ends, a signal stops it, or the parent process disconnects. */
 export const main = <E>(measurement: Effect.Effect<void, E, Scope.Scope>) => {
   process.once("disconnect", end)
   process.channel?.unref()
@@ -59,7 +59,7 @@ export const main = <E>(measurement: Effect.Effect<void, E, Scope.Scope>) => {
 const ticks = 100
 
 const statOf = (pid: number) => {
-  // The name before it may hold anything, a parenthesis too.
+  // The name before it may contain a parenthesis.
   const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)!.split(" ")
   const seconds = (from: number) => (Number(fields[from]) + Number(fields[from + 1])) / ticks
   return { own: seconds(11), children: seconds(13) }

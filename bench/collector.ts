@@ -9,12 +9,12 @@ const bodies: Array<Buffer> = []
 const server = createServer(async (request, response) => {
   const chunks: Array<Buffer> = []
   for await (const chunk of request) chunks.push(chunk as Buffer)
-  // Read when somebody asks, so that the load has the CPU.
+  // Read on request, so that the load has the CPU.
   if (request.url === "/v1/traces") bodies.push(Buffer.concat(chunks))
   response.writeHead(200, { "content-type": "application/x-protobuf" }).end()
 })
 
-/** The fields of a protobuf message that are of a length, which is all that is looked at here. */
+/** Returns the length-delimited fields of a protobuf message. */
 function* fields(message: Buffer) {
   let at = 0
   const varint = () => {
@@ -46,7 +46,7 @@ function* fields(message: Buffer) {
   }
 }
 
-/** What is found along a path of field numbers. */
+/** Returns the fields at a path of field numbers. */
 function* along(message: Buffer, [number, ...rest]: ReadonlyArray<number>): Iterable<Buffer> {
   for (const [field, value] of fields(message)) {
     if (field !== number) continue
@@ -58,7 +58,7 @@ function* along(message: Buffer, [number, ...rest]: ReadonlyArray<number>): Iter
 // resource_spans, scope_spans, spans, name
 const nameOfSpan = [1, 2, 2, 5]
 
-/** How many spans of each name have come since the last time somebody asked. */
+/** The number of spans of each name since the last request for it. */
 const count = () => {
   const counts: Record<string, number> = {}
   for (const body of bodies.splice(0)) {

@@ -1,11 +1,11 @@
-/** Who is in the workspace, what is theirs, and hence what every server has to answer. */
+/** The users of the workspace, their data, and hence the responses that every server must send. */
 
 export const userName = (index: number) => `user${index}@example.com`
 
 const rowsEach = 10
 
 /**
- * Ten orders for each of the users, who see their own and nobody else's.
+ * Ten orders for each of the users, who see only their own.
  *
  * `current_user` is a `name`, whose collation is "C": an index of any other would not serve the policy.
  */
@@ -41,7 +41,7 @@ const sales = (userName: string) => rows.map((n) => [`item ${n}`, `region of ${u
 export const salesOf = (user: number) =>
   JSON.stringify(sales(userName(user)).map(([item, region]) => ({ item, region })))
 
-/** What the warehouse says when this user asks for their sales. */
+/** The response of the warehouse to this user's query of sales. */
 export const statement = (userName: string) => ({
   statement_id: "01ef0000-0000-4000-8000-000000000000",
   status: { state: "SUCCEEDED" },

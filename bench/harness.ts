@@ -1,4 +1,4 @@
-/** What one run of an effect costs, side by side with others. */
+/** The cost of one run of an effect, beside others. */
 import { Console, Effect } from "effect"
 import { createRequire } from "node:module"
 import * as Os from "node:os"
@@ -7,7 +7,7 @@ import { median, spread } from "./results.ts"
 export interface Row<R> {
   readonly name: string
   readonly effect: Effect.Effect<unknown, unknown, R>
-  /** What its costs are added to; the first row unless given. */
+  /** The row whose costs it adds to. Defaults to the first. */
   readonly over?: string
   /** In microseconds over that row, at most. */
   readonly goal?: number
@@ -16,9 +16,9 @@ export interface Row<R> {
 /**
  * Measures every row in every round, each round from another row on, and shows medians with the whole spread.
  *
- * CPU time of the process, that of its garbage collector included, because the wall clock also counts what else the
- * machine does. All rows run in one process, and in all before the first round: each has to live with what the engine
- * has learnt from the others, as in an application. A difference is one of two rows of the same round.
+ * Measures CPU time of the process, with its garbage collector, because the wall clock includes other work of the machine.
+ * All rows run in one process, and all of them before the first round, so that the engine has compiled the code of each,
+ * as in an application. A difference is one of two rows of the same round.
  */
 export const measure = <R>(
   title: string,

@@ -18,7 +18,7 @@ export interface Work {
   readonly goals: Partial<Record<Bed.Peer, number>>
   readonly server?: Bed.ServerOptions
   readonly maxConnections?: number
-  /** What more there is to measure in the same workspace. */
+  /** Further measurements in the same workspace. */
   readonly more?: (bed: Bed.Bed, samples: Samples) => Effect.Effect<void, never, Scope.Scope>
 }
 
@@ -93,8 +93,8 @@ const compared = (work: Work) =>
   })
 
 /**
- * What could be had if nothing of ours cost anything, nor its garbage: by hand with a prepared statement, and on top what
- * the kernel, Node and the libraries spend more on a request of ours.
+ * The best possible rate, if our code and its garbage cost nothing: the server by hand with a prepared statement, plus the
+ * time that the kernel, Node and the libraries spend on a request of ours beyond that.
  */
 const burdened = Effect.fnUntraced(function* (
   bed: Bed.Bed,
@@ -127,12 +127,12 @@ const burdened = Effect.fnUntraced(function* (
   )
 })
 
-/** Has everybody ask a server for this work, unless the job has other senders. */
+/** Lets every user request this work of a server, unless the job has other senders. */
 type Apply = (server: Bed.Server, job: Partial<Pick<Job, "once" | "seconds" | "senders">>) => Effect.Effect<Outcome>
 
 /**
- * Everybody at every server, and on a slow machine all again before a pool has closed what was idle for 30 s: else some
- * would log in, and those of another server log off, while one is measured.
+ * Warms every server with every user. On a slow machine it repeats that before a pool closes connections that are idle for
+ * 30 s. Otherwise logins, and logoffs of another server, would be measured.
  */
 const signIn = Effect.fnUntraced(function* (
   apply: Apply,
@@ -181,7 +181,7 @@ const sampleOf = Effect.fnUntraced(function* (bed: Bed.Bed, apply: Apply, server
   return sample
 })
 
-/** What bounds ours: its one thread, or all that is at work on this machine. */
+/** The bound of ours: its one thread, or the load of the whole machine. */
 const limit = (ours: ReadonlyArray<Sample>) => {
   const of = (what: (sample: Sample) => number) => median(ours.map(what))
   const cores = availableParallelism()

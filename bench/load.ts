@@ -16,7 +16,7 @@ export interface Job {
 
 export interface Sender {
   readonly headers: Readonly<Record<string, string>>
-  /** The body that this sender, and nobody else, has to get. */
+  /** The body that this sender must get, and no other sender. */
   readonly due: string
 }
 
@@ -29,7 +29,7 @@ export interface Outcome {
   /** Requests that got no answer with status 200. */
   readonly failed: number
   readonly failure: string | undefined
-  /** Answers with status 200 and the wrong body: a person may have seen what is somebody else's. */
+  /** Responses with status 200 and the wrong body, which may be another user's. */
   readonly wrong: number
   readonly wrongBody: string | undefined
 }
@@ -45,7 +45,7 @@ const run = (job: Job) =>
     const start = performance.now()
     const end = start + (job.seconds ?? Infinity) * 1000
 
-    /** Every connection has senders of its own, so that nobody has two requests under way. */
+    /** Every connection has its own senders, so that no user has two requests in flight. */
     const client = (number: number) => {
       const senders = job.senders
         .filter((_, index) => index % job.connections === number)

@@ -1,4 +1,4 @@
-/** What Postgres does alone with the same query, as one of the users, on as many connections. */
+/** Postgres alone with the same query, as one of the users, on as many connections. */
 import { Console, Effect } from "effect"
 import { execFile } from "node:child_process"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"

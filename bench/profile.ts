@@ -1,4 +1,4 @@
-/** Where the time of our server goes: its CPU profile, by package. */
+/** The CPU profile of our server, by package. */
 import { Console, Effect } from "effect"
 import { execFileSync } from "node:child_process"
 import type { Child } from "./child.ts"
@@ -29,10 +29,10 @@ export interface Profile {
 }
 
 /**
- * Where the time of a process goes while `load` lasts, which says how many requests that were.
+ * Profiles a process while `load` runs, which returns the number of requests.
  *
- * All its threads on one core: from another one the sampler's signal may only be noticed at the next system call, and
- * these then seem to be what takes the time.
+ * All its threads run on one core. From another core a thread may notice the sampler's signal only at its next system
+ * call, which then seems to take the time.
  */
 export const profile = <E, R>(who: string, child: Child, load: Effect.Effect<number, E, R>) =>
   Effect.gen(function* () {
@@ -44,7 +44,7 @@ export const profile = <E, R>(who: string, child: Child, load: Effect.Effect<num
     return profile
   })
 
-/** Who has which part of the CPU that a request costs. */
+/** The share of each package in the CPU of a request. */
 export const partsOf = (profile: Profile, cost: number) => {
   const of = (name: string) => ((profile.groups.get(name) ?? 0) / whole(profile)) * cost
   const libraries = [...profile.groups.keys()].filter((name) => name === "effect" || name.startsWith("@effect/"))
@@ -55,8 +55,8 @@ export const partsOf = (profile: Profile, cost: number) => {
 }
 
 /**
- * What a goal leaves the server for a request, and who has which part of the CPU that one costs now: where that is more
- * than is left without any line of ours, or of Effect's either, the goal is out of reach.
+ * The CPU that a goal leaves for a request, and the share of each package in the CPU of a request now. A goal is out of
+ * reach if the packages other than ours and Effect's need more than that.
  */
 export const reach = (profile: Profile, goal: string, left: number, cost: number) => {
   const { collector, effect, others, own } = partsOf(profile, cost)
@@ -74,7 +74,7 @@ export const reach = (profile: Profile, goal: string, left: number, cost: number
   )
 }
 
-/** All that is under way waits for a pause: where that is more than one request in a hundred, it makes p99. */
+/** Every request in flight waits for a pause. Pauses determine p99 if they affect more than 1 request in 100. */
 export const held = (profiles: ReadonlyArray<Profile>, connections: number) => {
   const each = ({ pauses, requests, who }: Profile) =>
     `${who} ${short(((pauses.length * connections) / requests) * 100)} % for ${short(median(pauses))} ms`
@@ -86,7 +86,7 @@ export const show = Effect.fnUntraced(function* (profiles: ReadonlyArray<Profile
   const ours = profiles[0]!
   const names = new Set(profiles.flatMap(({ groups }) => top(groups, 12).map(([name]) => name)))
   const each = (time: number | undefined, { requests }: Profile) => ((time ?? 0) / requests).toFixed(1)
-  // Everybody whose request is under way waits for as long: what p99 is made of.
+  // Every request in flight waits for as long, which determines p99.
   const pause = ({ pauses }: Profile) =>
     `${pauses.length} × ${short(median(pauses))} ms, longest ${short(Math.max(0, ...pauses))}`
   yield* Console.log(

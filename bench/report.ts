@@ -1,4 +1,4 @@
-/** Writes what a whole run has told: bench/RESULTS.md, and the table of ratios in README.md. */
+/** Writes the results of a whole run: bench/RESULTS.md, and the table of ratios in README.md and docs/performance.md. */
 import { readFileSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { environment } from "./harness.ts"
@@ -28,16 +28,21 @@ ${environment}; ${["@databricks/appkit", "pg"].map(versionOf).join("; ")}
 - CPU is that of the whole process, by the kernel's account.
 `
 
-/** `bench/RESULTS.md` and the table of README.md, from all sections of one run. */
+/** The documents with the table of ratios. */
+export const documents = ["README.md", "docs/performance.md"]
+
+/** `bench/RESULTS.md` and the tables of ratios, from all sections of one run. */
 export const write = (sections: ReadonlyArray<Section>, minutes: number) => {
   const told = sections.flatMap(({ told }) => told)
   const text = sections.map(({ text, title }) => `## ${title}\n\n${text.trim()}\n`).join("\n")
   writeFileSync(new URL("RESULTS.md", import.meta.url), `${preface(minutes)}\n## Goals\n\n${goals(told)}\n\n${text}`)
-  const readme = new URL("../README.md", import.meta.url)
-  const [before, rest = ""] = readFileSync(readme, "utf8").split(begin)
-  const after = rest.split(end)[1]
-  if (after === undefined) throw new Error(`README.md has no ${begin} … ${end}`)
-  writeFileSync(readme, `${before}${begin}\n\n${ratios(told)}\n\n${end}${after}`)
+  for (const document of documents) {
+    const url = new URL(`../${document}`, import.meta.url)
+    const [before, rest = ""] = readFileSync(url, "utf8").split(begin)
+    const after = rest.split(end)[1]
+    if (after === undefined) throw new Error(`${document} has no ${begin} … ${end}`)
+    writeFileSync(url, `${before}${begin}\n\n${ratios(told)}\n\n${end}${after}`)
+  }
 }
 
 const begin = "<!-- bench -->"
@@ -54,7 +59,7 @@ const goals = (told: ReadonlyArray<Told>) =>
     })
   )
 
-/** For the README: for each work the first thing that is compared with each peer. */
+/** For the documents: the first comparison of each work with each peer. */
 const ratios = (told: ReadonlyArray<Told>) => {
   const works = new Map<string, Map<string, Comparison>>()
   for (const one of told) {

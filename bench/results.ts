@@ -1,11 +1,11 @@
-/** What a measurement tells: a table for people, and comparisons for the summary that RESULTS.md begins with. */
+/** The results of a measurement: a table, and comparisons for the summary of RESULTS.md. */
 import { Console, Effect } from "effect"
 
 /** Ours against one peer, in the rounds in which both ran. */
 export interface Comparison {
   readonly work: string
   readonly peer: string
-  /** What is compared, such as `requests/s`. */
+  /** The compared figure, such as `requests/s`. */
   readonly what: string
   /** How many times better ours is; one value for each round. */
   readonly ratios: ReadonlyArray<number>

@@ -1,11 +1,11 @@
 /**
- * `npm run bench` makes every measurement, each in a process of its own, and writes bench/RESULTS.md and the table in
- * README.md; `npm run bench -- NAME…` makes some, and just prints.
+ * `npm run bench` makes every measurement, each in a process of its own, and writes bench/RESULTS.md and the table of ratios in
+ * README.md and docs/performance.md; `npm run bench -- NAME…` makes some, and just prints.
  */
 import { fork, spawnSync } from "node:child_process"
 import { createRequire } from "node:module"
 import { fileURLToPath } from "node:url"
-import { write, type Section } from "./report.ts"
+import { documents, write, type Section } from "./report.ts"
 import type { Told } from "./results.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
@@ -21,8 +21,10 @@ const all = [
   { name: "crowd", title: "10,000 users once each, budget 50", module: "rows/crowd.ts" },
   { name: "start", title: "From start to first answer", module: "rows/start.ts" },
   { name: "warehouse", title: "1,000,000 rows streamed", module: "warehouse.ts", plain: true },
+  { name: "files", title: "A file of 5 GiB, up and down", module: "files.ts", plain: true },
   { name: "exporter", title: "Exporter on", module: "rows/exporter.ts" },
-  { name: "chain", title: "What an operation costs", module: "chain.ts", plain: true }
+  { name: "chain", title: "What an operation costs", module: "chain.ts", plain: true },
+  { name: "logs", title: "What the line of a request costs", module: "logs.ts", plain: true }
 ] as const
 
 const options = process.argv.slice(2).filter((word) => word.startsWith("--"))
@@ -83,5 +85,5 @@ for (const row of all) {
 if (stopped) process.exitCode = 130
 if (sections.length === all.length && !options.includes("--quick")) {
   write(sections, (performance.now() - began) / 60_000)
-  run("node_modules/.bin/oxfmt", "README.md")
+  run("node_modules/.bin/oxfmt", ...documents)
 }

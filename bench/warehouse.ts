@@ -43,7 +43,7 @@ const environment = Config.all({
   warehouse: Config.String("DATABRICKS_WAREHOUSE_ID")
 })
 
-/** What its users write: every chunk, its text parsed, in one array. */
+/** The code that users of the SDK write: every chunk, its text parsed, in one array. */
 const collectedBySdk = async (env: Config.Success<typeof environment>, rows: number, first: () => void) => {
   const { clientId, clientSecret, host, warehouse } = env
   const { statementExecution } = new WorkspaceClient(new SdkConfig({ host, clientId, clientSecret, loaders: [] }), {})
@@ -77,9 +77,9 @@ const collectedBySdk = async (env: Config.Success<typeof environment>, rows: num
 
 const mebibytes = (bytes: number) => Math.round(bytes / 1024 / 1024)
 
-/** Reads as one process, and prints what it took. */
+/** Reads in one process, and prints its time and memory. */
 const measure = Effect.fnUntraced(function* (name: string, rows: number) {
-  // What is loaded and compiled once is not the result's.
+  // Loading and compiling the code is not part of the measurement.
   yield* readers[name]!(1000, () => {})
   let peak = process.memoryUsage.rss()
   const before = peak

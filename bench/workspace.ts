@@ -23,7 +23,7 @@ export interface Env {
 export interface Counts {
   /** TCP connections that the workspace has accepted. */
   readonly connections: number
-  /** The most sessions of Postgres at one time since the last time somebody asked. */
+  /** The most concurrent sessions of Postgres since the last request for it. */
   readonly backends: number
 }
 

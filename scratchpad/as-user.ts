@@ -1,4 +1,4 @@
-/** One query, captured once, runs as the app, as alice, as bob, and not at all for a header that lies. */
+/** Runs one query as the app, as alice and as bob, and refuses a request whose headers name another user. */
 import { App, asUser, ServiceContext, SqlWarehouse } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Console, Effect, Layer, Schema } from "effect"

@@ -1,4 +1,4 @@
-/** A local workspace that misbehaves when told to: it answers 503 once, and the query is asked again. */
+/** Lets a local workspace respond with 503 once, so that the query is retried. */
 import { App, ServiceContext, SqlWarehouse } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Console, Effect, Layer, Schema } from "effect"
@@ -6,9 +6,7 @@ import { Console, Effect, Layer, Schema } from "effect"
 const { LocalWorkspace: Workspace } = LocalWorkspace
 
 const path = "/api/2.0/sql/statements"
-const answer = SqlWarehouse.query(Schema.Struct({ answer: Schema.Int }), {
-  retry: { attempts: 2 }
-})`SELECT 42 AS answer`
+const answer = SqlWarehouse.query(Schema.Struct({ answer: Schema.Int }))`SELECT 42 AS answer`
 
 const program = Effect.gen(function* () {
   const workspace = yield* Workspace

@@ -1,4 +1,4 @@
-/** A service of one's own: its operation tells who runs it in the span and in every log line, and tries again. */
+/** A custom service whose operation is retried, and writes its caller into the span and into every log line. */
 import { App, asUser, getCurrentUserId, Operation } from "effect-databricks"
 import { TestContext } from "effect-databricks/testing"
 import { Console, Context, Data, Effect, Layer } from "effect"

@@ -1,40 +1,57 @@
 /**
- * The life of an application's process on Databricks Apps: its HTTP server and its main.
+ * The HTTP server and the main function of an application on Databricks Apps.
  *
  * @since 0.1.0
  */
+// First: the others do not load on an older Node.
+// oxlint-disable-next-line import/no-unassigned-import -- it fails the start
+import "./internal/app/supported.ts"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { ByteSize, Cause, Config, Duration, Effect, Exit, Layer, Result, Runtime } from "effect"
+import { ByteSize, Cause, Config, ConfigProvider, Duration, Effect, Exit, Layer, Option, Runtime } from "effect"
 import * as Headers from "effect/http/Headers"
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpServer from "effect/http/HttpServer"
-import * as SqlError from "effect/sql/SqlError"
 import * as Http from "node:http"
 import type { Socket } from "node:net"
+import * as ClientError from "./internal/app/clientError.ts"
+import * as UnreadBody from "./internal/app/unreadBody.ts"
+import * as Bounds from "./internal/bounds.ts"
+import type { Format } from "./internal/logs/format.ts"
+import * as Loggers from "./internal/logs/loggers.ts"
+import * as Requests from "./internal/logs/requests.ts"
+import { messageOf } from "./internal/message.ts"
 
 /**
- * How the HTTP server listens, what it refuses and how it closes.
+ * The address, the limits and the shutdown of the HTTP server.
  *
  * @since 0.1.0
  * @category models
  */
 export interface HttpServerOptions {
-  /** `DATABRICKS_APP_PORT` unless given, and 8000 without that. */
+  /** The port to listen on; 0 takes a free one. Defaults to `DATABRICKS_APP_PORT`, else 8000. */
   readonly port?: number | undefined
-  /** `"0.0.0.0"` unless given. */
+  /** The address to listen on. Defaults to `DATABRICKS_APP_HOST`, else `"0.0.0.0"`. */
   readonly host?: string | undefined
-  /** The largest request body that a handler can read, 1 MB unless given; above it the answer is a 413. */
+  /**
+   * The largest request body that a handler can read; a larger one is a 413. Also the largest WebSocket message; a
+   * larger one closes the socket with code 1009. Defaults to 1 MB.
+   */
   readonly maxBodySize?: ByteSize.Input | undefined
-  /** How long requests in flight may run on when the server closes: 8 seconds unless given. */
+  /** The time that requests in flight have to finish when the server closes. Defaults to 8 seconds. */
   readonly gracePeriod?: Duration.Input | undefined
 }
 
 /**
- * A Node HTTP server, with the platform services that serving needs, which lets requests in flight finish when it closes.
+ * Provides a Node HTTP server, and the platform services for serving. It lets requests in flight finish when it closes.
  *
- * Closing answers what comes for half a second more, and tells with each answer that the connection ends; then it
- * refuses new connections and ends idle ones. What still runs after the grace period is interrupted and its connection
- * cut. A request's headers may take 15 seconds and its body 120.
+ * When it closes, the server accepts requests for another half second, with `Connection: close` in each response. Then
+ * it stops listening and closes idle connections. After the grace period, it interrupts the requests that still run and
+ * closes their connections.
+ *
+ * The headers of a request may take 15 seconds and 64 KiB, and the body 120 seconds. Longer headers are a 431, a slower
+ * request a 408, and a request that is not HTTP a 400, each with `{ _tag, message }` and one line in the log.
+ *
+ * Fails with a `ConfigError` that names the invalid option or variable, or the port that is taken.
  *
  * @since 0.1.0
  * @category layers
@@ -43,54 +60,74 @@ export const layerHttpServer = (options: HttpServerOptions = {}) =>
   Layer.merge(Layer.effect(HttpServer.HttpServer, makeHttpServer(options)), NodeHttpServer.layerHttpServices)
 
 const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) {
-  const port = options.port ?? (yield* Config.withDefault(Config.Port("DATABRICKS_APP_PORT"), 8000))
+  yield* Bounds.check("App.layerHttpServer", options, {
+    port: Bounds.integer(0, 65_535),
+    maxBodySize: (size) =>
+      Option.isSome(ByteSize.fromInput(size as ByteSize.Input)) ? undefined : 'a size, such as "1 MB"',
+    gracePeriod: Bounds.duration("moment")
+  })
+  const port = options.port ?? (yield* Bounds.appPort) ?? 8000
+  const host = options.host ?? (yield* Config.withDefault(Config.NonEmptyString("DATABRICKS_APP_HOST"), "0.0.0.0"))
   const maxBodySize =
     options.maxBodySize === undefined ? ByteSize.megabytes(1) : ByteSize.fromInputUnsafe(options.maxBodySize)
   const node = Http.createServer({
     headersTimeout: 15_000,
-    // What the Databricks Apps proxy gives a whole request.
+    // The Databricks Apps proxy has the same limit for a whole request.
     requestTimeout: 120_000,
-    // Longer than a proxy keeps a connection, so that it is never the server that closes one under a new request.
+    // Longer than proxies keep a connection, so that the server never closes one under a new request.
     keepAliveTimeout: 90_000,
-    connectionsCheckingInterval: 5_000
+    connectionsCheckingInterval: 5_000,
+    maxHeaderSize: ClientError.maxHeadBytes
   })
+  const runFork = Effect.runForkWith(yield* Effect.context<never>())
+  ClientError.answer(node, (line) => void runFork(Effect.logWarning(line)))
   const close = yield* Effect.cached(closer(node))
-  // It listens before the routes are there: what comes in between waits for them.
+  // The server listens before its routes are built: requests in between wait for them.
   const early: Array<[Http.IncomingMessage, Http.ServerResponse]> = []
   const hold = (...request: (typeof early)[number]) => void early.push(request)
   node.on("request", hold)
   const redacted = yield* Headers.CurrentRedactedNames
   const server = yield* NodeHttpServer.make(() => node, {
     port,
-    host: options.host ?? "0.0.0.0",
-    disablePreemptiveShutdown: true
-  })
-  // Runs after the fibers of all requests have ended, so that what is left of a connection holds up nothing.
+    host,
+    disablePreemptiveShutdown: true,
+    // Defaults to 100 MiB.
+    websocket: { maxPayload: Number(maxBodySize) }
+  }).pipe(
+    Effect.mapError(({ cause }) => {
+      const name = options.port === undefined ? "DATABRICKS_APP_PORT" : "the option port"
+      const message = `App.layerHttpServer cannot listen on ${host}, port ${port} (${messageOf(cause)}). Set ${name} to a port that is free`
+      return new Config.ConfigError(new ConfigProvider.SourceError({ message, cause }))
+    })
+  )
+  // Runs after the fibers of all requests have ended, so that no open connection delays closing.
   yield* Effect.addFinalizer(() => Effect.sync(() => node.closeAllConnections()))
   return HttpServer.make({
     address: server.address,
     serve: (app, middleware) =>
       // The finalizer added last runs first: requests finish while their fibers live.
       Effect.andThen(
-        Effect.tap(middleware === undefined ? server.serve(app) : server.serve(app, middleware), () =>
-          Effect.sync(() => {
-            node.off("request", hold)
-            for (const request of early.splice(0)) node.emit("request", ...request)
-          })
-        ),
+        Effect.gen(function* () {
+          const logging = yield* Requests.Requests
+          const around = logging === undefined ? middleware : logging(middleware)
+          const served = UnreadBody.closing(app)
+          yield* around === undefined ? server.serve(served) : server.serve(served, around)
+          node.off("request", hold)
+          for (const request of early.splice(0)) node.emit("request", ...request)
+        }),
         Effect.addFinalizer(() => Effect.timeoutOption(close, options.gracePeriod ?? "8 seconds"))
       ).pipe(
         Effect.provideService(HttpIncomingMessage.MaxBodySize, maxBodySize),
-        // A request that is logged, or traced with its headers, shows this one no more than it shows authorization.
+        // Keeps the token out of logs and traces of a request, as `authorization` is.
         Effect.provideService(Headers.CurrentRedactedNames, [...redacted, "x-forwarded-access-token"])
       )
   })
 })
 
-// Node ends idle connections when it closes, but neither those that have sent nothing yet nor those that fall idle later.
+// Node's close ends idle connections, but not those that have sent nothing yet, and not those that become idle later.
 const closer = (node: Http.Server): Effect.Effect<void> => {
   const connections = new Set<Socket>()
-  // On each the last answer whose request came while another was answered; of one at a time Node knows.
+  // The last pipelined response of each connection; Node itself tracks only the current one.
   const pipelined = new WeakMap<Socket, Http.ServerResponse>()
   let closing = false
   node.on("connection", (socket) => {
@@ -99,7 +136,7 @@ const closer = (node: Http.Server): Effect.Effect<void> => {
   })
   const makeLast = (answer: Http.ServerResponse) => {
     answer.shouldKeepAlive = false
-    // Those whose head had left before closing began promised to stay.
+    // A response whose head was sent before closing began has promised keep-alive.
     answer.once("close", () => setImmediate(() => node.closeIdleConnections()))
   }
   const track = ({ socket }: Http.IncomingMessage, answer: Http.ServerResponse) => {
@@ -116,12 +153,12 @@ const closer = (node: Http.Server): Effect.Effect<void> => {
     }
     const shut = () => {
       node.close(() => resume(Effect.void))
-      // A request may be on its way on a connection that is new.
+      // A new connection may have a request on its way.
       setTimeout(() => {
         for (const socket of connections) if (socket.bytesRead === 0) socket.destroy()
       }, onItsWay).unref()
     }
-    // Nor can a request on an idle connection be told from none until it is read: whoever sends one now is answered.
+    // An idle connection may have a request on its way too, which is answered if it arrives in this time.
     const hearing = setTimeout(shut, connections.size === 0 ? 0 : onItsWay)
     return Effect.sync(() => {
       clearTimeout(hearing)
@@ -130,18 +167,19 @@ const closer = (node: Http.Server): Effect.Effect<void> => {
   })
 }
 
-// Node has it under no public name, and whoever keeps an answer for longer keeps its request from dying young.
+// Node has no public name for it. Keeping responses in a map instead would delay the collection of their requests.
 const answerOn = (socket: Socket & { readonly _httpMessage?: Http.ServerResponse | null }) => socket._httpMessage
 
 /** How long a request may be on its way, in milliseconds. */
 const onItsWay = 500
 
 /**
- * Runs an application as the process: a layer for as long as it is told to, an effect to its end.
+ * Runs an application as the main program: a layer until the process is stopped, an effect until it ends.
  *
- * SIGTERM or Ctrl-C interrupts it, and when all is closed the exit code is 0; a second Ctrl-C exits at once. Closing that
- * takes longer than `closeTimeout`, 14 seconds unless given (Databricks Apps kills after 15), exits with 1. A failure
- * prints its message as one line on stderr, a defect its stack, and exits with 1.
+ * SIGTERM or Ctrl-C interrupts the application, closes its layers and exits with 0; a second Ctrl-C exits at once. If
+ * closing takes longer than `closeTimeout`, the process exits with 1. `closeTimeout` defaults to 14 seconds, because
+ * Databricks Apps kills the process after 15. A failure prints its message as one line on stderr, a defect its stack;
+ * both exit with 1. If `Logs` have the format `json`, the line is JSON with the level `FATAL`.
  *
  * @since 0.1.0
  * @category running
@@ -149,7 +187,14 @@ const onItsWay = 500
 export const runMain = (
   main: Layer.Layer<never, unknown> | Effect.Effect<unknown, unknown>,
   options?: { readonly closeTimeout?: Duration.Input | undefined }
-): void =>
+): void => {
+  const last: Loggers.LastLine = { format: undefined }
+  const quit = (message: string, cause: Cause.Cause<unknown> = Cause.empty) => {
+    process.stderr.write(`${lineOf(last.format, message, cause)}\n`)
+    process.exit(1)
+  }
+  // The reader of a log may end before the application, and a disk may be full.
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {})
   Runtime.makeRunMain(({ fiber }) => {
     const closeTimeout = Duration.fromInputUnsafe(options?.closeTimeout ?? "14 seconds")
     let told: number | undefined
@@ -157,7 +202,7 @@ export const runMain = (
       if (told === undefined) {
         told = performance.now()
         setTimeout(
-          () => quit(1, `Closing took longer than ${Duration.format(closeTimeout)}`),
+          () => quit(`The application did not close within ${Duration.format(closeTimeout)} (closeTimeout)`),
           Duration.toMillis(closeTimeout)
         )
         fiber.interruptUnsafe()
@@ -169,28 +214,18 @@ export const runMain = (
     process.on("SIGINT", stop).on("SIGTERM", stop)
     fiber.addObserver((exit) => {
       const asked = Exit.isSuccess(exit) || (told !== undefined && Cause.hasInterruptsOnly(exit.cause))
-      return asked ? process.exit(0) : quit(1, sentence(exit.cause))
+      return asked ? process.exit(0) : quit(messageIn(exit.cause), exit.cause)
     })
-  })(Effect.isEffect(main) ? main : Layer.launch(main), { disableErrorReporting: true })
-
-const quit = (code: number, message: string) => {
-  process.stderr.write(`${message}\n`)
-  process.exit(code)
-}
-
-const sentence = (cause: Cause.Cause<unknown>): string =>
-  Result.match(Cause.findError(cause), {
-    onSuccess: (error) => messageOf(error).replaceAll(/\s*\n\s*/g, " "),
-    onFailure: () => Cause.pretty(cause)
+  })(Effect.provideService(Effect.isEffect(main) ? main : Layer.launch(main), Loggers.LastLine, last), {
+    disableErrorReporting: true
   })
-
-// Some errors leave it to their cause to say what happened: the database's driver says only that it could not connect.
-const messageOf = (error: unknown): string => {
-  if (SqlError.isSqlError(error) && error.reason.cause instanceof Error) {
-    const said = messageOf(error.reason.cause)
-    return error.message.includes(said) ? said : `${error.message}: ${said}`
-  }
-  if (error instanceof Config.ConfigError) return error.cause.message
-  if (!(error instanceof Error)) return String(error)
-  return error.message || (error.cause === undefined ? error.name : messageOf(error.cause))
 }
+
+/** Without a format: the message of a failure, or the stack of a defect. */
+const lineOf = (format: Format | undefined, message: string, failure: Cause.Cause<unknown>): string => {
+  const cause = Cause.hasFails(failure) ? Cause.empty : failure
+  if (format === undefined) return cause.reasons.length === 0 ? message : Cause.pretty(cause)
+  return format({ date: new Date(), logLevel: "Fatal", message, annotations: {}, span: undefined, cause })
+}
+
+const messageIn = (cause: Cause.Cause<unknown>): string => messageOf(Cause.squash(cause)).replaceAll(/\s*\n\s*/g, " ")

@@ -1,25 +1,29 @@
 /**
- * What a Databricks workspace can answer instead of what was asked for: one error with a tagged reason.
+ * The error of a failed call to a Databricks workspace, with a tagged reason.
  *
  * @since 0.1.0
  */
 import { type Duration, Schema } from "effect"
+import { foundBusy, reasons } from "./internal/failures/httpStatus.ts"
+import { rowOf } from "./internal/failures/sqlState.ts"
 
 const Fields = {
-  /** A sentence that says what happened and, where something can be done, what. */
+  /** Says which call failed, why, and how to mend it where that is known. */
   message: Schema.String,
-  /** The HTTP status that the workspace answered with. */
+  /** The HTTP status of the workspace's error response, if there was one. */
   status: Schema.optional(Schema.Int),
   /** The workspace's own code, such as `RESOURCE_DOES_NOT_EXIST`. */
   errorCode: Schema.optional(Schema.String),
-  /** The id that Databricks support asks for. */
+  /** The more precise reason that some APIs add to it, such as `FILES_API_DIRECTORY_IS_NOT_EMPTY`. */
+  errorReason: Schema.optional(Schema.String),
+  /** The request id of the workspace, for Databricks support. */
   requestId: Schema.optional(Schema.String),
-  /** How long the workspace asked to be left alone. */
+  /** The delay of the workspace's `Retry-After`. */
   retryAfter: Schema.optional(Schema.Duration)
 }
 
 /**
- * The workspace does not accept the credential: none was sent, or it is wrong or expired (401, or 403 for a bad token).
+ * The credential is missing, wrong or expired (401, or 403 for a bad token).
  *
  * @since 0.1.0
  * @category reasons
@@ -28,12 +32,12 @@ export class InvalidCredentialError extends Schema.TaggedError<InvalidCredential
   "effect-databricks/DatabricksError/InvalidCredentialError"
 )("InvalidCredentialError", Fields) {
   get isRetryable(): boolean {
-    return false
+    return reasons.InvalidCredentialError.isRetryable
   }
 }
 
 /**
- * The token is valid but was not granted the scope that this API needs (403).
+ * The token is valid but lacks the scope that this API requires (403).
  *
  * @since 0.1.0
  * @category reasons
@@ -45,12 +49,12 @@ export class MissingScopeError extends Schema.TaggedError<MissingScopeError>(
   scope: Schema.String
 }) {
   get isRetryable(): boolean {
-    return false
+    return reasons.MissingScopeError.isRetryable
   }
 }
 
 /**
- * The caller is known and may not do this (403).
+ * The caller is authenticated but lacks the permission for this call (403).
  *
  * @since 0.1.0
  * @category reasons
@@ -59,12 +63,12 @@ export class PermissionDeniedError extends Schema.TaggedError<PermissionDeniedEr
   "effect-databricks/DatabricksError/PermissionDeniedError"
 )("PermissionDeniedError", Fields) {
   get isRetryable(): boolean {
-    return false
+    return reasons.PermissionDeniedError.isRetryable
   }
 }
 
 /**
- * The warehouse id is unknown to this workspace (400).
+ * The workspace has no SQL warehouse with this id (400).
  *
  * @since 0.1.0
  * @category reasons
@@ -76,12 +80,12 @@ export class UnknownWarehouseError extends Schema.TaggedError<UnknownWarehouseEr
   warehouseId: Schema.optional(Schema.String)
 }) {
   get isRetryable(): boolean {
-    return false
+    return reasons.UnknownWarehouseError.isRetryable
   }
 }
 
 /**
- * What was asked for does not exist, or not for this caller (404).
+ * The resource does not exist, or is not visible to this caller (404).
  *
  * @since 0.1.0
  * @category reasons
@@ -91,12 +95,12 @@ export class NotFoundError extends Schema.TaggedError<NotFoundError>("effect-dat
   Fields
 ) {
   get isRetryable(): boolean {
-    return false
+    return reasons.NotFoundError.isRetryable
   }
 }
 
 /**
- * The request makes no sense to the workspace (any other 4xx).
+ * The workspace rejected the request as invalid (any other 4xx).
  *
  * @since 0.1.0
  * @category reasons
@@ -105,12 +109,12 @@ export class InvalidRequestError extends Schema.TaggedError<InvalidRequestError>
   "effect-databricks/DatabricksError/InvalidRequestError"
 )("InvalidRequestError", Fields) {
   get isRetryable(): boolean {
-    return false
+    return reasons.InvalidRequestError.isRetryable
   }
 }
 
 /**
- * Too many requests (429); `retryAfter` says when to come back.
+ * The workspace limits the rate of requests (429). Retryable after `retryAfter`.
  *
  * @since 0.1.0
  * @category reasons
@@ -119,12 +123,12 @@ export class RateLimitedError extends Schema.TaggedError<RateLimitedError>(
   "effect-databricks/DatabricksError/RateLimitedError"
 )("RateLimitedError", Fields) {
   get isRetryable(): boolean {
-    return true
+    return reasons.RateLimitedError.isRetryable
   }
 }
 
 /**
- * The workspace is unavailable for the moment (503); `retryAfter` says when to come back.
+ * The workspace is temporarily unavailable (503). Retryable after `retryAfter`.
  *
  * @since 0.1.0
  * @category reasons
@@ -133,12 +137,12 @@ export class UnavailableError extends Schema.TaggedError<UnavailableError>(
   "effect-databricks/DatabricksError/UnavailableError"
 )("UnavailableError", Fields) {
   get isRetryable(): boolean {
-    return true
+    return reasons.UnavailableError.isRetryable
   }
 }
 
 /**
- * The workspace failed (any other 5xx).
+ * The workspace failed to process the request or timed out (any other 5xx, and 408).
  *
  * @since 0.1.0
  * @category reasons
@@ -147,12 +151,12 @@ export class WorkspaceFailedError extends Schema.TaggedError<WorkspaceFailedErro
   "effect-databricks/DatabricksError/WorkspaceFailedError"
 )("WorkspaceFailedError", Fields) {
   get isRetryable(): boolean {
-    return false
+    return reasons.WorkspaceFailedError.isRetryable
   }
 }
 
 /**
- * No answer came: the connection was refused, reset or never made.
+ * The connection to the workspace was refused, reset or never established. Retryable.
  *
  * @since 0.1.0
  * @category reasons
@@ -164,12 +168,12 @@ export class ConnectionError extends Schema.TaggedError<ConnectionError>(
   cause: Schema.optional(Schema.Defect())
 }) {
   get isRetryable(): boolean {
-    return true
+    return reasons.ConnectionError.isRetryable
   }
 }
 
 /**
- * An answer came that is not what the API promises: HTML, half a JSON document, a missing field, a redirect.
+ * The response does not match the API: HTML, truncated JSON, a missing field or a redirect.
  *
  * @since 0.1.0
  * @category reasons
@@ -178,12 +182,15 @@ export class InvalidResponseError extends Schema.TaggedError<InvalidResponseErro
   "effect-databricks/DatabricksError/InvalidResponseError"
 )("InvalidResponseError", Fields) {
   get isRetryable(): boolean {
-    return false
+    return reasons.InvalidResponseError.isRetryable
   }
 }
 
 /**
- * A SQL statement failed; `sqlState` is its SQLSTATE where the warehouse told one.
+ * A SQL statement failed at the warehouse.
+ *
+ * Retryable if `sqlState` marks a transient failure, or if the statement only reads and `errorCode` says that the
+ * warehouse is busy or unavailable. `sqlState` is absent if the warehouse sent none.
  *
  * @since 0.1.0
  * @category reasons
@@ -193,16 +200,20 @@ export class StatementFailedError extends Schema.TaggedError<StatementFailedErro
 )("StatementFailedError", {
   ...Fields,
   statementId: Schema.String,
-  sqlState: Schema.optional(Schema.String)
+  sqlState: Schema.optional(Schema.String),
+  /** Whether the statement's text shows that it only reads, as defined by the `cache` option of a query. */
+  readOnly: Schema.optional(Schema.Boolean)
 }) {
   get isRetryable(): boolean {
-    return false
+    return foundBusy(this) || (this.sqlState !== undefined && rowOf(this.sqlState).isRetryable)
   }
 }
 
 /**
- * A SQL statement was cancelled, or its result closed, by somebody else before it was read; or its result is no longer
- * kept, an hour after its end (`EXPIRED`).
+ * The result of a SQL statement is no longer available.
+ *
+ * `CANCELED`: another client cancelled the statement. `CLOSED`: the result was closed before it was read. `EXPIRED`:
+ * the warehouse discarded the result, an hour after the statement ended.
  *
  * @since 0.1.0
  * @category reasons
@@ -215,11 +226,35 @@ export class StatementGoneError extends Schema.TaggedError<StatementGoneError>(
   state: Schema.Literals(["CANCELED", "CLOSED", "EXPIRED"])
 }) {
   get isRetryable(): boolean {
+    return reasons.StatementGoneError.isRetryable
+  }
+}
+
+/**
+ * The client of one workspace was used by a caller that another workspace has identified. The request was not sent.
+ *
+ * This is a mistake of the application (500).
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class WorkspaceMismatchError extends Schema.TaggedError<WorkspaceMismatchError>(
+  "effect-databricks/DatabricksError/WorkspaceMismatchError"
+)("WorkspaceMismatchError", {
+  ...Fields,
+  /** The id of the workspace that identified the caller. */
+  callerWorkspaceId: Schema.String,
+  /** The id of the workspace that the client reaches. */
+  workspaceId: Schema.String
+}) {
+  get isRetryable(): boolean {
     return false
   }
 }
 
 /**
+ * The schema of all reasons.
+ *
  * @since 0.1.0
  * @category reasons
  */
@@ -236,17 +271,20 @@ export const Reason = Schema.Union([
   ConnectionError,
   InvalidResponseError,
   StatementFailedError,
-  StatementGoneError
+  StatementGoneError,
+  WorkspaceMismatchError
 ])
 
 /**
+ * The reason for which a call to the workspace failed.
+ *
  * @since 0.1.0
  * @category reasons
  */
 export type Reason = typeof Reason.Type
 
 /**
- * A call to a Databricks workspace failed; branch on `reason` with `Effect.catchReason`.
+ * A call to a Databricks workspace failed. `Effect.catchReason` branches on the `reason`.
  *
  * @since 0.1.0
  * @category errors
@@ -255,7 +293,7 @@ export class DatabricksError extends Schema.TaggedError<DatabricksError>("effect
   "DatabricksError",
   {
     reason: Reason,
-    /** Whom the call ran as: a refusal of the service principal is not for the user to mend. */
+    /** The execution context of the call. The user cannot mend a refusal of the service principal. */
     context: Schema.optional(Schema.Literals(["service", "user"]))
   }
 ) {
@@ -263,25 +301,35 @@ export class DatabricksError extends Schema.TaggedError<DatabricksError>("effect
     return this.reason.message
   }
 
-  /** Whether the same call may succeed later, by the rule of the official SDKs: 429, 503 and lost connections. */
+  /**
+   * Whether the same call may succeed later: after a 429, a 503 or a lost connection, as in the official SDKs.
+   *
+   * Also for a statement with a transient SQLSTATE, such as that of a concurrent change, and for a statement that only
+   * reads when its warehouse was busy or unavailable.
+   */
   get isRetryable(): boolean {
     return this.reason.isRetryable
   }
 
+  /** The HTTP status of the reason. */
   get status(): number | undefined {
     return this.reason.status
   }
 
+  /** The workspace's request id of the reason. */
   get requestId(): string | undefined {
     return this.reason.requestId
   }
 
+  /** The delay of the workspace's `Retry-After`, if it sent one. */
   get retryAfter(): Duration.Duration | undefined {
     return this.reason.retryAfter
   }
 }
 
 /**
+ * Makes the error of a reason.
+ *
  * @since 0.1.0
  * @category constructors
  */

@@ -1,21 +1,22 @@
 /**
- * Who a call runs as, decided when it runs.
+ * Decides, when a call runs, whether it runs as a user or as the service principal.
  *
  * @since 0.1.0
  */
-import { Context, Effect, Layer, type Request, RequestResolver } from "effect"
+import { Context, Effect, Layer, type Request, RequestResolver, Stream } from "effect"
 import { dual } from "effect/Function"
 import * as Caller from "./Caller.ts"
 import * as ForwardedHeaders from "./ForwardedHeaders.ts"
 import { AuthenticationError, type IdentityError } from "./IdentityError.ts"
+import * as Transaction from "./internal/sql/transaction.ts"
 import { ServiceContext, ServiceContextError } from "./ServiceContext.ts"
 import { UserContext } from "./UserContext.ts"
 
 /**
  * The caller of the running fiber; `undefined` is the service principal.
  *
- * A reference and not a service, because a service that was built at start-up gives its own start-up context back to
- * what it runs, and would take the user away. No layer of an application's start-up may set it: only `asUser` does.
+ * Only `asUser` sets it; no start-up layer of an application may. It is a reference rather than a service: a service
+ * that was built at start-up would restore the start-up context and so remove the user.
  *
  * @since 0.1.0
  * @category references
@@ -27,19 +28,19 @@ export const ExecutionContext = Context.Reference<Caller.Caller | undefined>("ef
 /**
  * Runs one call as the person who sent `request`: `Effect.provide(asUser(request))`, `Stream.provide(asUser(request))`.
  *
- * In production a request without `x-forwarded-user` or `x-forwarded-access-token` fails with `AuthenticationError`. In
- * development (`NODE_ENV=development`) a request without a token runs as the service principal, with a warning and
- * `execution.obo_dev_fallback` in its span.
+ * In production, a request without `x-forwarded-user` or `x-forwarded-access-token` fails with `AuthenticationError`.
+ * In development (`NODE_ENV=development`), a request without a token runs as the service principal: the log has a
+ * warning, and the span `execution.obo_dev_fallback`.
  *
  * @since 0.1.0
  * @category combinators
  */
 export const asUser = (request: ForwardedHeaders.Source): Layer.Layer<UserContext, IdentityError, ServiceContext> =>
-  // Not memoised: a layer that is kept and provided again proves its caller again.
+  // Not memoised: a layer that is provided twice verifies the caller twice.
   Layer.fromBuild(() => Effect.map(identify(request), (user) => withCaller(Context.empty(), user)))
 
 /**
- * `Effect.provide(asUser(request))` without the layer, at little more than half its cost.
+ * Runs an effect as the person who sent `request`, like `Effect.provide(asUser(request))` at about half its cost.
  *
  * @since 0.1.0
  * @category combinators
@@ -66,9 +67,9 @@ export const provideUser: {
 )
 
 /**
- * Runs one call as the service principal, also where a user's call asks for it.
+ * Runs one call as the service principal, also inside a user's call.
  *
- * What requires UserContext runs as the user here too: it reads who that is from UserContext.
+ * Code that requires `UserContext` still runs as the user, because it reads the caller from `UserContext`.
  *
  * @since 0.1.0
  * @category combinators
@@ -76,7 +77,34 @@ export const provideUser: {
 export const asService = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => runAs(effect, undefined)
 
 /**
- * Batches the requests of each caller apart: a resolver runs as whoever asked first, and must not answer another.
+ * Binds an effect to the current caller, so that it runs as this caller in any fiber.
+ *
+ * A queue, a `FiberSet` runtime, `Deferred.completeWith` and `Scope.addFinalizer` run an effect in another fiber, and
+ * so as another caller. The bound effect keeps all services of this fiber except a database transaction, which may have
+ * ended. It uses this call's credential: a user's token expires within an hour.
+ *
+ * ```ts
+ * import { Effect, Queue } from "effect"
+ * import { ExecutionContext, SqlWarehouse } from "effect-databricks"
+ *
+ * export const handOver = (jobs: Queue.Queue<Effect.Effect<unknown, unknown>>) =>
+ *   Effect.gen(function* () {
+ *     const job = yield* ExecutionContext.bound(SqlWarehouse.query()`SELECT * FROM sales`)
+ *     yield* Queue.offer(jobs, job) // a worker runs it as the caller of handOver
+ *   })
+ * ```
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const bound = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Effect.Effect<A, E>, never, R> =>
+  Effect.contextWith((context: Context.Context<R>) =>
+    // Replaces the whole context: a worker that was started for a user has that user's context.
+    Effect.succeed(Effect.setContext(effect, Transaction.without(context)))
+  )
+
+/**
+ * Groups the requests of a resolver by caller: a batch runs as the caller of its first request.
  *
  * @since 0.1.0
  * @category combinators
@@ -84,13 +112,14 @@ export const asService = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effec
 export const groupedByCaller = <A extends Request.Any>(
   resolver: RequestResolver.RequestResolver<A>
 ): RequestResolver.RequestResolver<A> =>
-  RequestResolver.grouped(resolver, (entry) => {
-    const caller = Context.get(entry.context, ExecutionContext)
+  RequestResolver.grouped(resolver, ({ context }) => {
+    // Two workspaces in one process have two service principals.
+    const caller = Context.get(context, ExecutionContext) ?? Context.getOrUndefined(context, ServiceContext)?.principal
     return caller === undefined ? "" : Caller.key(caller)
   })
 
 /**
- * The caller of the running fiber.
+ * Returns the caller of the running fiber.
  *
  * @since 0.1.0
  * @category accessors
@@ -100,9 +129,9 @@ export const current: Effect.Effect<Caller.Caller, never, ServiceContext> = Effe
 )
 
 /**
- * The `x-forwarded-user` of the user, or the service principal's id.
+ * Returns the id of the caller: a user's `x-forwarded-user` if it names the verified person, else the SCIM id.
  *
- * The proxy says it, and only an e-mail address can be proven: the key of what is kept by user is the `scimId` of `current`.
+ * One person may have several such ids. Use `Caller.key` as the key of data that is stored by caller.
  *
  * @since 0.1.0
  * @category accessors
@@ -110,7 +139,7 @@ export const current: Effect.Effect<Caller.Caller, never, ServiceContext> = Effe
 export const getCurrentUserId: Effect.Effect<string, never, ServiceContext> = Effect.map(current, (_) => _.id)
 
 /**
- * Whether the call runs as a user; the development fallback does not.
+ * Returns whether the call runs as a user; `false` on the development fallback.
  *
  * @since 0.1.0
  * @category accessors
@@ -121,6 +150,8 @@ export const isInUserContext: Effect.Effect<boolean, never, ServiceContext> = Ef
 )
 
 /**
+ * Returns the id of the workspace.
+ *
  * @since 0.1.0
  * @category accessors
  */
@@ -130,7 +161,7 @@ export const getWorkspaceId: Effect.Effect<string, never, ServiceContext> = Effe
 )
 
 /**
- * The SQL warehouse, or a `ServiceContextError` that names `DATABRICKS_WAREHOUSE_ID` where there is none.
+ * Returns the id of the SQL warehouse. Fails with a `ServiceContextError` if none is configured.
  *
  * @since 0.1.0
  * @category accessors
@@ -142,7 +173,7 @@ export const getWarehouseId: Effect.Effect<string, ServiceContextError, ServiceC
       Effect.fromOption(warehouseId),
       () =>
         new ServiceContextError({
-          message: "There is no SQL warehouse to use: set DATABRICKS_WAREHOUSE_ID"
+          message: "No SQL warehouse is configured: set DATABRICKS_WAREHOUSE_ID"
         })
     )
 )
@@ -151,7 +182,7 @@ const withCaller = <R>(context: Context.Context<R>, user: Caller.Caller): Contex
   Context.add(Context.add(context, UserContext, user), ExecutionContext, user)
 
 /**
- * The caller of a context: the one way in which it is read.
+ * Returns the caller of a context. Every module reads the caller through it.
  *
  * @internal
  */
@@ -175,12 +206,27 @@ export const runningAs = <R>(context: Context.Context<R>, caller: Caller.Caller 
   Context.get(context, ExecutionContext) === caller
     ? context
     : caller === undefined
-      ? // Taken out, not set to undefined: a service that is built in here, and keeps its context, must not keep this.
+      ? // Omitted rather than set to undefined, so that a service that is built here does not keep the key.
         Context.omit(ExecutionContext)(context)
       : Context.add(context, ExecutionContext, caller)
 
 /**
- * Runs an effect as this caller, whoever the fiber runs as.
+ * The context in which everything runs as in another one, for the same user.
+ *
+ * @internal
+ */
+export const runningLike = <R>(context: Context.Context<R>, other: Context.Context<never>): Context.Context<R> => {
+  const running = runningAs(context, Context.get(other, ExecutionContext))
+  const user = Context.getOrUndefined(other, UserContext)
+  if (user === Context.getOrUndefined(running, UserContext)) return running
+  // Context.omit removes nothing that R requires: an effect that requires a user has had one since it began.
+  return user === undefined
+    ? (Context.omit(UserContext)(running) as Context.Context<R>)
+    : Context.add(running, UserContext, user)
+}
+
+/**
+ * Runs an effect as this caller, in place of the fiber's own.
  *
  * @internal
  */
@@ -188,7 +234,69 @@ export const runAs = <A, E, R>(effect: Effect.Effect<A, E, R>, caller: Caller.Ca
   Effect.updateContext(effect, (context: Context.Context<R>) => runningAs(context, caller))
 
 /**
- * The key of the caller for whom the running work is cached: no other user may run in it, or would be answered from it.
+ * Runs an effect as the user of the running call, and dies unless that is the owner of the client. A client that is
+ * kept for another call would otherwise run as its first user.
+ *
+ * @internal
+ */
+export const runAsOwner = <A, E, R>(effect: Effect.Effect<A, E, R>, owner: Caller.Caller): Effect.Effect<A, E, R> =>
+  Effect.contextWith((context: Context.Context<R>) => {
+    const user = ownerIn(context, owner)
+    return Effect.isEffect(user) ? user : Effect.setContext(effect, runningAs(context, user))
+  })
+
+/**
+ * `runAsOwner` for a stream, from its first pull to its end.
+ *
+ * @internal
+ */
+export const streamAsOwner = <A, E, R>(stream: Stream.Stream<A, E, R>, owner: Caller.Caller): Stream.Stream<A, E, R> =>
+  Stream.unwrap(
+    Effect.map(runAsOwner(ExecutionContext, owner), (caller) => Stream.provideService(stream, ExecutionContext, caller))
+  )
+
+/**
+ * Returns a connector whose effects and streams, and those that its functions return, run with `runAsOwner`. `own` are
+ * properties that do so by themselves.
+ *
+ * @internal
+ */
+export const ownedBy = <A extends object>(connector: A, owner: Caller.Caller, own: Partial<A> = {}): A => {
+  const bind = (value: unknown): unknown => {
+    if (typeof value === "function") {
+      return (...args: ReadonlyArray<unknown>) => bind(Reflect.apply(value, connector, args))
+    }
+    if (Effect.isEffect(value)) return runAsOwner(value, owner)
+    return Stream.isStream(value) ? streamAsOwner(value, owner) : value
+  }
+  // A Proxy forgets no method, and has those of a class and of Layer.mock too.
+  return new Proxy(connector, { get: (_, name) => Reflect.get(own, name) ?? bind(Reflect.get(connector, name)) })
+}
+
+/**
+ * Returns the user of this context if it is the owner of a client, else a defect.
+ *
+ * @internal
+ */
+export const ownerIn = (
+  context: Context.Context<never>,
+  owner: Caller.Caller
+): Caller.Caller | Effect.Effect<never> => {
+  const other = refused(context, owner)
+  if (other !== undefined) return other
+  const user = Context.getOrUndefined(context, UserContext)
+  return user !== undefined && Caller.key(user) === Caller.key(owner)
+    ? user
+    : Effect.die(
+        new Error(
+          `The client of a user is used ${user === undefined ? "outside of that user's call" : "in another user's call"}: get it from its accessor "user" in the call that uses it, or pass the work on with ExecutionContext.bound`
+        )
+      )
+}
+
+/**
+ * The key of the caller for whom the running work is cached. No other user may run in it: the cached result is not
+ * theirs.
  *
  * @internal
  */
@@ -197,7 +305,7 @@ export const CachedFor = Context.Reference<string | undefined>("effect-databrick
 })
 
 /**
- * Dies where a user would run in work that is cached for another caller; `undefined` everywhere else.
+ * Dies if a user would run in work that is cached for another caller; `undefined` otherwise.
  *
  * @internal
  */
@@ -207,7 +315,7 @@ export const refused = (context: Context.Context<never>, caller: Caller.Caller):
     ? undefined
     : Effect.die(
         new Error(
-          "A user's call runs inside an operation that is cached for another caller, who would be answered with it: put asUser around the cached operation, or cache inside it"
+          "A user's call runs inside an operation that is cached for another caller, and its result would be cached for that caller: put asUser around the cached operation, or cache inside asUser"
         )
       )
 }
@@ -236,11 +344,15 @@ const noToken = (user: string | undefined) =>
     new AuthenticationError({
       message:
         user === undefined
-          ? "The request has no x-forwarded-user and no x-forwarded-access-token header: it did not come through the Databricks Apps proxy"
+          ? "The request has neither an x-forwarded-user nor an x-forwarded-access-token header: it did not come through the Databricks Apps proxy"
           : "The request has no x-forwarded-access-token header: user authorization is off for this app. Add user_api_scopes to it, restart it, and sign in again"
     })
   )
 
 const noUser = Effect.suspend(() =>
-  Effect.fail(new AuthenticationError({ message: "The request has no x-forwarded-user header" }))
+  Effect.fail(
+    new AuthenticationError({
+      message: "The request has no x-forwarded-user header: it did not come through the Databricks Apps proxy"
+    })
+  )
 )

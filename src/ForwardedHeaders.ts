@@ -1,14 +1,15 @@
 /**
- * The headers with which the Databricks Apps proxy says who sent a request.
+ * The headers in which the Databricks Apps proxy names the sender of a request.
  *
  * @since 0.1.0
  */
 import { Effect, Predicate, Redacted } from "effect"
+import { isUtf8 } from "node:buffer"
 import * as Crypto from "node:crypto"
 import { AuthenticationError } from "./IdentityError.ts"
 
 /**
- * A request's headers in any of the shapes that servers have: an Effect or Node record, or a web `Headers`.
+ * A request's headers: an Effect or Node record, or a web `Headers`.
  *
  * @since 0.1.0
  * @category models
@@ -18,7 +19,7 @@ export type HeadersInput =
   | { readonly [name: string]: string | ReadonlyArray<string> | undefined }
 
 /**
- * What `asUser` takes: an Effect `HttpServerRequest`, a web `Request`, a Node or Express request, or bare headers.
+ * The argument of `asUser`: an Effect `HttpServerRequest`, a web `Request`, a Node or Express request, or its headers.
  *
  * @since 0.1.0
  * @category models
@@ -26,7 +27,7 @@ export type HeadersInput =
 export type Source = { readonly headers: HeadersInput } | HeadersInput
 
 /**
- * What the proxy says, which proves nothing yet.
+ * The headers of the proxy, not verified yet.
  *
  * @since 0.1.0
  * @category models
@@ -34,6 +35,8 @@ export type Source = { readonly headers: HeadersInput } | HeadersInput
 export type ForwardedHeaders = WithToken | WithoutToken
 
 /**
+ * Headers without an access token.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -45,7 +48,7 @@ export interface WithoutToken {
 }
 
 /**
- * Headers with a token; only `decode` makes them.
+ * Headers with an access token. Only `decode` makes them.
  *
  * @since 0.1.0
  * @category models
@@ -64,28 +67,29 @@ export class WithToken {
     this.#token = token
   }
 
-  /** Wrapped when it is asked for: to wrap it takes longer than to read all four. */
+  // Wrapped on access: wrapping takes longer than reading all four headers.
+  /** The access token. */
   get accessToken(): Redacted.Redacted {
     return Redacted.make(this.#token, { label: "x-forwarded-access-token" })
   }
 
-  /** What the `Authorization` header of its requests holds. */
+  /** The value of the `Authorization` header for requests to the workspace. */
   get authorization(): Redacted.Redacted {
     return Redacted.make(`Bearer ${this.#token}`)
   }
 
-  /** The SHA-256 of the token, in base64url: what to know it by without keeping it. */
+  /** The SHA-256 of the token in base64url, for caches that must not keep the token. */
   get tokenDigest(): string {
     return Crypto.hash("sha256", this.#token, "base64url")
   }
 }
 
 /**
- * Reads the four headers, in any letter case; a blank one counts as absent.
+ * Reads the four forwarded headers, in any letter case. A blank header counts as absent.
  *
- * Refused with `AuthenticationError`: a header that was sent twice, one with a comma (that is how servers join two) or
- * a control character, one longer than 16 KiB, and a token with anything but visible ASCII characters. A preferred
- * username of that kind counts as absent: it proves nothing, and may well be a display name such as "Doe, Jane".
+ * Fails with `AuthenticationError` if a header was sent twice, contains a comma (servers join repeated headers with
+ * one) or a control character, or is longer than 16 KiB. The token may contain visible ASCII characters only. A
+ * preferred username that breaks these rules counts as absent instead: it may be a display name such as "Doe, Jane".
  *
  * @since 0.1.0
  * @category decoding
@@ -94,7 +98,7 @@ export const decode = (source: Source): Effect.Effect<ForwardedHeaders, Authenti
   Effect.suspend(() => decodeEager(source))
 
 /**
- * `decode`, at once.
+ * `decode` without suspension.
  *
  * @internal
  */
@@ -105,13 +109,13 @@ export const decodeEager = (source: Source): Effect.Effect<ForwardedHeaders, Aut
     const isValue = isHeaderValue(value)
     if (!isValue && names[i] !== "x-forwarded-preferred-username") {
       return refuse(
-        `The header ${names[i]} was sent twice, or holds a comma, a control character or more than ${maxLength} characters`
+        `The header ${names[i]} was sent twice, or contains a comma, a control character or more than ${maxLength} characters`
       )
     }
-    values[i] = !isValue || value.trim() === "" ? undefined : value
+    values[i] = !isValue || value.trim() === "" ? undefined : textOf(value)
   }
-  const [user, email, preferredUsername, token] = values as Array<string | undefined> // each has been looked at
-  if (token !== undefined && !isToken(token)) return refuse(`The header ${names[3]} does not hold an access token`)
+  const [user, email, preferredUsername, token] = values as Array<string | undefined> // each has been checked
+  if (token !== undefined && !isToken(token)) return refuse(`The header ${names[3]} does not contain an access token`)
   const headers = { user, email, preferredUsername, accessToken: undefined }
   return Effect.succeed(token === undefined ? headers : new WithToken(headers, token))
 }
@@ -125,16 +129,23 @@ const names = [
   "x-forwarded-access-token"
 ] as const
 
-// No two are as long as each other, so that one look tells of most headers that they are none of these.
+// The four lengths differ, so the length alone excludes most other headers.
 const ofLength: ReadonlyMap<number, number> = new Map(names.map((name, i) => [name.length, i]))
 
 const maxLength = 16 * 1024
 
 const isHeaderValue = (value: unknown): value is string =>
-  // oxlint-disable-next-line no-control-regex -- control characters are what this refuses
+  // oxlint-disable-next-line no-control-regex -- control characters are refused here
   Predicate.isString(value) && value.length <= maxLength && /^[^,\u0000-\u001f\u007f]*$/.test(value)
 
-// What an Authorization header can carry.
+// Node and web Headers give each byte as one character; the proxy sends UTF-8.
+const textOf = (value: string) => {
+  if (!/[\u0080-\u00ff]/.test(value)) return value
+  const bytes = Buffer.from(value, "latin1")
+  return isUtf8(bytes) && bytes.toString("latin1") === value ? bytes.toString() : value
+}
+
+// The characters that an Authorization header allows.
 const isToken = (token: string) => /^[\x21-\x7e]+$/.test(token)
 
 const isWithHeaders = (source: Source): source is { readonly headers: HeadersInput } =>
@@ -143,7 +154,7 @@ const isWithHeaders = (source: Source): source is { readonly headers: HeadersInp
 const isGetter = (headers: HeadersInput): headers is { readonly get: (name: string) => string | null } =>
   Predicate.hasProperty(headers, "get") && Predicate.isFunction(headers.get)
 
-// What comes from outside TypeScript may hold anything, and is to be refused rather than to throw.
+// Callers without TypeScript may pass any value, which must be refused rather than throw.
 const read = (headers: HeadersInput): Array<unknown> => {
   if (isGetter(headers)) return names.map((name) => headers.get(name))
   const found: Array<unknown> = names.map(() => undefined)
@@ -152,8 +163,12 @@ const read = (headers: HeadersInput): Array<unknown> => {
     if (i === undefined || (key !== names[i] && key.toLowerCase() !== names[i])) continue
     const value = headers[key]
     const one: unknown = Array.isArray(value) && value.length < 2 ? value[0] : value
-    // Two are no header value, whatever they are.
+    // A repeated header becomes an array, which isHeaderValue refuses.
     if (Predicate.isNotNullish(one)) found[i] = found[i] === undefined ? one : [found[i], one]
+  }
+  // AsUser makes the token non-enumerable, to keep it out of logs.
+  if (found[3] === undefined && Predicate.hasProperty(headers, names[3]) && Predicate.isString(headers[names[3]])) {
+    found[3] = headers[names[3]]
   }
   return found
 }

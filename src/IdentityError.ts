@@ -1,12 +1,12 @@
 /**
- * The reasons for which a request is not let in; a browser can import this module.
+ * The errors of a request whose sender is not verified. Browser-safe.
  *
  * @since 0.1.0
  */
 import { Schema } from "effect"
 
 /**
- * The request does not say who sent it, or the workspace does not accept the access token (401).
+ * The request lacks the forwarded headers, or the workspace does not accept its access token (401).
  *
  * @since 0.1.0
  * @category errors
@@ -16,7 +16,7 @@ export class AuthenticationError extends Schema.TaggedError<AuthenticationError>
 )("AuthenticationError", { message: Schema.String }, { httpApiStatus: 401 }) {}
 
 /**
- * A forwarded header names another person than the access token proves (403).
+ * A forwarded header names another person than the holder of the access token (403).
  *
  * @since 0.1.0
  * @category errors
@@ -26,7 +26,7 @@ export class IdentityMismatchError extends Schema.TaggedError<IdentityMismatchEr
 )("IdentityMismatchError", { message: Schema.String }, { httpApiStatus: 403 }) {}
 
 /**
- * The workspace could not be asked who holds the access token (503); tokens proven before are still accepted.
+ * The workspace could not be reached to verify the access token (503). Tokens that are already verified are accepted.
  *
  * @since 0.1.0
  * @category errors
@@ -36,6 +36,8 @@ export class IdentityUnavailableError extends Schema.TaggedError<IdentityUnavail
 )("IdentityUnavailableError", { message: Schema.String }, { httpApiStatus: 503 }) {}
 
 /**
+ * Any failure to verify the sender of a request.
+ *
  * @since 0.1.0
  * @category errors
  */

@@ -1,5 +1,5 @@
 /**
- * Proves who sent a request: the token decides, the headers may only agree.
+ * Verifies the sender of a request. The access token decides; the forwarded headers must agree with it.
  *
  * @since 0.1.0
  */
@@ -7,7 +7,7 @@ import { Cache, Clock, Duration, Effect, Exit, Option, Redacted, Result, Schema 
 import { Base64Url } from "effect/encoding"
 import type { HttpClientRequest, HttpClientResponse } from "effect/http"
 import type { Caller } from "./Caller.ts"
-import type { DatabricksError } from "./DatabricksError.ts"
+import { ConnectionError, type DatabricksError, make as databricksError } from "./DatabricksError.ts"
 import type { WithToken } from "./ForwardedHeaders.ts"
 import {
   AuthenticationError,
@@ -15,39 +15,50 @@ import {
   IdentityMismatchError,
   IdentityUnavailableError
 } from "./IdentityError.ts"
+import * as SteadyClock from "./internal/steadyClock.ts"
+import * as Retry from "./internal/workspace/retry.ts"
 import * as Scim from "./internal/workspace/scim.ts"
 import * as TokenCache from "./internal/workspace/tokenCache.ts"
 
 /**
+ * The service that turns forwarded headers into a verified caller.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface IdentityVerifier {
-  /** The caller whom the token in these headers proves. */
+  /** Returns the holder of the access token in these headers. */
   readonly verify: (headers: WithToken) => Effect.Effect<Caller, IdentityError>
 }
 
 /**
- * Asks `SCIM Me` once per token: concurrent requests share the question, and the answer is kept until the token
- * expires (an hour at most, 5 minutes if it does not say when). A refusal is kept for 5 seconds, an outage, or 10 seconds
- * without an answer, not at all. At most 10,000 proven tokens are remembered, by their SHA-256; and 1,000 others apart
- * from them, so that however many wrong ones come, no proven one is forgotten for them.
+ * Makes a verifier that calls `SCIM Me` of the workspace once per access token.
+ *
+ * Concurrent requests with the same token share one call, which is sent up to 3 times within 10 seconds if the
+ * workspace fails or the connection is lost. A verified token is cached by its SHA-256 until it expires: at most 1
+ * hour, and 5 minutes if the token has no expiry. A rejected token stays rejected for 5 seconds; outages are not
+ * cached. At most 10,000 verified tokens are cached. Rejected tokens (at most 1,000) are cached separately, so they
+ * cannot evict verified ones.
+ *
+ * `send` sends to the workspace of `principal`, the application's service principal. The service principal's own token
+ * is rejected, and so is the token of a deactivated user.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = Effect.fnUntraced(function* (
+export const make: (
   send: (
     credential: Pick<Caller, "authorization" | "context">,
     request: HttpClientRequest.HttpClientRequest
-  ) => Effect.Effect<HttpClientResponse.HttpClientResponse, DatabricksError>
-): Effect.fn.Return<IdentityVerifier> {
-  const context = yield* Effect.context<never>()
+  ) => Effect.Effect<HttpClientResponse.HttpClientResponse, DatabricksError>,
+  principal: Caller
+) => Effect.Effect<IdentityVerifier> = Effect.fnUntraced(function* (send, principal) {
+  const context = yield* SteadyClock.context
   const proven = yield* Cache.makeWith((_key: string): Effect.Effect<Proof> => Effect.never, {
     capacity: 10_000,
     timeToLive: Exit.match({ onFailure: () => Duration.zero, onSuccess: ({ timeToLive }) => timeToLive })
   })
-  // Those that are asked about, and those that were refused.
+  // Tokens whose verification is in flight, and rejected ones.
   const unproven = yield* TokenCache.make<Scim.Identity, IdentityError>({
     capacity: 1_000,
     timeToLive: (exit) =>
@@ -59,50 +70,61 @@ export const make = Effect.fnUntraced(function* (
     key: string,
     headers: WithToken
   ): Effect.fn.Return<Scim.Identity, IdentityError> {
-    const { identity } = yield* Effect.timeoutOrElse(
-      Effect.mapError(Scim.me(send, { authorization: bearer(headers), context: "user" }), refusal),
-      {
-        duration: timeout,
-        orElse: () => Effect.fail(unavailable(`no answer within ${Duration.format(timeout)}`))
-      }
+    const { identity } = yield* Effect.mapError(
+      inTime(Scim.me(send, { authorization: bearer(headers), context: "user" })),
+      refusal
     )
+    if (!identity.isActive) return yield* inactive()
+    if (isApp(identity, principal)) return yield* app()
     const timeToLive = timeToLiveOf(headers.accessToken, yield* Clock.currentTimeMillis)
-    // An entry keeps the context that it is set in, which must not be that of a request.
+    // A cache entry keeps the context in which it is set, which must not be a request's.
     yield* Effect.setContext(Cache.set(proven, key, { identity, timeToLive }), context)
     return identity
   })
   return {
     verify: (headers) => {
       const key = headers.tokenDigest
-      const admit = (identity: Scim.Identity) =>
-        agree(headers, identity) ? Effect.succeed(asCaller(headers, identity)) : Effect.fail(mismatch())
-      return Effect.flatMap(Cache.getSuccess(proven, key), (proof) =>
+      return Effect.flatMap(Effect.setContext(Cache.getSuccess(proven, key), context), (proof) =>
         Option.isSome(proof)
-          ? admit(proof.value.identity)
-          : Effect.flatMap(unproven.get(key, prove(key, headers)), admit)
+          ? admit(headers, proof.value.identity, principal)
+          : Effect.flatMap(unproven.get(key, prove(key, headers)), (identity) => admit(headers, identity, principal))
       )
     }
   }
 })
 
 /**
- * Believes the headers and proves nothing.
+ * Makes a verifier that trusts the forwarded headers and does not call the workspace.
  *
- * Only for an application that nothing but the Databricks Apps proxy can reach: whoever can send it a request directly
- * can name anybody. The workspace still checks the token of every call that reaches it, but what the application keeps
- * by caller (caches, pools, streams) is then as safe as the network is.
+ * Use it only if the Databricks Apps proxy is the only way to reach the application: a request that is sent directly
+ * can name any user of this workspace. The workspace still checks the token of each call that reaches it. Data that the
+ * application stores by caller (caches, pools, streams) is then only as safe as the network. Headers that name the
+ * application's service principal or a user of another workspace are rejected.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const trustProxy: IdentityVerifier = {
+export const trustProxy = (principal: Caller): IdentityVerifier => ({
   verify: (headers) => {
-    const userName = headers.email ?? headers.preferredUsername ?? headers.user
-    return userName === undefined
-      ? Effect.fail(new AuthenticationError({ message: "The request has no x-forwarded-user header" }))
-      : Effect.succeed(asCaller(headers, new Scim.Identity({ id: headers.user ?? userName, userName })))
+    const { email, preferredUsername, user } = headers
+    const userName = email ?? preferredUsername ?? user
+    if (userName === undefined) {
+      return Effect.fail(
+        new AuthenticationError({
+          message: "The request has no x-forwarded-user header: it did not come through the Databricks Apps proxy"
+        })
+      )
+    }
+    const forwarded = user === undefined ? undefined : Scim.forwardedId(user)
+    if (forwarded !== undefined && forwarded.workspaceId !== principal.workspaceId) {
+      return mismatch(`a user of another workspace than this application's, ${principal.workspaceId}`)
+    }
+    const identity = new Scim.Identity({ id: user ?? userName, userName })
+    return isApp({ id: forwarded?.id ?? identity.id, userName }, principal)
+      ? Effect.fail(app())
+      : Effect.succeed(asCaller(headers, identity, identity.id, principal))
   }
-}
+})
 
 interface Proof {
   readonly identity: Scim.Identity
@@ -111,17 +133,41 @@ interface Proof {
 
 const timeout = Duration.seconds(10)
 
-/** A token may be revoked long before it expires. */
+const inTime = Retry.inTime(timeout, Retry.repeatable, () =>
+  databricksError(new ConnectionError({ message: `no response within ${Duration.format(timeout)}` }))
+)
+
+// A token may be revoked long before it expires.
 const longestProof = Duration.hours(1)
 
-/** Whoever goes on with a wrong token is answered without the workspace; who is let in late waits no longer than this. */
+// Spares the workspace repeated wrong tokens; a user who is granted access waits no longer than this.
 const refusalTimeToLive = Duration.seconds(5)
 
 const bearer = (headers: WithToken) => Effect.sync(() => headers.authorization)
 
-const asCaller = (headers: WithToken, identity: Scim.Identity): Caller => ({
+const admit = (headers: WithToken, identity: Scim.Identity, principal: Caller) => {
+  const { email, user } = headers
+  const named = user === undefined ? undefined : names(user, identity, principal)
+  return named === false || (email !== undefined && !identity.owns(email))
+    ? mismatch(`another person than the holder of the access token, ${identity.id}@${principal.workspaceId}`)
+    : Effect.succeed(asCaller(headers, identity, named === true ? user! : identity.id, principal))
+}
+
+/** Whether an `x-forwarded-user` names this person; `undefined` if it may be a display name, which proves nothing. */
+const names = (user: string, identity: Scim.Identity, { workspaceId }: Caller): boolean | undefined => {
+  const forwarded = Scim.forwardedId(user)
+  if (forwarded !== undefined) return forwarded.id === identity.id && forwarded.workspaceId === workspaceId
+  return identity.owns(user) || (Scim.isEmail(user) ? false : undefined)
+}
+
+/** Whether this is the application's service principal. In development it may be a person, who is a user as well. */
+const isApp = ({ id, userName }: Pick<Scim.Identity, "id" | "userName">, principal: Caller): boolean =>
+  principal.email === undefined && (id === principal.scimId || userName === principal.userName)
+
+const asCaller = (headers: WithToken, identity: Scim.Identity, id: string, { workspaceId }: Caller): Caller => ({
+  workspaceId,
   context: "user",
-  id: headers.user ?? identity.id,
+  id,
   scimId: identity.id,
   userName: identity.userName,
   email: identity.email,
@@ -129,19 +175,22 @@ const asCaller = (headers: WithToken, identity: Scim.Identity): Caller => ({
   authorization: bearer(headers)
 })
 
-const agree = ({ email, user }: WithToken, identity: Scim.Identity): boolean =>
-  (email === undefined || identity.owns(email)) &&
-  // An opaque x-forwarded-user (123@456) is no e-mail address, and nothing that SCIM answers can be compared with it.
-  (user === undefined || !Scim.isEmail(user) || identity.owns(user))
+const mismatch = (whom: string) =>
+  Effect.fail(new IdentityMismatchError({ message: `The forwarded headers name ${whom}` }))
 
-const mismatch = () =>
-  new IdentityMismatchError({ message: "The forwarded headers name somebody else than the access token proves" })
+const inactive = () =>
+  new AuthenticationError({ message: "The user of the access token has been deactivated in the workspace" })
+
+const app = () =>
+  new AuthenticationError({
+    message: "The x-forwarded-access-token belongs to the app's own service principal, which is not a user"
+  })
 
 const refusal = ({ reason }: DatabricksError): IdentityError => {
   switch (reason._tag) {
     case "InvalidCredentialError":
       return new AuthenticationError({
-        message: "The workspace does not accept the access token: it is wrong or expired"
+        message: "The workspace does not accept the access token, which is wrong or expired: sign in again"
       })
     case "MissingScopeError":
     case "PermissionDeniedError":
@@ -152,7 +201,7 @@ const refusal = ({ reason }: DatabricksError): IdentityError => {
 }
 
 const unavailable = (why: string) =>
-  new IdentityUnavailableError({ message: `The workspace cannot be asked who sent this request: ${why}` })
+  new IdentityUnavailableError({ message: `The workspace could not verify the sender of this request: ${why}` })
 
 const timeToLiveOf = (token: Redacted.Redacted, now: number) =>
   Base64Url.decodeString(Redacted.value(token).split(".")[1] ?? "").pipe(

@@ -1,17 +1,18 @@
 /**
- * Lakebase, the Postgres of Databricks: each caller on connections of their own, all of them under one budget.
+ * Clients of Lakebase, the Postgres of Databricks. Each caller has connections of its own, under one common limit.
  *
  * @since 0.1.0
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { type Config, Context, Duration, Effect, Layer, Redacted, type Scope } from "effect"
+import { type Config, Context, Duration, Effect, type FileSystem, Layer, Redacted, type Scope } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { SqlClient } from "effect/sql"
+import { type Migrator, SqlClient, type SqlError } from "effect/sql"
 import type { ConnectionOptions } from "node:tls"
 import type { Caller } from "./Caller.ts"
 import * as Client from "./internal/lakebase/client.ts"
 import * as Environment from "./internal/lakebase/config.ts"
 import * as Login from "./internal/lakebase/login.ts"
+import * as Migrate from "./internal/lakebase/migrations/migrate.ts"
 import * as Sessions from "./internal/lakebase/sessions.ts"
 import { ServiceContext } from "./ServiceContext.ts"
 import { UserContext } from "./UserContext.ts"
@@ -19,16 +20,22 @@ import { WorkspaceClient } from "./WorkspaceClient.ts"
 
 export {
   /**
+   * The database refused the caller's login (401).
+   *
    * @since 0.1.0
    * @category errors
    */
   LoginError,
   /**
+   * The database has no role for the caller (403).
+   *
    * @since 0.1.0
    * @category errors
    */
   MissingRoleError,
   /**
+   * No connection is available (503). The message names the limit.
+   *
    * @since 0.1.0
    * @category errors
    */
@@ -36,46 +43,55 @@ export {
 } from "./LakebaseError.ts"
 
 /**
- * Where the database is, how the service principal logs in to it, and the limits of the connections.
+ * The database, the login of the service principal, and the limits of the connections.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** The host name of the database. */
   readonly host: string
-  /** 5432 unless given. */
+  /** Defaults to 5432. */
   readonly port?: number | undefined
-  /** `databricks_postgres` unless given. */
+  /** The name of the database. Defaults to `databricks_postgres`. */
   readonly database?: string | undefined
-  /** The service principal's role. Its SCIM user name, which is its client id, unless given. */
+  /** The service principal's role. Defaults to its SCIM user name, which is its client id. */
   readonly user?: string | undefined
-  /** The endpoint that mints the tokens: `projects/…/branches/…/endpoints/…`. */
+  /** The Lakebase endpoint that issues the tokens: `projects/…/branches/…/endpoints/…`. */
   readonly endpoint?: string | undefined
-  /** The service principal's password, for a database that takes no tokens. Ignored where `endpoint` is set. */
+  /** The service principal's password, for a database without tokens. Ignored if `endpoint` is set. */
   readonly password?: Redacted.Redacted | undefined
-  /** `true` verifies the server's certificate, an object says how; `false` is plaintext. `true` unless given. */
+  /** `true` verifies the server's certificate, an object sets TLS options, `false` disables TLS. Defaults to `true`. */
   readonly ssl?: boolean | ConnectionOptions | undefined
-  /** The name that `pg_stat_activity` shows. `effect-databricks` unless given. */
+  /** The application's name in `pg_stat_activity`. Defaults to `effect-databricks`. */
   readonly applicationName?: string | undefined
   /**
-   * The most connections of the application: 50 unless given. At a full budget, transactions of four callers or more
-   * inside each other may wait for one another until the acquire timeout.
+   * The most connections of the application. Defaults to 50. If the database allows fewer, the pool shrinks, and grows
+   * again when the database has room. A call that could only get a connection after its own end fails at once.
    */
   readonly maxConnections?: number | undefined
-  /** The most connections of one user: 3 unless given. */
+  /**
+   * The most connections of one user. Defaults to 3. One of 2 or 3 connections, and two of 4 or more, are reserved for
+   * single statements and for calls inside the user's transactions and streams.
+   */
   readonly maxConnectionsPerUser?: number | undefined
-  /** How many of `maxConnections` only the service principal uses: a fifth unless given. */
+  /** The number of `maxConnections` that is reserved for the service principal. Defaults to a fifth. */
   readonly maxConnectionsService?: number | undefined
-  /** An idle connection closes after this time: 30 seconds unless given. */
+  /** The time after which an idle connection closes; 1 second if the database is full. Defaults to 30 seconds. */
   readonly idleTimeout?: Duration.Input | undefined
-  /** Any connection closes after this time, so that a user who has lost access does not stay: 1 hour unless given. */
+  /**
+   * The longest age at which a connection is still given to a call, and the longest time that a call may hold it.
+   * Defaults to 1 hour. A statement, stream, transaction, listener or reserved connection that lasts longer fails with
+   * a retryable error. The connections of a user whose access was revoked are therefore closed after at most twice this
+   * time.
+   */
   readonly maxLifetime?: Duration.Input | undefined
-  /** How long a call waits for a connection, its opening included: 10 seconds unless given. */
+  /** The longest time that a call waits for a connection, including opening it. Defaults to 10 seconds. */
   readonly acquireTimeout?: Duration.Input | undefined
 }
 
 /**
- * The connections of one side, the service principal's or the users', at one moment.
+ * The current connections of the service principal, or of all users.
  *
  * @since 0.1.0
  * @category models
@@ -83,16 +99,16 @@ export interface Options {
 export interface Stats {
   /** Connections that are open, opening or closing. */
   readonly total: number
-  /** Open connections that no call uses. */
+  /** Open connections that are not in use. */
   readonly idle: number
-  /** Calls that wait for a connection. */
+  /** Calls waiting for a connection. */
   readonly waiting: number
-  /** Idle connections that were closed for another caller, since the start. */
+  /** Idle connections that were closed since the start to make room for another caller. */
   readonly evictions: number
 }
 
 /**
- * What `pg`, and every library built on it, takes as its configuration.
+ * The configuration of `pg`, and of libraries built on it.
  *
  * @since 0.1.0
  * @category models
@@ -105,18 +121,21 @@ export interface PgConfig {
   readonly user: string
   readonly ssl: boolean | ConnectionOptions
   readonly application_name: string
-  /** Returns a token that is good for at least 2 minutes; asked for each connection. Rejects with a `SqlError`. */
+  /** Session settings, as `-c TimeZone=UTC`, which take precedence over those of the role. */
+  readonly options: string
+  /** Returns a token that is valid for at least 2 minutes. Called for each connection. Rejects with a `SqlError`. */
   readonly password: () => Promise<string>
 }
 
 /**
- * Reads `PGHOST PGPORT PGDATABASE PGUSER PGSSLMODE PGSSLROOTCERT PGAPPNAME`, as Databricks Apps sets them for a database
- * resource, and `LAKEBASE_ENDPOINT`, which `app.yaml` sets.
+ * Reads `PGHOST PGPORT PGDATABASE PGUSER PGSSLMODE PGSSLROOTCERT PGAPPNAME`, as Databricks Apps sets them for a
+ * database resource, and `LAKEBASE_ENDPOINT`, which `app.yaml` sets.
  *
- * `PGHOST` and `LAKEBASE_ENDPOINT` are required; a local database takes `PGPASSWORD` in place of an endpoint. Without
- * `PGUSER` the service principal's role is `DATABRICKS_CLIENT_ID`, else its SCIM user name. `PGSSLMODE` is `disable`
- * (plaintext) or one of `require`, `verify-ca` and `verify-full`, which all verify certificate and host, as does none;
- * `allow` and `prefer` are refused, because they may send a token in plaintext. `PGSSLROOTCERT` is a file, or `system`.
+ * `PGHOST` and `LAKEBASE_ENDPOINT` are required. A local database uses `PGPASSWORD` in place of an endpoint. `PGUSER`
+ * defaults to `DATABRICKS_CLIENT_ID`, else to the service principal's SCIM user name. `PGSSLMODE` is `disable`
+ * (plaintext) or one of `require`, `verify-ca` and `verify-full`; these three verify certificate and host, and so does
+ * the default. `allow` and `prefer` are refused, because they may send a token in plaintext. `PGSSLROOTCERT` is a file,
+ * or `system`.
  *
  * @since 0.1.0
  * @category configuration
@@ -124,16 +143,19 @@ export interface PgConfig {
 export const config: Config.Config<Options> = Environment.make()
 
 /**
+ * The clients of the database.
+ *
  * @since 0.1.0
  * @category services
  */
 export class Lakebase extends Context.Service<
   Lakebase,
   {
-    /** The client that runs each statement as its caller. */
+    /** The client that runs each statement as the caller of the fiber. */
     readonly client: PgClient.PgClient
-    /** Returns a client that runs every statement as this caller. */
+    /** Returns the client of one user. Its statements run as that user, and die outside of that user's calls. */
     readonly clientOf: (caller: Caller) => PgClient.PgClient
+    /** Returns the current numbers of connections. */
     readonly stats: Effect.Effect<{ readonly service: Stats; readonly users: Stats }>
     /** The configuration of `pg` for the service principal. */
     readonly pgConfig: PgConfig
@@ -141,8 +163,11 @@ export class Lakebase extends Context.Service<
 >()("effect-databricks/Lakebase") {}
 
 /**
- * Returns the user's own client: code that needs it does not compile without `asUser`, and cannot run as the owner of
- * the tables.
+ * Returns the client of the user. Its statements run as that user, and never as the service principal that owns the
+ * tables.
+ *
+ * An effect that uses it compiles only under `asUser`. Use the client only in the call that returned it: outside of
+ * that user's calls its statements die.
  *
  * @since 0.1.0
  * @category accessors
@@ -152,9 +177,9 @@ export const user: Effect.Effect<PgClient.PgClient, never, UserContext | Lakebas
 )
 
 /**
- * Returns a configuration for `pg`, and for libraries built on it, as the service principal.
+ * Returns a configuration for `pg`, and for libraries built on it, that logs in as the service principal.
  *
- * It never follows the caller, and the connections of that driver do not count among `maxConnections`.
+ * It never runs as a user, and its connections do not count towards `maxConnections`.
  *
  * @since 0.1.0
  * @category accessors
@@ -162,16 +187,74 @@ export const user: Effect.Effect<PgClient.PgClient, never, UserContext | Lakebas
 export const pgConfig: Effect.Effect<PgConfig, never, Lakebase> = Lakebase.useSync((_) => _.pgConfig)
 
 /**
+ * Runs the SQL scripts that have not run yet, in the order of their numbers, and returns them. Always runs as the service
+ * principal.
+ *
+ * - `schema` is the application's own schema. It is created if it is missing, is the `search_path` of every script, and
+ *   holds the table of the migrations.
+ * - `directory` is read through Effect's `FileSystem`, which `App.layerHttpServer` provides.
+ * - `scripts` has the texts by name, for a bundled application.
+ *
+ * The name of a script is a number and a name: `0001_orders.sql`. A script may have several statements, and runs in one
+ * transaction with its record. Concurrent processes wait for each other, so each script runs once.
+ *
+ * Fails with a `MigrationError` that names the file, line, statement and role, or the invalid name. A script that has
+ * changed since it ran is refused.
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { Lakebase } from "effect-databricks"
+ *
+ * export const Tables = Layer.effectDiscard(Lakebase.migrate({ schema: "app", directory: "migrations" }))
+ * ```
+ *
+ * @since 0.1.0
+ * @category migrations
+ */
+export function migrate(options: {
+  readonly schema: string
+  readonly directory: string
+}): Effect.Effect<Migrations, MigrateError, Lakebase | FileSystem.FileSystem>
+export function migrate(options: {
+  readonly schema: string
+  readonly scripts: Readonly<Record<string, string>>
+}): Effect.Effect<Migrations, MigrateError, Lakebase>
+export function migrate(
+  options: Migrate.Options
+): Effect.Effect<Migrations, MigrateError, Lakebase | FileSystem.FileSystem> {
+  return Lakebase.use((lakebase) => Migrate.migrate(lakebase, options))
+}
+
+/**
+ * The number and name of each migration of this run.
+ *
+ * @since 0.1.0
+ * @category migrations
+ */
+export type Migrations = ReadonlyArray<readonly [id: number, name: string]>
+
+/**
+ * A script is invalid or failed, the database cannot be reached, or an option is invalid.
+ *
+ * @since 0.1.0
+ * @category migrations
+ */
+export type MigrateError = Migrator.MigrationError | SqlError.SqlError | Config.ConfigError
+
+/**
+ * Makes the service. Fails with a `ConfigError` that names the invalid option.
+ *
  * @since 0.1.0
  * @category constructors
  */
-export const make = Effect.fnUntraced(function* (
+export const make: (
   options: Options
-): Effect.fn.Return<
+) => Effect.Effect<
   Lakebase["Service"],
-  never,
+  Config.ConfigError,
   ServiceContext | WorkspaceClient | Scope.Scope | Reactivity.Reactivity
-> {
+> = Effect.fnUntraced(function* (options) {
+  yield* Environment.check(options)
   const { principal } = yield* ServiceContext
   const { send } = yield* WorkspaceClient
   const { host, port = 5432, database = "databricks_postgres", ssl = true } = options
@@ -202,6 +285,7 @@ export const make = Effect.fnUntraced(function* (
       database,
       ssl,
       application_name: applicationName,
+      options: Login.startupOptions,
       user: login.roleOf(principal),
       password: () => runPromise(Effect.map(login.passwordOf(principal), Redacted.value))
     }
@@ -209,14 +293,20 @@ export const make = Effect.fnUntraced(function* (
 })
 
 /**
- * Provides `PgClient` and `SqlClient`, which follow the caller, and `Lakebase`, whose `user` is the user's own client.
+ * Provides `PgClient` and `SqlClient`, which run each statement as the caller of the fiber, and `Lakebase`.
+ *
+ * Fails with a `ConfigError` that names the invalid option.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layer = (
   options: Options
-): Layer.Layer<Lakebase | PgClient.PgClient | SqlClient.SqlClient, never, ServiceContext | WorkspaceClient> =>
+): Layer.Layer<
+  Lakebase | PgClient.PgClient | SqlClient.SqlClient,
+  Config.ConfigError,
+  ServiceContext | WorkspaceClient
+> =>
   Layer.effectContext(
     Effect.map(make(options), (lakebase) =>
       Context.make(Lakebase, lakebase).pipe(
@@ -227,11 +317,12 @@ export const layer = (
   ).pipe(Layer.provide(Reactivity.layer))
 
 /**
- * Builds `layer` from the environment, as `config` reads it, with `overrides` on top: `layerConfig({ maxConnections: 100 })`.
+ * Provides `layer` from the environment, as `config` reads it, with `overrides` on top: `layerConfig({ maxConnections:
+ * 100 })`.
  *
- * A variable is not read where an override is given in its place, and an override that is `undefined` counts as none.
- * Fails with a `ConfigError` that names the variable which is missing or wrong. Without overrides every call returns
- * the same layer, which a composition builds once.
+ * An override replaces its variable, which is then not read; an override of `undefined` counts as absent. Fails with a
+ * `ConfigError` that names the missing or wrong variable. Without overrides every call returns the same layer, which a
+ * composition builds once.
  *
  * @since 0.1.0
  * @category layers

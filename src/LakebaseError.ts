@@ -1,14 +1,17 @@
 /**
- * Why a caller gets no connection to Lakebase. This module loads no database driver.
+ * The errors of a caller that gets no connection to Lakebase. This module loads no database driver.
  *
- * A statement fails with a `SqlError`, as every statement of a `SqlClient` does, and has one of these as `reason.cause`.
+ * A statement fails with a `SqlError`, as with every `SqlClient`. Its `reason.cause` is one of these errors.
  *
  * @since 0.1.0
  */
 import { Schema } from "effect"
 
 /**
- * No connection came free within the acquire timeout, or the application is closing (503).
+ * No connection is available (503). The message names the limit.
+ *
+ * Either no connection became free within `acquireTimeout`, or none can become free; or the call held its connection
+ * for longer than `maxLifetime`; or the application is closing.
  *
  * @since 0.1.0
  * @category errors
@@ -20,7 +23,7 @@ export class PoolExhaustedError extends Schema.TaggedError<PoolExhaustedError>("
 ) {}
 
 /**
- * The database refuses the caller's login: their token has expired or is not accepted (401).
+ * The database refused the caller's login, because the token has expired or is not accepted (401).
  *
  * @since 0.1.0
  * @category errors

@@ -1,5 +1,5 @@
 /**
- * The one combinator around every operation: who it ran as, in a span, with cache, retries and timeout where asked for.
+ * Wraps an operation in a span that names its caller, and adds cache, retries and timeout by option.
  *
  * @since 0.1.0
  */
@@ -21,6 +21,8 @@ import {
 import { dual } from "effect/Function"
 import * as Caller from "./Caller.ts"
 import * as ExecutionContext from "./ExecutionContext.ts"
+import * as Statement from "./internal/failures/statement.ts"
+import * as Transaction from "./internal/sql/transaction.ts"
 import * as OperationCache from "./OperationCache.ts"
 import type { ServiceContext } from "./ServiceContext.ts"
 import { UserContext } from "./UserContext.ts"
@@ -32,74 +34,80 @@ import { UserContext } from "./UserContext.ts"
  * @category models
  */
 export interface Options extends Policy, SpanOptions {
-  /** Off unless asked for, and never for what writes. */
+  /** Caches the result. Off by default; never use it for an operation that writes. */
   readonly cache?: Cache | undefined
 }
 
 /**
- * How long a call may take and how often it is tried: the default of a connector, or what one call asks for.
+ * The time limits and retries of a call, or the defaults of a connector.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Policy {
-  /** The time limit of one attempt, which is interrupted when it has passed. */
+  /** The time limit of one attempt. An attempt that exceeds it is interrupted. */
   readonly timeout?: Duration.Input | undefined
   /** The time limit of all attempts and the waits between them. */
   readonly totalTimeout?: Duration.Input | undefined
-  /** Off unless asked for. Only a failure with `isRetryable: true` is retried. */
-  readonly retry?: Retry | undefined
+  /**
+   * Retries every failure with `isRetryable: true`, even if the work may have run. Off by default.
+   *
+   * By default only a request that the workspace refused before it ran (429, 503, no connection) is retried, up to 3
+   * attempts within 30 seconds. This option replaces those retries; `false` switches them off.
+   */
+  readonly retry?: Retry | false | undefined
 }
 
 /**
- * How often a call is retried, and after which delays.
+ * The number of attempts, and the delays between them.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Retry {
-  /** The number of attempts, the first one included; 3 by default. */
+  /** The number of attempts, the first one included. Defaults to 3. */
   readonly attempts?: number | undefined
-  /** The delay before the second attempt, which doubles with each further one; 1 s by default. */
+  /** The longest delay before the second attempt; it doubles with each further attempt. Defaults to 1 second. */
   readonly delay?: Duration.Input | undefined
-  /** The longest delay; 30 s by default. */
+  /** The longest delay. Defaults to 30 seconds. */
   readonly maxDelay?: Duration.Input | undefined
-  /** No attempt begins later than this after the first failure; 5 min by default. */
+  /** The time after the first failure in which further attempts may begin. Defaults to 5 minutes. */
   readonly budget?: Duration.Input | undefined
 }
 
 /**
- * What is cached, and for how long.
+ * The key and the time to live of a cached result. Inside a database transaction the cache is neither read nor written.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Cache {
   /**
-   * The parameters of the call. If you leave one out, different calls share one entry. The operation's name and the
-   * caller are always part of the key; what is cached `asService` therefore cannot read `UserContext`, and dies when it
-   * does.
+   * The parameters of the call. If you leave one out, different calls share one entry. The name and the caller are
+   * always part of the key. Work that is cached under `asService` dies if it reads `UserContext`.
    */
   readonly key: ReadonlyArray<OperationCache.KeyPart>
-  /** How long a success is kept; 1 hour by default. A failure is not kept. */
+  /** The name by which `OperationCache.invalidate` finds the entry. Defaults to the operation's name. */
+  readonly name?: string | undefined
+  /** The time for which a success is cached. Defaults to 1 hour. Failures are not cached. */
   readonly timeToLive?: Duration.Input | undefined
 }
 
 /**
- * What the span of an operation says beside its caller.
+ * The name and attributes of an operation's span.
  *
  * @since 0.1.0
  * @category models
  */
 export interface SpanOptions {
-  /** The operation's name, for `operation.name`. */
+  /** The operation's name, which is the span's `operation.name`. */
   readonly name: string
-  /** Further attributes; `undefined` and `null` are left out. */
+  /** Further attributes of the span; `undefined` and `null` are omitted. */
   readonly attributes?: Readonly<Record<string, unknown>> | undefined
 }
 
 /**
- * An operation took longer than its `timeout` or `totalTimeout`, and was interrupted (504). Retryable.
+ * An operation exceeded its `timeout` or `totalTimeout` and was interrupted (504). Retryable.
  *
  * @since 0.1.0
  * @category errors
@@ -113,11 +121,12 @@ export class OperationTimeoutError extends Schema.TaggedError<OperationTimeoutEr
 }
 
 /**
- * Runs an effect as one operation, in a span `plugin.execute`: cache around retries around timeout around the work.
+ * Runs an effect as one operation, in a span `plugin.execute`: the cache is outermost, then retries, then the timeout.
  *
- * The span tells `execution.context` (`"user"` or `"service"`), `caller.id`, `operation.name` and, only when the
- * development fallback applied, `execution.obo_dev_fallback`; log lines inside it carry the first three too. Where they
- * are asked for it tells `cache.hit`, `retry.attempts` and `timeout_ms`.
+ * The span and the log lines inside it have `operation.name`, `execution.context` (`"user"` or `"service"`),
+ * `caller.id`, `enduser.id` (the verified SCIM id) and, on the development fallback only, `execution.obo_dev_fallback`.
+ * With the options concerned the span also has `cache.hit`, `cache.bypass` (`"transaction"`), `retry.attempts` and
+ * `timeout_ms`.
  *
  * @since 0.1.0
  * @category combinators
@@ -135,8 +144,8 @@ export const execute: {
   const timeout = durationOf(options.timeout)
   const totalTimeout = durationOf(options.totalTimeout)
   const attempt = timeout === undefined ? effect : timed(effect, name, timeout)
-  const attempts = retry === undefined ? attempt : retried(attempt, retry, isRetryable)
-  const work = totalTimeout === undefined ? attempts : timed(attempts, name, totalTimeout)
+  const attempts = retrying(attempt, retry, isRetryable)
+  const work = named(totalTimeout === undefined ? attempts : timed(attempts, name, totalTimeout), name)
   return Effect.contextWith((context: Context.Context<R | ServiceContext>) => {
     const caller = ExecutionContext.callerOf(context)
     const refused = ExecutionContext.refused(context, caller)
@@ -151,7 +160,7 @@ export const execute: {
 })
 
 /**
- * `execute` for what knows its caller, whoever runs, and asks for no more than the span.
+ * `execute` for a given caller, with the span only.
  *
  * @internal
  */
@@ -162,14 +171,16 @@ export const executeAs = <A, E, R>(
 ): Effect.Effect<A, E, R> =>
   Effect.useSpan("plugin.execute", (span) => {
     describe(span, caller, options)
-    return Effect.updateContext(effect, within<R>(span, caller, options))
+    return Effect.updateContext(named(effect, options.name), within<R>(span, caller, options))
   })
 
 /**
- * Returns the schedule of a retry: each delay is a random part of an exponential backoff, plus the error's `retryAfter`.
+ * Returns the schedule of a retry. Each delay is a random part of an exponential backoff, plus the error's
+ * `retryAfter`.
  *
- * It ends after `attempts`, and where the next attempt would begin later than `budget` after the first failure. It takes
- * any error: say with `while` which ones to retry.
+ * The schedule ends after `attempts`, or if the next attempt would begin later than `budget` after the first failure.
+ * It retries any error: select errors with `while`, and switch off the retries of the request itself with `retry:
+ * false`. Throws a `RangeError` if `attempts` is not a number of 0 or more.
  *
  * ```ts
  * import { Effect } from "effect"
@@ -177,7 +188,7 @@ export const executeAs = <A, E, R>(
  * import { getWorkspaceClient, Operation } from "effect-databricks"
  *
  * export const clusters = Effect.flatMap(getWorkspaceClient, (client) =>
- *   client.request(HttpClientRequest.get("/api/2.1/clusters/list"))
+ *   client.request(HttpClientRequest.get("/api/2.1/clusters/list"), { retry: false })
  * ).pipe(
  *   Effect.retry({
  *     schedule: Operation.schedule({ attempts: 5, maxDelay: "10 seconds" }),
@@ -195,6 +206,7 @@ export const schedule = ({
   delay = 1_000,
   maxDelay = 30_000
 }: Retry = {}): Schedule.Schedule<Duration.Duration> => {
+  if (!(attempts >= 0)) throw new RangeError(`The option attempts of a retry is not a number of 0 or more: ${attempts}`)
   const [first, longest, end] = [Duration.toMillis(delay), Duration.toMillis(maxDelay), Duration.toMillis(budget)]
   const step = ({ attempt, elapsed, input }: Schedule.InputMetadata<unknown>) =>
     Effect.flatMap(Random.next, (random) => {
@@ -213,7 +225,7 @@ const askedFor = (error: unknown) =>
     : 0
 
 /**
- * Returns the policy of a call: each option as the call says it, else as the connector's `defaults` do.
+ * Returns the policy of a call: each option of `call`, else that of the connector's `defaults`.
  *
  * @since 0.1.0
  * @category combinators
@@ -222,18 +234,18 @@ export const merge = (defaults: Policy, call: Policy): Policy => ({
   timeout: call.timeout ?? defaults.timeout,
   totalTimeout: call.totalTimeout ?? defaults.totalTimeout,
   retry:
-    call.retry === undefined || defaults.retry === undefined
-      ? (call.retry ?? defaults.retry)
-      : {
+    call.retry && defaults.retry
+      ? {
           attempts: call.retry.attempts ?? defaults.retry.attempts,
           delay: call.retry.delay ?? defaults.retry.delay,
           maxDelay: call.retry.maxDelay ?? defaults.retry.maxDelay,
           budget: call.retry.budget ?? defaults.retry.budget
         }
+      : (call.retry ?? defaults.retry)
 })
 
 /**
- * `execute` for a stream: one operation from its first pull to its end, as its caller throughout.
+ * Runs a stream as one operation, from its first pull to its end, as the caller that opens it.
  *
  * @since 0.1.0
  * @category combinators
@@ -253,7 +265,7 @@ export const executeStream: {
 )
 
 /**
- * `executeStream` for what knows its caller and the context of the fiber that opens it.
+ * `executeStream` for a given caller, and the context of the fiber that opens the stream.
  *
  * @internal
  */
@@ -263,21 +275,21 @@ export const executeStreamAs = <A, E, R>(
   context: Context.Context<never>,
   options: SpanOptions
 ): Stream.Stream<A, E, R> => {
-  const opener = Context.get(context, ExecutionContext.ExecutionContext)
-  // Any fiber may pull: whoever it runs as, the stream goes on as the caller who opened it.
+  // Any fiber may pull, but the stream runs as the caller that opened it.
   const asOpener = Stream.transformPull(stream, (pull) =>
     Effect.succeed(
-      Effect.updateContext(pull, (puller: Context.Context<R>) => ExecutionContext.runningAs(puller, opener))
+      Effect.updateContext(pull, (puller: Context.Context<R>) => ExecutionContext.runningLike(puller, context))
     )
   )
   return asOpener.pipe(
+    Stream.tapCause((cause) => Effect.sync(() => Statement.nameFailure(cause, options.name))),
     Stream.provideService(References.CurrentLogAnnotations, logged(context, caller, options)),
     Stream.withSpan("plugin.execute", { attributes: attributesOf(caller, options), captureStackTrace: false })
-  ) as Stream.Stream<A, E, R> // transformPull takes the mark of a stream's end out of E, where it never was
+  ) as Stream.Stream<A, E, R> // transformPull excludes the end of a stream from E, which never contains it
 }
 
 /**
- * The timeout error, for options that have a timeout or may have one.
+ * `OperationTimeoutError` for options that have, or may have, a timeout, else `never`.
  *
  * @since 0.1.0
  * @category models
@@ -291,7 +303,7 @@ export type TimeoutOf<O extends Policy> =
     : OperationTimeoutError
 
 /**
- * The cache, for options that ask for one or may.
+ * `OperationCache` for options that have, or may have, a cache, else `never`.
  *
  * @since 0.1.0
  * @category models
@@ -299,7 +311,11 @@ export type TimeoutOf<O extends Policy> =
 export type CacheOf<O extends { readonly cache?: unknown }> =
   Pick<O, keyof O & "cache"> extends { readonly cache?: undefined } ? never : OperationCache.OperationCache
 
-/** The context of the work, which begins in it. */
+/** The log line of a failure has the name of its operation. */
+const named = <A, E, R>(work: Effect.Effect<A, E, R>, name: string): Effect.Effect<A, E, R> =>
+  Effect.tapCause(work, (cause) => Effect.sync(() => Statement.nameFailure(cause, name)))
+
+/** The context of the work: its span and its log annotations. */
 const within =
   <R>(span: Tracer.Span, caller: Caller.Caller, options: Options) =>
   (context: Context.Context<R>): Context.Context<R> =>
@@ -309,14 +325,17 @@ const within =
       logged(context, caller, options)
     )
 
-/** Asks the cache before it runs the work. A call that fails or is interrupted counts as a miss. */
+/**
+ * Reads the cache before it runs the work. A call that fails or is interrupted counts as a miss; a call inside a
+ * transaction counts neither as a hit nor as a miss.
+ */
 const cached = <A, E, R>(
   work: Effect.Effect<A, E, R>,
   span: Tracer.Span,
   caller: Caller.Caller,
   context: Context.Context<R>,
-  name: string,
-  { key, timeToLive }: Cache
+  operation: string,
+  { key, name = operation, timeToLive }: Cache
 ): Effect.Effect<A, E, R> => {
   const { get } = Context.getUnsafe(context, OperationCache.OperationCache)
   const answer = get(
@@ -327,33 +346,36 @@ const cached = <A, E, R>(
   const counted = Effect.onExitPrimitive(answer, (exit) => {
     const hit = Exit.isSuccess(exit) && exit.value.hit
     span.attribute("cache.hit", hit)
-    ;(hit ? hits : misses).updateUnsafe(1, context)
+    if (!hit && Transaction.isIn(context)) span.attribute("cache.bypass", "transaction")
+    else (hit ? hits : misses).updateUnsafe(1, context)
     return undefined
   })
   return Effect.map(counted, ({ value }) => value)
 }
 
-/** The context of work whose result is kept for this caller: no other user runs in it, nor does the service read one. */
+/**
+ * The context of work whose result is cached for this caller: no other user may run in it, and the service reads none.
+ */
 const cachedFor =
   <R>(caller: Caller.Caller) =>
   (context: Context.Context<R>): Context.Context<R> => {
     const owned = Context.add(context, ExecutionContext.CachedFor, Caller.key(caller))
     return caller.context === "service" && Context.getOrUndefined(context, UserContext)?.context === "user"
-      ? (Context.omit(UserContext)(owned) as Context.Context<R>) // asService leaves it there; work that reads it dies
+      ? (Context.omit(UserContext)(owned) as Context.Context<R>) // asService leaves UserContext in place; cached work that reads it dies
       : owned
   }
 
 const hits = Metric.counter("cache.hit", { description: "Calls answered from the cache", incremental: true })
-const misses = Metric.counter("cache.miss", { description: "Calls that the cache had no answer to", incremental: true })
+const misses = Metric.counter("cache.miss", { description: "Calls that were not in the cache", incremental: true })
 
 const defaultTimeToLive = Duration.hours(1)
 
-// Text is parsed when the operation is made, not each time it runs.
+// Parsed once, when the operation is made.
 const durationOf = (input: Duration.Input | undefined) =>
   input === undefined ? undefined : Duration.fromInputUnsafe(input)
 
 /**
- * Fails with `OperationTimeoutError` when an effect takes longer, once it has been interrupted.
+ * Interrupts an effect that exceeds the duration, and then fails with `OperationTimeoutError`.
  *
  * @internal
  */
@@ -362,16 +384,22 @@ export const timed = <A, E, R>(
   operation: string,
   duration: Duration.Duration
 ): Effect.Effect<A, E | OperationTimeoutError, R> =>
-  Effect.timeoutOrElse(effect, {
-    duration,
-    orElse: () => {
-      const message = `${operation} took longer than ${Duration.format(duration)}`
-      return Effect.fail(new OperationTimeoutError({ operation, message }))
-    }
-  })
+  Effect.timeoutOrElse(effect, { duration, orElse: () => timedOut(operation, duration) })
 
 /**
- * Retries an effect while it fails with an error that `again` accepts; the span of the operation counts the attempts.
+ * Fails with the error of a time limit.
+ *
+ * @internal
+ */
+export const timedOut = (operation: string, duration: Duration.Duration): Effect.Effect<never, OperationTimeoutError> =>
+  Effect.suspend(() =>
+    Effect.fail(
+      new OperationTimeoutError({ operation, message: `${operation} took longer than ${Duration.format(duration)}` })
+    )
+  )
+
+/**
+ * Retries an effect while `again` accepts its error. The span of the operation counts the attempts.
  *
  * @internal
  */
@@ -380,15 +408,61 @@ export const retried = <A, E, R>(
   retry: Retry,
   again: (error: E) => boolean
 ): Effect.Effect<A, E, R> =>
-  Effect.retry(Effect.andThen(countAttempt, effect), { schedule: schedule(retry), while: again })
+  Effect.retry(Effect.andThen(countAttempt, withoutRetries(effect)), { schedule: schedule(retry), while: again })
+
+/**
+ * Applies the option `retry` to an effect: `undefined` leaves it as it is, and `false` sends each of its requests once.
+ *
+ * @internal
+ */
+export const retrying = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  retry: Policy["retry"],
+  again: (error: E) => boolean
+): Effect.Effect<A, E, R> =>
+  retry === undefined ? effect : retry === false ? withoutRetries(effect) : retried(effect, retry, again)
+
+/**
+ * Applies `timeout` and `retry` to a part of the running operation, such as one request of a stream.
+ *
+ * @internal
+ */
+export const limited = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  name: string,
+  { retry, timeout }: Policy
+): Effect.Effect<A, E | OperationTimeoutError, R> =>
+  retrying(timeout === undefined ? effect : timed(effect, name, Duration.fromInputUnsafe(timeout)), retry, isRetryable)
+
+/**
+ * Whether a request that the workspace refused before it ran is retried by default.
+ *
+ * @internal
+ */
+export const RetriesByDefault = Context.Reference<boolean>("effect-databricks/Operation/RetriesByDefault", {
+  defaultValue: () => true
+})
+
+/**
+ * Sends each request once, so that the attempts of nested retries do not multiply.
+ *
+ * @internal
+ */
+export const withoutRetries = Effect.provideService(RetriesByDefault, false)
 
 const countAttempt = Effect.flatMap(Schedule.CurrentMetadata, ({ attempt }) =>
   Effect.annotateCurrentSpan("retry.attempts", attempt + 1)
 )
 
-const isRetryable = <E>(error: E): boolean => Predicate.hasProperty(error, "isRetryable") && error.isRetryable === true
+/**
+ * Whether an error says that the same call may succeed later.
+ *
+ * @internal
+ */
+export const isRetryable = <E>(error: E): boolean =>
+  Predicate.hasProperty(error, "isRetryable") && error.isRetryable === true
 
-/** Attributes of the span; the caller last, so that nobody's attribute can claim to be another. */
+/** Sets the attributes of the span. The caller comes last, so that no attribute can override it. */
 const describe = (
   span: { readonly attribute: (name: string, value: unknown) => unknown },
   caller: Caller.Caller,
@@ -399,9 +473,8 @@ const describe = (
     if (Predicate.isNotNullish(value) && name !== "execution.obo_dev_fallback") span.attribute(name, value)
   }
   span.attribute("operation.name", options.name)
-  span.attribute("execution.context", caller.context)
-  span.attribute("caller.id", caller.id)
-  if (caller.oboDevFallback) span.attribute("execution.obo_dev_fallback", true)
+  const who = Caller.attributes(caller)
+  for (const name in who) span.attribute(name, who[name])
 }
 
 const attributesOf = (caller: Caller.Caller, options: SpanOptions) => {
@@ -413,6 +486,5 @@ const attributesOf = (caller: Caller.Caller, options: SpanOptions) => {
 const logged = (context: Context.Context<never>, caller: Caller.Caller, { name }: SpanOptions) => ({
   ...Context.get(context, References.CurrentLogAnnotations),
   "operation.name": name,
-  "execution.context": caller.context,
-  "caller.id": caller.id
+  ...Caller.attributes(caller)
 })

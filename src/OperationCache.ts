@@ -1,19 +1,21 @@
 /**
- * What operations gave, kept for the caller who asked and for nobody else.
+ * Caches the results of operations, separately for each caller.
  *
  * @since 0.1.0
  */
-import { Cause, Context, Data, Duration, Effect, Exit, Layer, Option, type Scope } from "effect"
+import { Cause, type Config, Context, Data, Duration, Effect, Exit, Layer, Option, type Scope } from "effect"
 import * as Caller from "./Caller.ts"
+import * as Bounds from "./internal/bounds.ts"
 import * as Flights from "./internal/operation/flights.ts"
 import { encode } from "./internal/operation/key.ts"
 import * as Memory from "./internal/operation/memory.ts"
+import * as Transaction from "./internal/sql/transaction.ts"
 
 /**
- * What tells one call of an operation from another: its parameters.
+ * A parameter of an operation, as a part of the cache key.
  *
- * Parts that differ make different keys: `1`, `1n` and `"1"`, `0` and `-0`, a `Date` and its milliseconds, a property
- * that is `undefined` and none. In which order an object has its properties makes no difference.
+ * Different values make different keys: `1`, `1n` and `"1"`; `0` and `-0`; a `Date` and its milliseconds; a property
+ * that is `undefined` and an absent one. The order of an object's properties does not matter.
  *
  * @since 0.1.0
  * @category models
@@ -30,45 +32,50 @@ export type KeyPart =
   | { readonly [name: string]: KeyPart }
 
 /**
- * Where a value is kept: text that holds no token. No two callers have the same, and no two calls.
+ * The key of one call by one caller. Keys of different callers, or of different calls, always differ.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Key {
-  /** The proven caller; what is the service principal's is no user's, not even with the same id. */
+  /** The `Caller.key` of the caller, which contains no token. */
   readonly caller: string
-  /** The operation's name and its parameters. */
+  /** The name of the operation, or that of its `cache`. */
+  readonly name: string
+  /** The name and the parameters. */
   readonly operation: string
-  /** Both in one. */
+  /** Caller and operation as one text. */
   readonly id: string
 }
 
 /**
- * Whose entries, of which call, or both; all where it says neither.
+ * Selects the entries that have all of these: a caller, a name, an operation. Without any it selects all entries.
  *
  * @since 0.1.0
  * @category models
  */
-export type Which = Partial<Pick<Key, "caller" | "operation">>
+export type Which = Partial<Pick<Key, "caller" | "name" | "operation">>
 
 /**
- * Keeps values, here or elsewhere; what takes them out of the process has to encode them, and tell workspaces apart.
+ * A store of cached values, in memory or outside of the process. A store outside of the process has to encode the
+ * values.
  *
- * Where reading or writing fails, or takes longer than a second, the log has a warning and the call does without.
+ * If a read or write fails or takes longer than 1 second, the call proceeds without the cache and logs a warning.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Store {
+  /** Returns the value of a key, or `None` if it has none or has expired. */
   readonly get: (key: Key) => Effect.Effect<Option.Option<unknown>, unknown>
+  /** Stores a value until `timeToLive` has passed. */
   readonly set: (key: Key, value: unknown, timeToLive: Duration.Duration) => Effect.Effect<void, unknown>
-  /** Removes every entry that has this caller, this operation, or both. */
+  /** Removes the selected entries. */
   readonly remove: (which: Which) => Effect.Effect<void, unknown>
 }
 
 /**
- * A value, and whether the cache had it.
+ * A value, and whether it came from the cache.
  *
  * @since 0.1.0
  * @category models
@@ -79,31 +86,33 @@ export interface Answer<A> {
 }
 
 /**
- * The bounds of the cache in memory; beyond them the least recently used entries are evicted.
+ * The bounds of the cache in memory. Above them the least recently used entries are evicted.
  *
  * @since 0.1.0
  * @category models
  */
 export interface MemoryOptions {
-  /** 1,000 by default. */
+  /** The most entries. Defaults to 1,000. */
   readonly maxEntries?: number | undefined
-  /** An estimate of what keys and values take in memory; 64 MiB by default. A value that is larger is not kept. */
+  /** The most memory for keys and values, as estimated. Defaults to 64 MiB. A larger value is not cached. */
   readonly maxBytes?: number | undefined
 }
 
 /**
- * A store did not remove what it was told to, and may go on serving it.
+ * The store failed to remove entries, and may still return them.
  *
  * @since 0.1.0
  * @category errors
  */
 export class InvalidationError extends Data.TaggedError("InvalidationError")<{ readonly cause: unknown }> {
   override get message(): string {
-    return "The store of the cache did not remove what is out of date: invalidate it again"
+    return "The store of the OperationCache failed to remove entries, and may still return them: invalidate again"
   }
 }
 
 /**
+ * The cache of operations.
+ *
  * @since 0.1.0
  * @category services
  */
@@ -111,23 +120,28 @@ export class OperationCache extends Context.Service<
   OperationCache,
   {
     /**
-     * Returns what is kept under this key, or runs `work` and keeps what it succeeds with for `timeToLive`.
+     * Returns the cached value of a key, or runs `work` and caches its success for `timeToLive`.
      *
-     * Callers of the same key share one run of the work, in the context of the first; it is interrupted when the last
-     * of them leaves. A failure is shared too, and not kept.
+     * Concurrent calls with the same key share one run of the work. It runs in the context of the first call, in a
+     * `Scope` of its own that closes when the run ends, and is interrupted when the last call is interrupted. A failure
+     * is shared but not cached; a failure of authentication is shared only by calls with the same token.
+     *
+     * Inside a database transaction the cache is neither read nor written: the work runs in the transaction.
      */
     readonly get: <A, E, R>(
       key: Key,
       timeToLive: Duration.Duration,
       work: Effect.Effect<A, E, R>
     ) => Effect.Effect<Answer<A>, E, R>
+    /** Removes the selected entries. Runs that are in flight are no longer shared with later calls, or cached. */
     readonly remove: (which: Which) => Effect.Effect<void, InvalidationError>
   }
 >()("effect-databricks/OperationCache") {}
 
 /**
- * The key of one call of an operation. Fails the fiber when a parameter is nothing that can tell calls apart, such as
- * an instance of a class.
+ * Makes the key of one call of an operation.
+ *
+ * Throws if a parameter is not a `KeyPart`, such as an instance of a class.
  *
  * @since 0.1.0
  * @category constructors
@@ -135,24 +149,28 @@ export class OperationCache extends Context.Service<
 export const keyOf = (caller: Caller.Caller, name: string, parameters: ReadonlyArray<KeyPart>): Key => {
   const whose = Caller.key(caller)
   const operation = operationOf(name, parameters)
-  // The operation ends with a bracket that is closed: nothing that follows can be taken for a part of it.
-  return { caller: whose, operation, id: operation + whose }
+  // The operation ends with a closing bracket, so the caller cannot be read as a part of it.
+  return { caller: whose, name, operation, id: operation + whose }
 }
 
 /**
- * Forgets one call of an operation, for all callers: its parameters are those of the `cache.key` it was kept by.
+ * Removes the entries of a name, for all callers: that of an operation, or of its `cache`.
+ *
+ * With `parameters`, those of its `cache.key`, it removes the entries of one call.
  *
  * @since 0.1.0
  * @category invalidation
  */
 export const invalidate = (
   name: string,
-  parameters: ReadonlyArray<KeyPart>
+  parameters?: ReadonlyArray<KeyPart>
 ): Effect.Effect<void, InvalidationError, OperationCache> =>
-  OperationCache.use(({ remove }) => remove({ operation: operationOf(name, parameters) }))
+  OperationCache.use(({ remove }) =>
+    remove(parameters === undefined ? { name } : { operation: operationOf(name, parameters) })
+  )
 
 /**
- * Forgets all that is kept for a caller: `Effect.flatMap(ExecutionContext.current, OperationCache.invalidateCaller)`.
+ * Removes all entries of a caller: `Effect.flatMap(ExecutionContext.current, OperationCache.invalidateCaller)`.
  *
  * @since 0.1.0
  * @category invalidation
@@ -180,20 +198,25 @@ export const make = (store: Store): OperationCache["Service"] => {
 
   return {
     get: <A, E, R>(key: Key, timeToLive: Duration.Duration, work: Effect.Effect<A, E, R>) =>
-      Effect.suspend(() =>
-        Effect.flatMapEager(
+      Effect.contextWith((context: Context.Context<R>): Effect.Effect<Answer<A>, E, R> => {
+        // Work in a transaction may read rows that are rolled back, and ends with the connection of its caller.
+        if (Transaction.isIn(context)) return Effect.map(work, miss)
+        return Effect.flatMapEager(
           answered(() => store.get(key), Option.none(), "read"),
           (kept): Effect.Effect<Answer<A>, E, R> =>
             Option.isSome(kept)
-              ? Effect.succeed({ value: kept.value as A, hit: true }) // who has the key has the operation
+              ? Effect.succeed({ value: kept.value as A, hit: true }) // the key contains the operation, hence its type
               : flights.share(key, (flight) =>
-                  Effect.flatMap(work, (value) => Effect.as(keep(flight, value, timeToLive), { value, hit: false }))
+                  // Its resources must not close when the first call is interrupted.
+                  Effect.flatMap(Effect.scoped(work), (value) =>
+                    Effect.as(keep(flight, value, timeToLive), miss(value))
+                  )
                 )
         )
-      ),
+      }),
     remove: (which) =>
       Effect.suspend(() => {
-        // What was asked for before is neither kept nor given to who asks after.
+        // Runs that began earlier are neither cached nor shared with later calls.
         flights.detachAll(which)
         return Effect.catchCause(
           asked(() => store.remove(which)),
@@ -206,11 +229,19 @@ export const make = (store: Store): OperationCache["Service"] => {
 /**
  * Provides a cache in memory, bounded by entries and bytes.
  *
+ * Fails with a `ConfigError` if a bound is not an integer of 0 or more.
+ *
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: MemoryOptions = {}): Layer.Layer<OperationCache> =>
-  Layer.effect(OperationCache, Effect.map(Memory.make(options), make))
+export const layer = (options: MemoryOptions = {}): Layer.Layer<OperationCache, Config.ConfigError> =>
+  Layer.effect(
+    OperationCache,
+    Effect.andThen(
+      Bounds.check("OperationCache", options, { maxEntries: Bounds.integer(0), maxBytes: Bounds.integer(0) }),
+      Effect.map(Memory.make(options), make)
+    )
+  )
 
 /**
  * Provides a cache over a store of your own.
@@ -222,19 +253,24 @@ export const layerStore = <E, R>(
   store: Effect.Effect<Store, E, R>
 ): Layer.Layer<OperationCache, E, Exclude<R, Scope.Scope>> => Layer.effect(OperationCache, Effect.map(store, make))
 
+const miss = <A>(value: A): Answer<A> => ({ value, hit: false })
+
 const operationOf = (name: string, parameters: ReadonlyArray<KeyPart>) => `${encode(name)}${encode(parameters)}`
 
 const patience = Duration.seconds(1)
 
-/** What a store answers; where it fails, dies or does not answer in time, what a store that has nothing does. */
+/** Asks the store, and returns `nothing` if it fails, dies or does not respond in time. */
 const answered = <A>(ask: () => Effect.Effect<A, unknown>, nothing: A, what: string): Effect.Effect<A> => {
   const answer: Effect.Effect<A, unknown> | Exit.Exit<A> = asked(ask)
-  // What is there already needs no patience, which would cost more than the answer.
+  // A result that is already there skips the timeout, which would cost more than the lookup.
   return Exit.isExit(answer) && Exit.isSuccess(answer)
-    ? (answer as Exit.Exit<A>) // what has succeeded cannot fail
+    ? (answer as Exit.Exit<A>) // a success cannot fail
     : Effect.catchCause(Effect.timeout(answer, patience), (cause) =>
         Effect.as(
-          Effect.logWarning(`The store of the cache cannot be ${what}: this call does without it`, cause),
+          Effect.logWarning(
+            `The store of the OperationCache could not be ${what}: the call proceeds without the cache`,
+            cause
+          ),
           nothing
         )
       )

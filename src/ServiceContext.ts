@@ -7,10 +7,11 @@ import { Config, Context, Effect, Layer, type Option, type Redacted, Schema } fr
 import type { HttpClient } from "effect/http"
 import type { Caller } from "./Caller.ts"
 import type { IdentityVerifier } from "./IdentityVerifier.ts"
-import { defined } from "./internal/workspace/settings.ts"
 import type { WorkspaceClient } from "./WorkspaceClient.ts"
 
 /**
+ * The service principal, its workspace and the default SQL warehouse.
+ *
  * @since 0.1.0
  * @category services
  */
@@ -19,20 +20,24 @@ export class ServiceContext extends Context.Service<
   {
     /** The workspace's URL, without a path. */
     readonly host: string
+    /** The workspace's id. */
     readonly workspaceId: string
-    /** The SQL warehouse to use; absent where none is configured and none was found. */
+    /** The id of the default SQL warehouse; `None` if none is configured and none was found. */
     readonly warehouseId: Option.Option<string>
-    /** The service principal, which every call runs as outside of `asUser`. */
+    /** The service principal, as which every call outside of `asUser` runs. */
     readonly principal: Caller
     /** Whether `NODE_ENV` is `development`. */
     readonly development: boolean
+    /** Verifies the sender of a request for `asUser`. */
     readonly identityVerifier: IdentityVerifier
   }
 >()("effect-databricks/ServiceContext") {}
 
 /**
- * The application cannot start: the workspace or the sign-in refuses the credentials, or cannot be reached. From `make` and
- * `layer` also: an option is missing or wrong, which is a `ConfigError` from `layerConfig`.
+ * The application cannot start: the workspace or the sign-in refuses the credentials, or cannot be reached.
+ *
+ * `make` and `layer` also fail with it if an option is missing or wrong, where `layerConfig` fails with a
+ * `ConfigError`.
  *
  * @since 0.1.0
  * @category errors
@@ -42,29 +47,42 @@ export class ServiceContextError extends Schema.TaggedError<ServiceContextError>
 )("ServiceContextError", { message: Schema.String }) {}
 
 /**
+ * The workspace, and the credentials of the service principal.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
-  /** URL or bare host name; may be left to the profile. */
+  /**
+   * The workspace's URL or host name. Optional with a profile. `?o=` selects a workspace of a host that has several.
+   */
   readonly host?: string | undefined
+  /** A personal access token. */
   readonly token?: Redacted.Redacted | undefined
+  /** The client id of the service principal, for OAuth. */
   readonly clientId?: string | undefined
+  /** The client secret of the service principal, for OAuth. */
   readonly clientSecret?: Redacted.Redacted | undefined
-  /** A profile of `~/.databrickscfg`. */
+  /** A profile of `~/.databrickscfg`. Its settings take precedence over the environment. */
   readonly profile?: string | undefined
-  /** Further settings of the SDK's auth chain, by the name of their variable. */
+  /** Further settings of the SDK's auth chain, by the name of the variable. */
   readonly environment?: Readonly<Record<string, Redacted.Redacted>> | undefined
-  /** Asked of the workspace when absent. */
+  /** The id sent with every request as `X-Databricks-Org-Id`. Defaults to the id that the workspace returns. */
   readonly workspaceId?: string | undefined
-  /** In development the first usable one when absent. */
+  /** The id of the default SQL warehouse. Defaults, in development only, to the first usable one. */
   readonly warehouseId?: string | undefined
-  /** `"proven"` (the default) asks the workspace who holds a token; for `"trusted"` see `IdentityVerifier.trustProxy`. */
+  /** The OAuth scopes requested by a sign-in with client id and secret. Defaults to `["all-apis"]`. */
+  readonly scopes?: ReadonlyArray<string> | undefined
+  /**
+   * How `asUser` verifies a user. `"proven"` verifies each token with the workspace; `"trusted"` trusts the headers
+   * (see `IdentityVerifier.trustProxy`). Defaults to `"proven"`.
+   */
   readonly identity?: "proven" | "trusted" | undefined
 }
 
 /**
- * Reads every variable that the SDK's auth chain knows, `DATABRICKS_WORKSPACE_ID` and `DATABRICKS_WAREHOUSE_ID`.
+ * Reads the variables of the SDK's auth chain, `DATABRICKS_WORKSPACE_ID`, `DATABRICKS_WAREHOUSE_ID` and
+ * `DATABRICKS_SCOPES`.
  *
  * @since 0.1.0
  * @category configuration
@@ -75,8 +93,10 @@ export const config: Config.Config<Options> = Config.succeed(undefined).pipe(
 )
 
 /**
- * Signs in, then asks the workspace for what the options leave out; fails after 10 s. Uses the `HttpClient` that it is
- * given for every call to the workspace.
+ * Signs in, then reads the settings that the options leave out from the workspace.
+ *
+ * Fails after 10 seconds. Until then it retries after a 429, a 5xx or a lost connection, but not after an unknown host
+ * name. Every call to the workspace uses the given `HttpClient`.
  *
  * @since 0.1.0
  * @category constructors
@@ -84,22 +104,24 @@ export const config: Config.Config<Options> = Config.succeed(undefined).pipe(
 export const make = (
   options: Options
 ): Effect.Effect<Context.Context<ServiceContext | WorkspaceClient>, ServiceContextError, HttpClient.HttpClient> =>
-  Effect.catchTag(start(options), "ConfigError", (error) =>
-    Effect.fail(new ServiceContextError({ message: error.cause.message }))
-  )
+  Effect.catchTag(start(options), "ConfigError", wrongOption)
 
 /**
- * The service principal, and the `WorkspaceClient` that reaches its workspace.
+ * Provides the service principal and the `WorkspaceClient` of its workspace.
+ *
+ * Requests go through the proxy of `HTTPS_PROXY` unless `NO_PROXY` excludes the workspace.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layer = (options: Options): Layer.Layer<ServiceContext | WorkspaceClient, ServiceContextError> =>
-  overHttp(make(options))
+  Layer.catchTag(overHttp(start(options)), "ConfigError", (error) => Layer.effectContext(wrongOption(error)))
 
 /**
- * Reads `config`, with `overrides` on top: the layer of an application on Databricks Apps. Fails with a `ConfigError` when a
- * setting is missing or wrong, and with a `ServiceContextError` when the workspace refuses it or cannot be reached.
+ * Provides `layer` from the environment, as `config` reads it, with `overrides` on top.
+ *
+ * Fails with a `ConfigError` if a setting is missing or wrong, and with a `ServiceContextError` if the workspace
+ * refuses the sign-in or cannot be reached.
  *
  * @since 0.1.0
  * @category layers
@@ -109,10 +131,14 @@ export const layerConfig = (
 ): Layer.Layer<ServiceContext | WorkspaceClient, ServiceContextError | Config.ConfigError> =>
   overrides === undefined ? fromEnvironment : configured(overrides)
 
-// Loaded when it is used: the SDK and the HTTP client take longer than everything else that an application imports.
+// Loaded on use, because the SDK and the HTTP client take longer to load than the rest of the library.
 const body = Effect.promise(() => import("./internal/workspace/start.ts"))
 
-const start = (options: Options) => Effect.flatMap(body, (_) => _.make(options))
+const start = (options: Options, ambient?: Options["environment"]) =>
+  Effect.flatMap(body, (_) => _.make(options, ambient))
+
+const wrongOption = (error: Config.ConfigError) =>
+  Effect.fail(new ServiceContextError({ message: error.cause.message }))
 
 const layerHttpClient = Layer.unwrap(Effect.map(body, (_) => _.layerHttpClient))
 
@@ -120,12 +146,7 @@ const overHttp = <A, E>(services: Effect.Effect<Context.Context<A>, E, HttpClien
   Layer.provide(Layer.effectContext(services), layerHttpClient)
 
 const configured = (overrides: Options) =>
-  overHttp(
-    Effect.flatMap(config, (options) => {
-      const environment = { ...options.environment, ...overrides.environment }
-      return start({ ...options, ...defined(overrides), environment })
-    })
-  )
+  overHttp(Effect.flatMap(config, ({ environment }) => start(overrides, environment)))
 
-// One layer object, so that it is built once wherever it is provided.
+// One layer object, so that a composition builds it once.
 const fromEnvironment = configured({})

@@ -1,5 +1,5 @@
 /**
- * The proof, in a type, that a call runs for a user; a browser can import this module.
+ * The type-level proof that a call runs as a user. Browser-safe.
  *
  * @since 0.1.0
  */
@@ -7,9 +7,9 @@ import { Context } from "effect"
 import type { Caller } from "./Caller.ts"
 
 /**
- * The user for whom a call runs; only `asUser` provides it.
+ * The user that a call runs as. Only `asUser` provides it.
  *
- * Code that must never run as the service principal requires it and runs as its value.
+ * Code that must never run as the service principal requires this service, and runs as its value.
  *
  * @since 0.1.0
  * @category services

@@ -15,22 +15,37 @@ const starts: ReadonlyArray<readonly [wrong: Readonly<Record<string, string | un
     { DATABRICKS_CLIENT_SECRET: "dose1" },
     /does not accept the service principal's credentials .*DATABRICKS_CLIENT_SECRET$/
   ],
-  [{ DATABRICKS_CLIENT_ID: undefined, DATABRICKS_CLIENT_SECRET: undefined }, /^There is nothing to sign in with: /],
+  [{ DATABRICKS_CLIENT_ID: undefined, DATABRICKS_CLIENT_SECRET: undefined }, /^No credentials are configured: /],
   [{ DATABRICKS_TOKEN: "dapi1" }, /^There is more than one way to sign in /],
   [{ DATABRICKS_WAREHOUSE_ID: undefined }, /DATABRICKS_WAREHOUSE_ID/],
   [{ PGHOST: undefined }, /^PGHOST is not set: /],
   [{ PGPORT: "door" }, /^PGPORT is not a port from 1 to 65535: door$/],
-  [{ PGPORT: "1", OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" }, /ECONNREFUSED/],
+  [
+    { PGPORT: "1", OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" },
+    /^The database at 127\.0\.0\.1, port 1, cannot be reached \(ECONNREFUSED\): check PGHOST and PGPORT$/
+  ],
+  [
+    { PGHOST: "no-such.invalid" },
+    /^The database at no-such\.invalid, port \d+, cannot be reached \((ENOTFOUND|EAI_AGAIN)\): check PGHOST and PGPORT$/
+  ],
   [{ PGSSLMODE: "prefer" }, /^PGSSLMODE=prefer may send tokens in plaintext: /],
   [{ PGSSLMODE: "maybe" }, /^PGSSLMODE is not one of disable, require, verify-ca and verify-full: maybe$/],
   [{ PGSSLMODE: undefined, PGSSLROOTCERT: "/nowhere/root.crt" }, /^PGSSLROOTCERT names a file that cannot be read: /],
-  [{ PGSSLMODE: "require" }, /SSL|TLS/],
-  [{ PGUSER: "nobody@example.com" }, /^The database (has no role|refused the login of) "nobody@example.com"/],
+  [{ PGSSLMODE: "require" }, /^The database does not speak TLS: .*PGSSLMODE=disable/],
+  [{ PGUSER: "nobody@example.com" }, /^The database refused the login of "nobody@example.com".*PGUSER/],
   [{ PGDATABASE: "nowhere" }, /database "nowhere" does not exist/],
   [{ LAKEBASE_ENDPOINT: undefined }, /^LAKEBASE_ENDPOINT is not set: /],
-  [{ LAKEBASE_ENDPOINT: "projects/p/branches/b/endpoints/other" }, /endpoints\/other/],
-  [{ DATABRICKS_APP_PORT: "door" }, /DATABRICKS_APP_PORT/],
-  [{ OTEL_EXPORTER_OTLP_PROTOCOL: "pigeon" }, /OTEL_EXPORTER_OTLP_PROTOCOL/],
+  [{ LAKEBASE_ENDPOINT: "foo" }, /^LAKEBASE_ENDPOINT is not of the form .*: foo\. .*list-endpoints/],
+  [
+    { LAKEBASE_ENDPOINT: undefined, PGHOST: "instance-0a1b2c3d.database.azuredatabricks.net" },
+    /^LAKEBASE_ENDPOINT is not set: .*is the host of a provisioned database instance.*create a project of Lakebase Autoscaling/
+  ],
+  [
+    { LAKEBASE_ENDPOINT: "projects/p/branches/b/endpoints/other" },
+    /^The workspace has no endpoint projects\/p\/branches\/b\/endpoints\/other .*: check LAKEBASE_ENDPOINT/
+  ],
+  [{ DATABRICKS_APP_PORT: "door" }, /^DATABRICKS_APP_PORT is not a port from 0 to 65535: door$/],
+  [{ OTEL_EXPORTER_OTLP_PROTOCOL: "pigeon" }, /^OTEL_EXPORTER_OTLP_PROTOCOL is not one of .*: pigeon$/],
   [{ OTEL_BSP_SCHEDULE_DELAY: "0" }, /OTEL_BSP_SCHEDULE_DELAY/],
   [{ OTEL_SDK_DISABLED: "perhaps" }, /OTEL_SDK_DISABLED/]
 ]

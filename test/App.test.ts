@@ -77,7 +77,7 @@ describe("App.runMain", () => {
       yield* app.printed("stubborn begun")
       yield* app.kill("SIGTERM")
       assert.strictEqual(yield* app.exit, 1)
-      assert.strictEqual(app.output.stderr, "Closing took longer than 500ms\n")
+      assert.strictEqual(app.output.stderr, "The application did not close within 500ms (closeTimeout)\n")
     })
   )
 
@@ -113,7 +113,7 @@ describe("App.runMain", () => {
       failure: "OTEL_EXPORTER_OTLP_PROTOCOL is wrong",
       main: "serve",
       env: { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1", OTEL_EXPORTER_OTLP_PROTOCOL: "pigeon" },
-      message: 'Expected "grpc" | "http/protobuf" | "http/json" at ["OTEL_EXPORTER_OTLP_PROTOCOL"]'
+      message: "OTEL_EXPORTER_OTLP_PROTOCOL is not one of grpc, http/protobuf, http/json: pigeon"
     }
   ])("exits with 1 and one error line when $failure", ({ env, main, message }) =>
     Effect.gen(function* () {
@@ -124,13 +124,23 @@ describe("App.runMain", () => {
     })
   )
 
+  it.live("listens on DATABRICKS_APP_HOST", () =>
+    Effect.gen(function* () {
+      const app = yield* runApp(["hosted"], { DATABRICKS_APP_HOST: "127.0.0.2" })
+      yield* app.printed("Listening on http://127.0.0.2:")
+    })
+  )
+
   it.live("exits with 1 and one error line when the port in DATABRICKS_APP_PORT is taken", () =>
     Effect.gen(function* () {
       const first = yield* runApp(["serve"])
       const port = String(yield* first.port)
       const second = yield* runApp(["configured"], { DATABRICKS_APP_PORT: port })
       assert.strictEqual(yield* second.exit, 1)
-      assert.strictEqual(second.output.stderr, `listen EADDRINUSE: address already in use 127.0.0.1:${port}\n`)
+      assert.strictEqual(
+        second.output.stderr,
+        `App.layerHttpServer cannot listen on 127.0.0.1, port ${port} (listen EADDRINUSE: address already in use 127.0.0.1:${port}). Set DATABRICKS_APP_PORT to a port that is free\n`
+      )
     })
   )
 
@@ -149,7 +159,7 @@ describe("App.runMain", () => {
     Effect.gen(function* () {
       const app = yield* runApp(["defect"])
       assert.strictEqual(yield* app.exit, 1)
-      assert.match(app.output.stderr, /^Error: a bug\n\s+at .*fixtures\/app\.ts/)
+      assert.match(app.output.stderr, /^Error: a bug\n\s+at .*effect-databricks-\w+\.mjs:\d+/)
     })
   )
 
@@ -275,6 +285,15 @@ describe("App.layerHttpServer", () => {
     Effect.gen(function* () {
       assert.include(yield* url, "//0.0.0.0:")
     }).pipe(Effect.provide(App.layerHttpServer({ port: 0 }), { local: true }))
+  )
+
+  it.live("listens on a free port when DATABRICKS_APP_PORT is 0", () =>
+    Effect.gen(function* () {
+      assert.isAbove(Number(new URL(yield* url).port), 0)
+    }).pipe(
+      Effect.provide(App.layerHttpServer(), { local: true }),
+      Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env: { DATABRICKS_APP_PORT: "0" } })))
+    )
   )
 
   it.live("fails and names DATABRICKS_APP_PORT when it is not a port", () =>

@@ -107,7 +107,7 @@ layer(Workspace, { excludeTestServices: true })("ExecutionContext", (it) => {
         [{ ...headers, "x-forwarded-access-token": undefined }, "AuthenticationError", /user_api_scopes/],
         [{ ...headers, "x-forwarded-user": undefined }, "AuthenticationError", /x-forwarded-user/],
         [{ ...headers, "x-forwarded-access-token": "forged" }, "AuthenticationError", /wrong or expired/],
-        [{ ...headers, "x-forwarded-email": bob }, "IdentityMismatchError", /somebody else/]
+        [{ ...headers, "x-forwarded-email": bob }, "IdentityMismatchError", /another person/]
       ]
       for (const [source, tag, sentence] of refused) {
         for (const call of [

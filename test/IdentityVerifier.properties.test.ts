@@ -64,7 +64,7 @@ layer(Asked.layer)("IdentityVerifier", (it) => {
               })
         // Each is seen for the first time.
         const token = form.replace("#", String(tokens++)).replace("%", base64url(payload))
-        const headers = { "x-forwarded-user": "1@2", "x-forwarded-access-token": token }
+        const headers = { "x-forwarded-user": "7@1", "x-forwarded-access-token": token }
         const questions = Effect.gen(function* () {
           const { count } = asked
           assert.strictEqual((yield* Effect.provide(UserContext, asUser(headers))).userName, alice)

@@ -29,13 +29,17 @@ describe("Lakebase", () => {
     )
   )
 
-  it.live("serves other callers while 20 calls of one user wait at maxConnectionsPerUser", () =>
+  it.live("serves other callers while 20 transactions of one user wait at maxConnectionsPerUser", () =>
     Effect.gen(function* () {
       const { stats } = yield* Lakebase.Lakebase
+      const sql = yield* SqlClient.SqlClient
+      const transaction = sql.withTransaction(who)
       const releases = yield* Effect.all([holdAs(alice), holdAs(alice)])
-      const waiting = yield* Effect.forEach(Array.from({ length: 20 }), () => Effect.forkScoped(as(alice)(who)))
+      const waiting = yield* Effect.forEach(Array.from({ length: 20 }), () => Effect.forkScoped(as(alice)(transaction)))
       yield* eventually(Effect.map(stats, ({ users }) => users.waiting === 20))
       assert.strictEqual(yield* as(bob)(who), bob)
+      // One of the three is for statements, and for what is inside of the transactions.
+      assert.strictEqual(yield* as(alice)(who), alice)
       assert.strictEqual(yield* who, "service")
       assert.strictEqual((yield* stats).users.waiting, 20)
       yield* Effect.all(releases)
@@ -43,18 +47,22 @@ describe("Lakebase", () => {
       yield* settled
     }).pipe(
       Effect.scoped,
-      Effect.provide(database({ maxConnections: 6, maxConnectionsService: 1, maxConnectionsPerUser: 2 }))
+      Effect.provide(database({ maxConnections: 8, maxConnectionsService: 1, maxConnectionsPerUser: 3 }))
     )
   )
 
   it.live("keeps a fifth of the connections for the service principal when users fill the rest", () =>
     Effect.gen(function* () {
       const { stats } = yield* Lakebase.Lakebase
-      // Two of the eight for users are reserved for nested calls.
+      const sql = yield* SqlClient.SqlClient
+      // Two of the eight for users are reserved for statements and nested calls.
       const releases = yield* Effect.forEach(people(6), holdAs)
-      assert.instanceOf((yield* sqlErrorOf(as("u6@example.com")(who))).reason.cause, Lakebase.PoolExhaustedError)
+      const error = yield* sqlErrorOf(as("u6@example.com")(sql.withTransaction(who)))
+      assert.instanceOf(error.reason.cause, Lakebase.PoolExhaustedError)
+      assert.include(error.message, "maxConnections is 10")
+      assert.strictEqual(yield* as("u6@example.com")(who), "u6@example.com")
       assert.strictEqual(yield* who, "service")
-      assert.strictEqual((yield* stats).users.total, 6)
+      assert.strictEqual((yield* stats).users.total, 7)
       yield* Effect.all(releases)
       yield* settled
     }).pipe(Effect.scoped, Effect.provide(database({ maxConnections: 10, acquireTimeout: "4 seconds" }, people(7))))

@@ -1,5 +1,5 @@
 import { assert, describe, it, layer } from "@effect/vitest"
-import { Lakebase, provideUser, ServiceContext, type WorkspaceClient } from "effect-databricks"
+import { HttpFailure, Lakebase, provideUser, ServiceContext, type WorkspaceClient } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { ConfigProvider, Effect, type Layer, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
@@ -85,6 +85,15 @@ describe("Lakebase.config", () => {
       assert.match(yield* refused({ LAKEBASE_ENDPOINT }), /^PGHOST is not set: [^\n]+$/)
       assert.match(yield* refused({ LAKEBASE_ENDPOINT, PGHOST: "" }), /^PGHOST is not set: [^\n]+$/)
       assert.match(yield* refused({ PGHOST }), /^LAKEBASE_ENDPOINT is not set: [^\n]+PGPASSWORD[^\n]+$/)
+      // That of a provisioned instance, which has another way to log in.
+      const host = "instance-0a1b2c3d.database.azuredatabricks.net"
+      for (const wrong of [{}, { LAKEBASE_ENDPOINT: "my-instance" }]) {
+        assert.match(
+          yield* refused({ PGHOST: host, ...wrong }),
+          /^LAKEBASE_ENDPOINT is not .*instance-0a1b2c3d\S+ is the host of a provisioned database instance.*create a project of Lakebase Autoscaling/
+        )
+      }
+      assert.match(yield* refused({ PGHOST, LAKEBASE_ENDPOINT: "foo" }), /: foo\. .*databricks postgres list-endpoints/)
       for (const port of ["x", "0", "65536", "54.5"]) {
         assert.match(yield* refused({ ...app, PGPORT: port }), new RegExp(`^PGPORT is not a port .*: ${port}$`))
       }
@@ -192,14 +201,29 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase
     assert.strictEqual(Lakebase.layerConfig(), Lakebase.layerConfig())
   })
 
-  it.effect("fails with LoginError when a user logs in and only PGPASSWORD is set", () =>
+  it.effect("fails as a masked 500 that names LAKEBASE_ENDPOINT when a user logs in and only PGPASSWORD is set", () =>
     Effect.gen(function* () {
       const request = yield* requestOf(alice)
       const local = fromEnvironment({ LAKEBASE_ENDPOINT: undefined, PGPASSWORD: "hush" })
       const error = yield* Effect.flip(Effect.provide(provideUser(who, request), local))
       if (error._tag !== "SqlError") return assert.fail(error._tag)
-      assert.instanceOf(error.reason.cause, Lakebase.LoginError)
-      assert.match(error.reason.cause.message, /set LAKEBASE_ENDPOINT/)
+      const { body, status } = HttpFailure.fromError(error, { development: true })
+      assert.strictEqual(status, 500)
+      assert.match(body.message, /^A user cannot log in to the database: LAKEBASE_ENDPOINT is not set/)
+    })
+  )
+
+  it.effect("fails as a masked 500 that names LAKEBASE_ENDPOINT when the workspace has no such endpoint", () =>
+    Effect.gen(function* () {
+      const request = yield* requestOf(alice)
+      const other = fromEnvironment({ LAKEBASE_ENDPOINT: "projects/p/branches/b/endpoints/other" })
+      for (const run of [who, provideUser(who, request)]) {
+        const { body, status } = HttpFailure.fromError(yield* Effect.flip(Effect.provide(run, other)), {
+          development: true
+        })
+        assert.strictEqual(status, 500)
+        assert.match(body.message, /^The workspace has no endpoint \S+\/other .*: check LAKEBASE_ENDPOINT/)
+      }
     })
   )
 

@@ -1,5 +1,5 @@
 import { assert, layer } from "@effect/vitest"
-import { DatabricksError, Lakebase } from "effect-databricks"
+import { DatabricksError, Lakebase, provideUser } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Fiber } from "effect"
 import { SqlClient } from "effect/sql"
@@ -16,7 +16,7 @@ import {
   stays
 } from "./fixtures/lakebaseFaults.ts"
 import { who } from "./fixtures/lakebaseClient.ts"
-import { as, bob } from "./fixtures/people.ts"
+import { as, bob, requestOf } from "./fixtures/people.ts"
 
 const isDatabricksError = (error: unknown): error is DatabricksError.DatabricksError =>
   error instanceof DatabricksError.DatabricksError
@@ -102,6 +102,24 @@ layer(
       assert.instanceOf(error.reason.cause, Lakebase.LoginError)
       assert.include(error.reason.cause.message, "Token is expired")
       assert.isFalse(error.isRetryable)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("fetches again for a call with another token of the user, when the first one's was refused", () =>
+    Effect.gen(function* () {
+      const user = newUser()
+      const before = yield* asked
+      yield* misbehave({ kind: "delay", duration: "200 millis", times: 1 })
+      yield* misbehave({ kind: "answer", status: 401, body: `{"message":"Token is expired"}`, times: 1 })
+      const old = yield* requestOf(user)
+      const refused = yield* Effect.forkChild(
+        Effect.all([provideUser(who, old), provideUser(who, old)].map(sqlErrorOf), { concurrency: 2 })
+      )
+      yield* eventually(Effect.map(asked, (now) => now > before))
+      assert.strictEqual(yield* as(user)(who), user)
+      for (const { reason } of yield* Fiber.join(refused)) assert.instanceOf(reason.cause, Lakebase.LoginError)
+      // Calls with the same token share its refusal.
+      assert.strictEqual((yield* asked) - before, 2)
     }).pipe(Effect.scoped)
   )
 

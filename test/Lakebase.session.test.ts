@@ -15,7 +15,65 @@ layer(Notes.layer.pipe(Layer.provideMerge(lakebase(one)), Layer.provideMerge(Dat
   timeout: "60 seconds",
   excludeTestServices: true
 })("Lakebase", (it) => {
-  it.effect("keeps a user's settings, temporary tables and advisory locks from other callers", () =>
+  it.effect("closes a connection on which settings, roles, locks, temporary or prepared things remain", () =>
+    Effect.gen(function* () {
+      const sql = yield* Notes
+      const left = (statement: string) =>
+        Effect.gen(function* () {
+          const before = yield* pid
+          yield* sql.unsafe(statement).unprepared
+          return (yield* pid) !== before
+        })
+      for (const as of [asAlice, asService]) {
+        for (const statement of [
+          "SET app.tenant = 'alice'",
+          "-- first\n/* second */ set session statement_timeout = 1000",
+          "/* a /* comment */ in one */ SET app.tenant = 'alice'",
+          ";SET TIME ZONE 'Asia/Tokyo'",
+          "SET ROLE NONE",
+          "SELECT set_config('app.tenant', 'alice', false)",
+          "SELECT id, pg_catalog . set_config ('app.tenant', coalesce('alice', ''), id > 0) FROM notes",
+          "UPDATE pg_settings SET setting = '1' WHERE name = 'app.tenant'",
+          "SELECT pg_advisory_lock(7)",
+          "SELECT pg_try_advisory_lock_shared(7)",
+          "CREATE TEMPORARY TABLE mine AS SELECT 1 AS a",
+          "CREATE OR REPLACE TEMP VIEW mine AS SELECT 1 AS a",
+          "SELECT 1 AS a INTO TEMP mine",
+          "CREATE TABLE pg_temp.mine (a int)",
+          "PREPARE mine AS SELECT 1",
+          "LISTEN mine",
+          "DECLARE mine CURSOR WITH HOLD FOR SELECT 1",
+          "DO $$ BEGIN PERFORM set_config('app.tenant', 'alice', false); END $$",
+          "SELECT setseed(0.5)",
+          "SELECT set_config /* of */ ('app.tenant', 'alice', false)",
+          "SELECT set_config('app.tenant', $$,true)$$, false)",
+          "SELECT set_config('app.tenant', E'\\',true)', false)",
+          "SELECT set_config('app.tenant', 'alice' -- ,true)\n, false)",
+          "SELECT '/*' AS a, pg_advisory_lock/**/(7), '*/' AS b",
+          'SELECT U&"pg_advisory_l\\006fck"(7)',
+          "CREATE /* it's */ TEMP TABLE mine (a int)",
+          'CREATE TABLE "pg_temp".mine (a int)'
+        ]) {
+          assert.isTrue(yield* as(left(statement)), statement)
+        }
+        // What ends with its transaction, or is no more than a name, leaves nothing.
+        for (const statement of [
+          "SET LOCAL app.tenant = 'alice'",
+          "SELECT set_config('app.tenant', coalesce('alice', 'x'), true)",
+          "SELECT set_config('app.tenant', concat('it''s', 'b') /* c */, true) -- of the transaction",
+          "SELECT pg_advisory_xact_lock(7)",
+          "UPDATE notes SET body = 'set role' WHERE body = 'x'",
+          "/* set */ -- role\n/* listen */ SELECT id FROM notes",
+          "SELECT temp FROM (SELECT 20 AS temp) AS reading",
+          "SELECT body AS prepare FROM notes"
+        ]) {
+          assert.isFalse(yield* as(left(statement)), statement)
+        }
+      }
+    })
+  )
+
+  it.effect("hides the settings, temporary tables and advisory locks of a call from the next one", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const setting = Effect.map(
@@ -24,17 +82,20 @@ layer(Notes.layer.pipe(Layer.provideMerge(lakebase(one)), Layer.provideMerge(Dat
       )
       const table = Effect.exit(sql`SELECT * FROM mine`)
       const lock = Effect.map(sql<{ got: boolean }>`SELECT pg_try_advisory_lock(7) AS got`, ([row]) => row!.got)
-      yield* asAlice(
-        Effect.all([sql`SET app.tenant = 'alice'`, sql`CREATE TEMPORARY TABLE mine AS SELECT 1 AS a`.raw, lock])
-      )
-      assert.strictEqual(yield* asAlice(setting), "alice")
-      assert.isTrue(Exit.isSuccess(yield* asAlice(table)))
-      for (const as of [asBob, asService]) {
-        assert.strictEqual(yield* as(setting), null)
-        assert.isTrue(Exit.isFailure(yield* as(table)))
-        assert.strictEqual(yield* as(lock), false)
+      for (const first of [asAlice, asService]) {
+        yield* first(
+          Effect.andThen(
+            sql`SELECT set_config('app.tenant', 'mine', false)`,
+            sql.withTransaction(Effect.all([sql`CREATE TEMPORARY TABLE mine AS SELECT 1 AS a`.raw, lock]))
+          )
+        )
+        for (const next of [asAlice, asBob, asService]) {
+          assert.strictEqual(yield* next(setting), null)
+          assert.isTrue(Exit.isFailure(yield* next(table)))
+          // The server lets go of it when it has seen that the connection has closed.
+          yield* Effect.repeat(next(lock), { until: Boolean })
+        }
       }
-      assert.strictEqual(yield* asAlice(lock), true)
     })
   )
 
@@ -225,7 +286,7 @@ layer(Layer.effectDiscard(table).pipe(Layer.provideMerge(database(one))), {
           )
         )
       )
-      assert.match(error.message, /given up/)
+      assert.match(error.message, /was abandoned/)
       assert.deepStrictEqual(yield* as(alice)(done), [])
       yield* settled
     })

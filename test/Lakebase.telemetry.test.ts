@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest"
-import { Lakebase } from "effect-databricks"
+import { asService, Lakebase } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Cause, Effect, Exit, Layer, Logger, Metric, Option, Redacted, Stream, type Tracer } from "effect"
+import { Deferred, Cause, Effect, Exit, Layer, Logger, Metric, Option, Redacted, Stream, type Tracer } from "effect"
 import { SqlClient } from "effect/sql"
 import { inspect } from "node:util"
 import { eventually } from "./fixtures/eventually.ts"
@@ -66,7 +66,9 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(Workspace)), {
         "plugin.execute lakebase.query user",
         "sql.execute < plugin.execute"
       ])
-      assert.match(String(spans[0]!.span.attributes.get("caller.id")), /^\d+@\d+$/)
+      const { attributes } = spans[0]!.span
+      assert.match(String(attributes.get("caller.id")), /^\d+@\d+$/)
+      assert.strictEqual(attributes.get("enduser.id"), String(attributes.get("caller.id")).split("@")[0])
       assert.strictEqual(spans[1]!.span.attributes.get("db.query.text"), "SELECT $1::text")
       assert.strictEqual(spans[1]!.span.attributes.get("db.system.name"), "postgresql")
     })
@@ -114,9 +116,9 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(Workspace)), {
 
   it.effect("records calls through Lakebase.user as the user's, also when the service runs", () =>
     Effect.gen(function* () {
-      const run = Effect.flatMap(asAlice(Lakebase.user), (sql) =>
+      const run = Effect.flatMap(Lakebase.user, (sql) =>
         Effect.all([sql`SELECT 1`, sql.withTransaction(sql`SELECT 1`), Stream.runDrain(sql`SELECT 1`.stream)])
-      )
+      ).pipe(asService, asAlice)
       const { spans } = yield* recorded(run)
       assert.deepStrictEqual(
         shape(spans).filter((_) => _.startsWith("plugin.")),
@@ -185,17 +187,19 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(Workspace)), {
       )
       assert.deepInclude(count(inVain.metrics, "lakebase.pool.exhaustions")[0], { count: 1 })
       const waiting = yield* recorded(
-        Effect.flatMap(sql, (client) =>
-          asAlice(
-            client.withTransaction(
-              Effect.gen(function* () {
-                yield* Effect.forkDetach(Effect.exit(asBob(select)))
-                const waits = Effect.map(Metric.snapshot, (_) => count(_, "lakebase.pool.connections.waiting")[0])
-                yield* eventually(Effect.map(waits, (_) => _ !== undefined && "value" in _ && _.value === 1))
-              })
-            )
+        Effect.gen(function* () {
+          const begun = yield* Deferred.make<void>()
+          const waits = Effect.map(Metric.snapshot, (_) => count(_, "lakebase.pool.connections.waiting")[0])
+          const seen = eventually(Effect.map(waits, (_) => _ !== undefined && "value" in _ && _.value === 1))
+          const { withTransaction } = yield* sql
+          yield* Effect.all(
+            [
+              asAlice(withTransaction(Effect.andThen(Deferred.succeed(begun, undefined), seen))),
+              Effect.andThen(Deferred.await(begun), asBob(select))
+            ],
+            { concurrency: 2 }
           )
-        ),
+        }),
         limits
       )
       assert.isTrue(Exit.isSuccess(waiting.exit), String(waiting.exit))

@@ -1,7 +1,7 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
 import { asService, Lakebase, provideUser } from "effect-databricks"
-import { Effect, Queue, Schema, Stream } from "effect"
+import { Effect, Exit, Queue, Schema, Scope, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { Model } from "effect/schema"
 import { SqlClient, SqlModel, SqlSchema } from "effect/sql"
@@ -96,33 +96,58 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     }).pipe(Effect.ensuring(clear))
   )
 
-  it.effect("runs Lakebase.user as its user, also inside asService and for another user", () =>
+  it.effect("runs Lakebase.user as its user, also inside asService", () =>
     Effect.gen(function* () {
       const mine = Effect.flatMap(Lakebase.user, whoThrough)
       assert.strictEqual(yield* asAlice(mine), alice)
       assert.strictEqual(yield* asAlice(asService(mine)), alice)
-      const taken = yield* asAlice(Lakebase.user)
-      assert.strictEqual(yield* whoThrough(taken), alice)
-      assert.strictEqual(yield* asBob(whoThrough(taken)), alice)
-      assert.strictEqual(yield* asBob(taken.withTransaction(whoThrough(taken))), alice)
       // Other clients inside its transaction still run as their own caller.
-      assert.deepStrictEqual(yield* asBob(taken.withTransaction(Effect.all([whoThrough(taken), who]))), [alice, bob])
-      assert.deepStrictEqual(yield* taken.withTransaction(Effect.all([whoThrough(taken), who])), [alice, "service"])
-      const notified = yield* Effect.scoped(
-        Effect.gen(function* () {
-          const queue = yield* taken.listen("wherever")
-          yield* taken.notify("wherever", "x")
-          return yield* Queue.take(queue)
-        })
-      )
-      assert.strictEqual(notified.payload, "x")
+      const both = Effect.flatMap(Lakebase.user, (sql) => sql.withTransaction(Effect.all([whoThrough(sql), who])))
+      assert.deepStrictEqual(yield* asAlice(both), [alice, alice])
+      assert.deepStrictEqual(yield* asAlice(asService(both)), [alice, "service"])
+      const listened = Effect.gen(function* () {
+        const sql = yield* Lakebase.user
+        const queue = yield* sql.listen("wherever")
+        yield* sql.notify("wherever", "x")
+        return yield* Queue.take(queue)
+      })
+      assert.strictEqual((yield* asAlice(Effect.scoped(listened))).payload, "x")
     })
   )
 
-  it.effect("runs a client from Lakebase.user as its user when another caller uses it", () =>
+  it.effect("runs a client from Lakebase.user as its user in the same user's later call, with that call's token", () =>
     Effect.gen(function* () {
       const taken = yield* asAlice(Lakebase.user)
-      const ways = waysThrough(taken)
+      assert.strictEqual(yield* asAlice(whoThrough(taken)), alice)
+    })
+  )
+
+  it.effect("dies where a client from Lakebase.user runs in another user's call, or outside of any", () =>
+    Effect.gen(function* () {
+      const taken = yield* asAlice(Lakebase.user)
+      const ways: Record<string, Effect.Effect<unknown, unknown, Scope.Scope>> = {
+        statement: taken`SELECT 1`,
+        values: taken`SELECT 1`.values,
+        stream: Stream.runDrain(taken`SELECT 1`.stream),
+        transaction: taken.withTransaction(Effect.void),
+        connection: taken.reserve,
+        listener: taken.listen("held"),
+        unsafe: taken.unsafe("SELECT 1"),
+        "without transforms": taken.withoutTransforms()`SELECT 1`
+      }
+      for (const [way, run] of Object.entries(ways)) {
+        const exits = [asBob(run), asBob(asService(run)), run, asService(run)].map((_) => Effect.exit(Effect.scoped(_)))
+        for (const exit of yield* Effect.all(exits)) {
+          assert.isTrue(Exit.hasDies(exit), way)
+          assert.include(String(exit), "in the call that uses it", way)
+        }
+      }
+    })
+  )
+
+  it.effect("keeps a user's transaction, savepoints and afterCommit of Lakebase.user apart from the service's", () =>
+    Effect.gen(function* () {
+      const taken = yield* asAlice(Lakebase.user)
       const done: Array<string> = []
       const after = taken.afterCommit(
         Effect.all([whoThrough(taken), who]).pipe(
@@ -131,22 +156,21 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
         )
       )
       for (const [as, name] of [
-        [asBob, bob],
-        [asService, "service"],
-        [<A, E, R>(effect: Effect.Effect<A, E, R>) => asBob(asService(effect)), "service"]
+        [asAlice, alice],
+        [<A, E, R>(effect: Effect.Effect<A, E, R>) => asAlice(asService(effect)), "service"]
       ] as const) {
+        const ways = waysThrough(taken)
         const within = Effect.all([ways, taken.withTransaction(ways), Effect.scoped(taken.listen("held"))])
         for (const seen of [yield* as(ways), ...(yield* as(taken.withTransaction(within))).slice(0, 2)]) {
           for (const [way, by] of Object.entries(seen)) assert.strictEqual(by, alice, way)
         }
-        // Savepoint and insert are in alice's transaction, which no other caller sees.
         const insert = (body: string) => taken`INSERT INTO notes ${taken.insert({ body })}`
         yield* as(
           taken.withTransaction(
             Effect.gen(function* () {
               yield* Effect.ignore(taken.withTransaction(Effect.andThen(insert("undone"), Effect.fail("savepoint"))))
               yield* Effect.andThen(insert("kept"), after)
-              assert.deepStrictEqual(yield* bodies, [])
+              assert.deepStrictEqual(yield* asBob(bodies), [])
               assert.deepStrictEqual(done, [])
             })
           )
@@ -155,13 +179,6 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
         assert.deepStrictEqual(yield* asAlice(bodies), ["kept"])
         yield* asAlice(clear)
       }
-      // In one fiber with another user's, and with the client that follows.
-      const [hers, his, followed] = yield* asBob(
-        Effect.flatMap(Lakebase.user, (other) =>
-          taken.withTransaction(other.withTransaction(Effect.all([whoThrough(taken), whoThrough(other), who])))
-        )
-      )
-      assert.deepStrictEqual([hers, his, followed], [alice, bob, bob])
     }).pipe(Effect.ensuring(clear))
   )
 
@@ -199,7 +216,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     }).pipe(Effect.scoped, Effect.ensuring(clear))
   )
 
-  it.effect("listens on the caller's connection, and receives what another user notifies", () =>
+  it.effect("listens on the caller's connection, and receives the notifications of another user", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const heard = yield* asAlice(sql.listen("news"))
@@ -219,6 +236,37 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
       const [mine, [row]] = yield* asAlice(sql.withTransaction(both))
       assert.strictEqual(row![0], alice)
       assert.notStrictEqual(row![1], mine)
+    })
+  )
+
+  it.effect("runs nothing on a reserved connection that is kept after its scope, or in another user's call", () =>
+    Effect.gen(function* () {
+      const text = "SELECT current_user"
+      for (const sql of [yield* Notes, yield* asAlice(Lakebase.user)]) {
+        const held = yield* Scope.make()
+        const reserved = yield* asAlice(Scope.provide(sql.reserve, held))
+        const ways = [
+          reserved.execute(text, [], undefined),
+          reserved.executeUnprepared(text, [], undefined),
+          reserved.executeRaw(text, []),
+          reserved.executeValues(text, []),
+          reserved.executeValuesUnprepared(text, []),
+          Stream.runCollect(reserved.executeStream(text, [], undefined))
+        ]
+        for (const way of ways) {
+          assert.include(JSON.stringify(yield* asAlice(asService(way))), alice)
+          for (const exit of [yield* Effect.exit(asBob(way)), yield* Effect.exit(way)]) {
+            assert.include(String(exit), "in the call that uses it")
+          }
+        }
+        yield* Scope.close(held, Exit.void)
+        for (const way of ways) {
+          assert.include((yield* asAlice(Effect.flip(way))).message, "reserve one in the scope that uses it")
+        }
+      }
+      const ours = yield* Effect.scoped(asService((yield* Notes).reserve))
+      const error = yield* Effect.flip(ours.executeRaw(text, []))
+      assert.include(error.message, "reserve one in the scope that uses it")
     })
   )
 

@@ -81,7 +81,7 @@ layer(Application, { timeout: "60 seconds", excludeTestServices: true })("Lakeba
     }).pipe(Effect.ensuring(clear))
   )
 
-  it.effect("runs afterCommit effects after the commit, as the caller who registered them", () =>
+  it.effect("runs afterCommit effects after the commit, as the caller that registered them", () =>
     Effect.gen(function* () {
       const sql = yield* Notes
       const done: Array<string> = []

@@ -80,7 +80,12 @@ describe("Operation.execute with cache, retry and timeout", () => {
       const { exit, spans } = yield* Fiber.join(both)
       assert.deepStrictEqual(exit, Exit.succeed(["hello", "hello"]))
       assert.deepStrictEqual(log, ["begin 1", "stop 1", "begin 2"])
-      const identity = { "operation.name": "greet", "execution.context": "service", "caller.id": "sp" }
+      const identity = {
+        "operation.name": "greet",
+        "execution.context": "service",
+        "caller.id": "sp",
+        "enduser.id": "sp"
+      }
       assert.deepStrictEqual(
         spans.map((_) => _.attributes),
         [
@@ -108,7 +113,13 @@ describe("Operation.execute with cache, retry and timeout", () => {
     Effect.gen(function* () {
       const attributesOf = (options: Operation.Policy & Pick<Operation.SpanOptions, "attributes">) =>
         Effect.map(spansOf(Operation.execute(Effect.void, { name: "greet", ...options })), ({ spans }) => {
-          const { "caller.id": _, "execution.context": __, "operation.name": ___, ...others } = spans[0]!.attributes
+          const {
+            "caller.id": _,
+            "enduser.id": __,
+            "execution.context": ___,
+            "operation.name": ____,
+            ...others
+          } = spans[0]!.attributes
           return others
         })
       assert.deepStrictEqual(yield* attributesOf({}), {})
@@ -144,6 +155,9 @@ describe("Operation.merge", () => {
     assert.deepStrictEqual(Operation.merge(nothing, defaults), defaults)
     const blank = { attempts: undefined, delay: undefined, maxDelay: undefined, budget: undefined }
     assert.deepStrictEqual(Operation.merge(defaults, { retry: blank }), defaults)
+    assert.isFalse(Operation.merge(defaults, { retry: false }).retry)
+    assert.isFalse(Operation.merge({ retry: false }, {}).retry)
+    assert.deepStrictEqual(Operation.merge({ retry: false }, { retry: { attempts: 2 } }).retry, { attempts: 2 })
     assert.deepStrictEqual(Operation.merge(defaults, { timeout: 0, retry: { delay: 0 } }), {
       timeout: 0,
       totalTimeout: 4,

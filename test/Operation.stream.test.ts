@@ -14,7 +14,10 @@ const ids = Stream.range(1, 3).pipe(
   Stream.rechunk(1),
   Stream.mapEffect(() => getCurrentUserId)
 )
-const operation = Operation.executeStream(ids, { name: "ids", attributes: { rows: 3, none: null, "caller.id": "eve" } })
+const operation = Operation.executeStream(ids, {
+  name: "ids",
+  attributes: { rows: 3, none: null, "caller.id": "eve", "enduser.id": "eve" }
+})
 
 describe("Operation.executeStream", () => {
   it.effect("opens one span for the whole stream, with its caller", () =>
@@ -27,7 +30,8 @@ describe("Operation.executeStream", () => {
         rows: 3,
         "operation.name": "ids",
         "execution.context": "user",
-        "caller.id": "alice"
+        "caller.id": "alice",
+        "enduser.id": "alice"
       })
       assert.isTrue(spans[0]!.exit !== undefined && Exit.isSuccess(spans[0]!.exit))
     }).pipe(Effect.provide(test))
@@ -133,7 +137,13 @@ describe("Operation.executeStream", () => {
         Effect.provide(Logger.layer([logger]))
       )
       assert.deepStrictEqual(seen, [
-        { request: 7, "operation.name": "ids", "execution.context": "user", "caller.id": "alice" }
+        {
+          request: 7,
+          "operation.name": "ids",
+          "execution.context": "user",
+          "caller.id": "alice",
+          "enduser.id": "alice"
+        }
       ])
     }).pipe(Effect.provide(test))
   )

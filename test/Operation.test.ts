@@ -33,7 +33,7 @@ describe("Operation.execute", () => {
         spans: [
           {
             name: "plugin.execute",
-            attributes: { ...said, "execution.context": "service", "caller.id": "sp" },
+            attributes: { ...said, "execution.context": "service", "caller.id": "sp", "enduser.id": "sp" },
             exit: Exit.succeed("sp")
           }
         ]
@@ -42,7 +42,8 @@ describe("Operation.execute", () => {
       assert.deepStrictEqual(user.spans[0]!.attributes, {
         ...said,
         "execution.context": "user",
-        "caller.id": "alice"
+        "caller.id": "alice",
+        "enduser.id": "alice"
       })
     }).pipe(Effect.provide(test))
   )
@@ -55,6 +56,7 @@ describe("Operation.execute", () => {
           attributes: {
             "execution.context": "service",
             "caller.id": "mallory",
+            "enduser.id": "mallory",
             "operation.name": "other",
             "execution.obo_dev_fallback": true
           }
@@ -65,7 +67,8 @@ describe("Operation.execute", () => {
       assert.deepStrictEqual(spans[0]!.attributes, {
         "operation.name": "greet",
         "execution.context": "user",
-        "caller.id": "alice"
+        "caller.id": "alice",
+        "enduser.id": "alice"
       })
     }).pipe(Effect.provide(test))
   )
@@ -80,7 +83,13 @@ describe("Operation.execute", () => {
         annotationsOf
       )
       assert.deepStrictEqual(seen, [
-        { request: 7, "operation.name": "greet", "execution.context": "user", "caller.id": "alice" },
+        {
+          request: 7,
+          "operation.name": "greet",
+          "execution.context": "user",
+          "caller.id": "alice",
+          "enduser.id": "alice"
+        },
         { request: 7 }
       ])
     }).pipe(Effect.provide(test))
@@ -176,7 +185,8 @@ describe("Operation.execute in an application's service", () => {
         "greeter.greeting": "Hello",
         "operation.name": "greeter.greet",
         "execution.context": "user",
-        "caller.id": "alice"
+        "caller.id": "alice",
+        "enduser.id": "alice"
       })
     }).pipe(Effect.provide([Greeter.layer, test]))
   )

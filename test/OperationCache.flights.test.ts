@@ -137,7 +137,7 @@ describe("OperationCache under concurrent calls", () => {
     }).pipe(Effect.provide(test))
   )
 
-  it.effect("interrupts a run when its last caller leaves, who waits for it to stop", () =>
+  it.effect("interrupts a run when its last caller leaves, and lets that caller wait until it has stopped", () =>
     Effect.gen(function* () {
       const { runs, sales } = makeSales()
       const waiting = yield* crowd(3, asAlice(sales))
@@ -217,6 +217,7 @@ describe("OperationCache under concurrent calls", () => {
 describe("OperationCache invalidation during a run", () => {
   const invalidations = [
     ["operation and key", OperationCache.invalidate("sales", [])],
+    ["operation", OperationCache.invalidate("sales")],
     ["caller", Effect.flatMap(ExecutionContext.current, OperationCache.invalidateCaller).pipe(asAlice)]
   ] as const
 

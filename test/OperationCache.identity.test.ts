@@ -74,7 +74,7 @@ layer(Live, { timeout: "60 seconds", excludeTestServices: true })("Operation.exe
     })
   )
 
-  it.effect("runs the service principal inside what is cached for a user, and that user again inside it", () =>
+  it.effect("runs the service principal inside an operation cached for a user, and that user again inside it", () =>
     Effect.gen(function* () {
       const request = yield* requestOf(alice)
       const both = Effect.all([

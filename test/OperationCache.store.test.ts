@@ -131,7 +131,7 @@ describe("OperationCache whose store", () => {
         lines.map((_) => _.level),
         ["Warn", "Warn"]
       )
-      assert.include(lines[0]!.text, "cannot be read")
+      assert.include(lines[0]!.text, "could not be read")
     }).pipe(Effect.provide(service))
   )
 
@@ -170,7 +170,7 @@ describe("OperationCache whose store", () => {
       const { exit, lines } = yield* Fiber.join(fiber)
       assert.deepStrictEqual(exit, Exit.succeed([1, 2]))
       assert.lengthOf(lines, 2)
-      assert.include(lines[0]!.text, "cannot be written")
+      assert.include(lines[0]!.text, "could not be written")
     }).pipe(Effect.provide(service))
   )
 
@@ -187,7 +187,7 @@ describe("OperationCache whose store", () => {
     }).pipe(Effect.provide(service))
   )
 
-  it.effect("is in memory returns a value that it cannot weigh, uncached, and logs a warning", () =>
+  it.effect("is in memory returns a value that it cannot measure, uncached, and logs a warning", () =>
     Effect.gen(function* () {
       let runs = 0
       const run = Effect.sync(() => ({
@@ -215,7 +215,7 @@ describe("OperationCache.invalidate", () => {
         yield* TestClock.adjust("1 second")
         const error = yield* Fiber.join(fiber)
         assert.strictEqual(error._tag, "InvalidationError")
-        assert.include(error.message, "invalidate it again")
+        assert.include(error.message, "invalidate again")
         assert.isDefined(error.cause)
       }
     }).pipe(Effect.provide(service))

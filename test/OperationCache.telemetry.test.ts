@@ -20,7 +20,13 @@ describe("OperationCache telemetry", () => {
     Effect.gen(function* () {
       const sales = asAlice(makeSales({ retry: {}, timeout: "5 seconds" }))
       const { spans } = yield* spansOf(Effect.all([sales, sales]))
-      const told = { "operation.name": "sales", "execution.context": "user", "caller.id": "alice", timeout_ms: 5_000 }
+      const told = {
+        "operation.name": "sales",
+        "execution.context": "user",
+        "caller.id": "alice",
+        "enduser.id": "alice",
+        timeout_ms: 5_000
+      }
       assert.deepStrictEqual(
         spans.map((_) => [_.name, _.attributes]),
         [
@@ -75,7 +81,12 @@ describe("OperationCache telemetry", () => {
       )
       const [operation, read] = spans
       assert.strictEqual(read?.parent._tag === "Some" && read.parent.value.spanId, operation?.spanId)
-      const told = { "operation.name": "sales", "execution.context": "user", "caller.id": "alice" }
+      const told = {
+        "operation.name": "sales",
+        "execution.context": "user",
+        "caller.id": "alice",
+        "enduser.id": "alice"
+      }
       assert.deepStrictEqual(lines, [told])
     }).pipe(Effect.provide(test))
   )

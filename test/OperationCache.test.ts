@@ -174,6 +174,18 @@ describe("Operation.execute with OperationCache", () => {
     }).pipe(Effect.provide(test))
   )
 
+  it.effect("keeps an entry no longer when the system's clock is set back", () =>
+    Effect.gen(function* () {
+      const sales = makeSales({ timeToLive: "10 seconds" })
+      assert.strictEqual(yield* sales, "sp 1")
+      yield* TestClock.adjust("-1 hour")
+      yield* TestClock.adjust(9_999)
+      assert.strictEqual(yield* sales, "sp 1")
+      yield* TestClock.adjust(1)
+      assert.strictEqual(yield* sales, "sp 2")
+    }).pipe(Effect.provide(test))
+  )
+
   it.effect("keeps an entry for the call's timeToLive, and none with timeToLive 0", () =>
     Effect.gen(function* () {
       const short = makeSales({ timeToLive: "10 seconds", key: ["short"] })

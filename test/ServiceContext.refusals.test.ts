@@ -6,7 +6,7 @@ import { LocalWorkspace } from "effect-databricks/testing"
 import type { Socket } from "node:net"
 import { eventually } from "./fixtures/eventually.ts"
 import * as RawServer from "./fixtures/rawServer.ts"
-import { discovery, me, refusal, start, wrongSetting } from "./fixtures/start.ts"
+import { discovery, hurried, me, refusal, start, wrongSetting } from "./fixtures/start.ts"
 
 const Workspace = LocalWorkspace.LocalWorkspace
 
@@ -47,16 +47,14 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
 
         const noHost =
           "DATABRICKS_HOST is not set: set it to the workspace's URL or host name, or name a DATABRICKS_CONFIG_PROFILE"
-        const HOME = { DATABRICKS_CONFIG_FILE: "/nowhere" }
         assert.strictEqual(yield* wrongSetting({ ...id, ...secret }), noHost)
-        assert.strictEqual(yield* wrongSetting(HOME), noHost)
         assert.strictEqual(
           yield* wrongSetting(hosted("no host")),
           `DATABRICKS_HOST is neither a URL nor a host name: "no host"`
         )
         assert.strictEqual(
           yield* wrongSetting(hosted("http://example.com/x")),
-          `DATABRICKS_HOST must begin with https://, or credentials would travel in the open: "http://example.com"`
+          `DATABRICKS_HOST must begin with https://, or credentials would be sent in plaintext: "http://example.com"`
         )
         assert.strictEqual(
           yield* wrongSetting({ DATABRICKS_HOST, ...id }),
@@ -68,7 +66,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
         )
         assert.strictEqual(
           yield* wrongSetting({ DATABRICKS_HOST, DATABRICKS_CLI_PATH: "/nowhere/databricks" }),
-          "There is nothing to sign in with: set DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET, or DATABRICKS_TOKEN, or DATABRICKS_CONFIG_PROFILE"
+          "No credentials are configured: set DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET, or DATABRICKS_TOKEN, or DATABRICKS_CONFIG_PROFILE; the Databricks CLI was not found (/nowhere/databricks): install it, or set DATABRICKS_CLI_PATH"
         )
         assert.strictEqual(
           yield* wrongSetting({ ...env, DATABRICKS_TOKEN }),
@@ -86,7 +84,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
         yield* TestClock.adjust("1 minute")
         assert.strictEqual(yield* refusal({ DATABRICKS_HOST, DATABRICKS_TOKEN: short }), rejected)
         assert.strictEqual(
-          yield* refusal(hosted("http://127.0.0.1:1")),
+          yield* hurried(refusal(hosted("http://127.0.0.1:1"))),
           "http://127.0.0.1:1 cannot be reached (ECONNREFUSED): check DATABRICKS_HOST and the network"
         )
       })
@@ -96,7 +94,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       Effect.gen(function* () {
         const error = yield* Effect.flip(Layer.build(ServiceContext.layer({ host: "no host" })))
         assert.instanceOf(error, ServiceContext.ServiceContextError)
-        assert.strictEqual(error.message, `DATABRICKS_HOST is neither a URL nor a host name: "no host"`)
+        assert.strictEqual(error.message, `The option host is neither a URL nor a host name: "no host"`)
       })
     )
 
@@ -105,7 +103,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       () => {
         const DATABRICKS_HOST = "adb-1.workspace.invalid"
         return Effect.map(
-          refusal({ DATABRICKS_HOST, DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" }),
+          hurried(refusal({ DATABRICKS_HOST, DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" })),
           (said) =>
             assert.match(
               said,
@@ -127,7 +125,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       [
         "JSON that is cut off",
         { status: 200, headers: { "content-type": "application/json" }, body: '{"id":"1","access_token":"eyJ' },
-        "200 with JSON that breaks off or is not of the shape it should have"
+        "200 with JSON that is truncated or does not match its schema"
       ],
       ["404", { status: 404, body: "<html>" }, "404"],
       ["a redirect", { status: 302, headers: { location: "/login.html" } }, "with a redirect (302)"],
@@ -140,11 +138,11 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
           for (const endpoint of [`GET ${discovery}`, "POST /oidc/v1/token", `GET ${me}`]) {
             const path = endpoint.split(" ")[1]!
             const got = yield* Effect.scoped(
-              Effect.andThen(misbehave({ kind: "answer", path, ...answer }), refusal(env))
+              Effect.andThen(misbehave({ kind: "answer", path, ...answer }), hurried(refusal(env)))
             )
             const expected =
               what === "500"
-                ? `${host} has a failure of its own (${endpoint} answered ${said}): try again later`
+                ? `${host} failed (${endpoint} answered ${said}): try again later`
                 : `${host} does not answer as a Databricks workspace does (${endpoint} answered ${said}): check DATABRICKS_HOST`
             assert.strictEqual(got, expected)
           }
@@ -164,12 +162,22 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       })
     )
 
+    it.effect("fails when SCIM says that the service principal has been deactivated", () =>
+      Effect.gen(function* () {
+        const host = yield* answering({ [me]: { id: "1", userName: "sp", active: false } })
+        assert.strictEqual(
+          yield* refusal({ DATABRICKS_HOST: host, DATABRICKS_TOKEN: "t", DATABRICKS_WORKSPACE_ID: "7" }),
+          `${host} says that the service principal sp has been deactivated: check DATABRICKS_TOKEN`
+        )
+      })
+    )
+
     it.effect("never sends the secret to a token endpoint without https", () =>
       Effect.gen(function* () {
         const host = yield* answering({ [discovery]: { token_endpoint: "http://example.com/token" } })
         assert.strictEqual(
           yield* refusal({ DATABRICKS_HOST: host, DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" }),
-          `${host} does not answer as a Databricks workspace does (GET ${discovery} names a token endpoint that is no https:// address): check DATABRICKS_HOST`
+          `${host} does not answer as a Databricks workspace does (GET ${discovery} names a token endpoint that is not an https:// address): check DATABRICKS_HOST`
         )
       })
     )

@@ -1,14 +1,14 @@
 import { assert, describe, layer } from "@effect/vitest"
-import { Cause, ConfigProvider, Effect, Exit, Fiber, Option, Redacted } from "effect"
+import { Cause, ConfigProvider, Effect, Exit, Fiber, Layer, Logger, Option, Redacted } from "effect"
 import { TestClock } from "effect/testing"
-import { getWarehouseId, ServiceContext } from "effect-databricks"
+import { asUser, getWarehouseId, ServiceContext, UserContext } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { inspect } from "node:util"
 import { bob } from "./fixtures/people.ts"
-import { discovery, layerOf, me, start, turn, warehouses, wrongSetting } from "./fixtures/start.ts"
+import { discovery, hurried, layerOf, me, start, turn, warehouses, wrongSetting } from "./fixtures/start.ts"
 
 const Workspace = LocalWorkspace.LocalWorkspace
 
@@ -47,7 +47,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
     it.effect("with a token given to ServiceContext.layer", () =>
       Effect.gen(function* () {
         const { host, servicePrincipal, token, workspaceId } = yield* Workspace
-        const options = { host: `${host}/?o=1#x`, token: yield* token(servicePrincipal.clientId) }
+        const options = { host: `${host}/#x`, token: yield* token(servicePrincipal.clientId) }
         const service = yield* Effect.provide(ServiceContext.ServiceContext, ServiceContext.layer(options))
         assert.strictEqual(service.host, host)
         assert.strictEqual(service.workspaceId, workspaceId, "from the header")
@@ -79,15 +79,15 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
         assert.deepStrictEqual(
           yield* Effect.forEach(["nobody", "homeless", "lost", "half"], (_) => wrongSetting(profile(_))),
           [
-            `${file} has no nobody profile configured: check DATABRICKS_CONFIG_PROFILE and DATABRICKS_CONFIG_FILE`,
-            `DATABRICKS_HOST is not set, and the profile "homeless" gives no host: check ${file}`,
-            `The host of the profile "lost" is neither a URL nor a host name: "no where"`,
-            "DATABRICKS_CLIENT_ID is set and DATABRICKS_CLIENT_SECRET is not: set both, or neither"
+            `There is no profile "nobody" in ${file}: check DATABRICKS_CONFIG_PROFILE and DATABRICKS_CONFIG_FILE`,
+            `DATABRICKS_HOST is not set, and neither is the host of the profile "homeless" in ${file}: add it there`,
+            `The host of the profile "lost" in ${file} is neither a URL nor a host name: "no where"`,
+            `The client_id of the profile "half" in ${file} is set and the client_secret of the profile "half" in ${file} is not: set both, or neither`
           ]
         )
         assert.strictEqual(
           yield* wrongSetting({ DATABRICKS_CONFIG_FILE: "/nowhere", DATABRICKS_CONFIG_PROFILE: "p" }),
-          `DATABRICKS_HOST is not set, and the profile "p" gives no host: check /nowhere`
+          "DATABRICKS_CONFIG_FILE names a file that cannot be read (ENOENT): /nowhere"
         )
       })
     )
@@ -109,6 +109,22 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
         yield* Effect.repeat(turn, { until: () => Effect.map(requests, (_) => _.length >= count + 2) })
         yield* TestClock.adjust("5 seconds")
         assert.isTrue(Option.isSome((yield* Fiber.join(first)).warehouseId))
+      })
+    )
+
+    it.effect("with a warning, and callers of the workspace's own id, where DATABRICKS_WORKSPACE_ID is another's", () =>
+      Effect.gen(function* () {
+        const { env, headers, workspaceId } = yield* Workspace
+        const logged: Array<string> = []
+        const logger = Logger.make(({ message }) => void logged.push(String(message)))
+        const start = layerOf({ ...env, DATABRICKS_WORKSPACE_ID: "7" }).pipe(Layer.provide(Logger.layer([logger])))
+        const user = yield* Effect.provide(UserContext, asUser(yield* headers(bob))).pipe(
+          Effect.provide(start, { local: true })
+        )
+        assert.strictEqual(user.workspaceId, workspaceId)
+        assert.deepStrictEqual(logged, [
+          `DATABRICKS_WORKSPACE_ID is 7, and ${env["DATABRICKS_HOST"]} says that it is workspace ${workspaceId}: callers are verified in the latter. Correct or remove DATABRICKS_WORKSPACE_ID`
+        ])
       })
     )
 
@@ -164,7 +180,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
         const before = (yield* requests).length
         const environment = layerOf({ ...env, DATABRICKS_WAREHOUSE_ID: "" })
         const error = yield* Effect.flip(Effect.provide(getWarehouseId, environment))
-        assert.strictEqual(error.message, "There is no SQL warehouse to use: set DATABRICKS_WAREHOUSE_ID")
+        assert.strictEqual(error.message, "No SQL warehouse is configured: set DATABRICKS_WAREHOUSE_ID")
         const asked = (yield* requests).slice(before).map((_) => _.path)
         assert.deepStrictEqual(asked, [discovery, "/oidc/v1/token", me])
       })
@@ -174,7 +190,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       Effect.gen(function* () {
         const { env, misbehave } = yield* Workspace
         yield* misbehave({ kind: "answer", path: warehouses, status: 500 })
-        const service = yield* start({ ...env, NODE_ENV: "development", DATABRICKS_WAREHOUSE_ID: "" })
+        const service = yield* hurried(start({ ...env, NODE_ENV: "development", DATABRICKS_WAREHOUSE_ID: "" }))
         assert.deepStrictEqual(service.warehouseId, Option.none())
         assert.isTrue(service.development)
       })
@@ -206,6 +222,21 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       })
     )
 
+    it.effect("is refreshed no later when the system's clock is set back", () =>
+      Effect.gen(function* () {
+        const { env } = yield* Workspace
+        yield* Effect.gen(function* () {
+          const { principal } = yield* ServiceContext.ServiceContext
+          const first = yield* principal.authorization
+          yield* TestClock.adjust("-1 day")
+          yield* TestClock.adjust("3559 seconds")
+          assert.strictEqual(yield* principal.authorization, first)
+          yield* TestClock.adjust("1 second")
+          assert.notStrictEqual(yield* principal.authorization, first)
+        }).pipe(Effect.provide(layerOf(env), { local: true }))
+      })
+    )
+
     it.effect("fails after 30 s without a response, and the next call asks again", () =>
       Effect.gen(function* () {
         const { env, misbehave, requests } = yield* Workspace
@@ -219,7 +250,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
           yield* TestClock.adjust("30 seconds")
           const error = yield* Fiber.join(waiting)
           assert.strictEqual(error.reason._tag, "ConnectionError")
-          assert.include(error.message, "No answer to the service principal's sign-in (timeout)")
+          assert.include(error.message, "No response to the service principal's sign-in (timeout)")
           yield* principal.authorization
         }).pipe(Effect.provide(layerOf(env), { local: true }), Effect.scoped)
       })
@@ -243,7 +274,7 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
           yield* Effect.scoped(
             Effect.gen(function* () {
               yield* misbehave({ kind, path, status: 500, body: "{" })
-              const exit = yield* Effect.exit(start(env))
+              const exit = yield* Effect.exit(hurried(start(env)))
               assert.isTrue(Exit.isFailure(exit))
               shown.push(exit, Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "")
             })

@@ -29,8 +29,11 @@ describe("SqlParameter", () => {
   }
 
   it.prop("binds float and double as the text of the number", { n: Schema.Number }, ({ n }) => {
-    assert.deepStrictEqual(bound(SqlParameter.float(n)), Result.succeed(["FLOAT", String(n)]))
-    assert.deepStrictEqual(bound(SqlParameter.double(n)), Result.succeed(["DOUBLE", String(n)]))
+    assert.deepStrictEqual(bound(SqlParameter.float(n)), Result.succeed(["FLOAT", Object.is(n, -0) ? "-0" : String(n)]))
+    assert.deepStrictEqual(
+      bound(SqlParameter.double(n)),
+      Result.succeed(["DOUBLE", Object.is(n, -0) ? "-0" : String(n)])
+    )
   })
 
   it.prop(

@@ -122,19 +122,22 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         })
       )
 
-      it.effect("fails before anything is sent for an invalid value or name", () =>
-        Effect.gen(function* () {
-          const seen = yield* recording
-          const refused = [
-            SqlWarehouse.query(One)`SELECT ${SqlParameter.date("2026-02-30")} AS x`,
-            SqlWarehouse.queryText(One)("SELECT 1 AS x", { "": 1 }),
-            SqlWarehouse.queryText(One)("SELECT :a AS x", { "a b": 1 })
-          ]
-          for (const query of refused) {
-            assert.strictEqual((yield* Effect.flip(query))._tag, "SqlParameterError")
-          }
-          assert.lengthOf(yield* seen("POST", start), 0)
-        })
+      it.effect(
+        "fails before anything is sent for an invalid value or name, and for an interpolation inside quotes",
+        () =>
+          Effect.gen(function* () {
+            const seen = yield* recording
+            const refused = [
+              SqlWarehouse.query(One)`SELECT ${SqlParameter.date("2026-02-30")} AS x`,
+              SqlWarehouse.query(One)`SELECT 'it is ${"x"}' AS x`,
+              SqlWarehouse.queryText(One)("SELECT 1 AS x", { "": 1 }),
+              SqlWarehouse.queryText(One)("SELECT :a AS x", { "a b": 1 })
+            ]
+            for (const query of refused) {
+              assert.strictEqual((yield* Effect.flip(query))._tag, "SqlParameterError")
+            }
+            assert.lengthOf(yield* seen("POST", start), 0)
+          })
       )
     })
 

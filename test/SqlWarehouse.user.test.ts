@@ -32,18 +32,15 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
   "SqlWarehouse.user",
   (it) => {
     it.layer(Layer.merge(Live, OperationCache.layer()))("taken in alice's call", (it) => {
-      it.effect("runs every method as alice: in her call, in bob's, under asService and afterwards", () =>
+      it.effect("runs every method as alice: in her call, under asService and in a later call of hers", () =>
         Effect.gen(function* () {
           const id = yield* asAlice(ExecutionContext.getCurrentUserId)
-          const hers = asAlice(SqlWarehouse.user)
-          const taken = yield* hers
+          const taken = yield* asAlice(SqlWarehouse.user)
           const situations = {
             "in her call": asAlice(Effect.flatMap(SqlWarehouse.user, waysThrough)),
             "in her call, asService": asAlice(Effect.flatMap(SqlWarehouse.user, (_) => asService(waysThrough(_)))),
             "asked for asService": asAlice(asService(Effect.flatMap(SqlWarehouse.user, waysThrough))),
-            "in bob's call": asBob(waysThrough(taken)),
-            "in bob's call, asService": asBob(asService(waysThrough(taken))),
-            "after her call": waysThrough(taken)
+            "in a later call": asAlice(waysThrough(taken))
           }
           for (const [situation, effect] of Object.entries(situations)) {
             const { exit, spans } = yield* spansOf(effect)
@@ -58,16 +55,35 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         })
       )
 
-      it.effect("does not change the caller of other queries in bob's call", () =>
+      it.effect("dies in another user's call and outside of any, and sends nothing", () =>
         Effect.gen(function* () {
+          const seen = yield* recording
           const taken = yield* asAlice(SqlWarehouse.user)
+          for (const elsewhere of [
+            asBob(waysThrough(taken)),
+            asBob(asService(waysThrough(taken))),
+            waysThrough(taken)
+          ]) {
+            const exit = yield* Effect.exit(elsewhere)
+            assert.isTrue(Exit.hasDies(exit))
+            assert.include(String(exit), "in the call that uses it")
+          }
+          assert.lengthOf(yield* seen("POST", start), 0)
+        })
+      )
+
+      it.effect("does not change the caller of other queries under asService", () =>
+        Effect.gen(function* () {
+          const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
           const module = SqlWarehouse.query(Caller)`SELECT current_user AS caller`
-          const both = Effect.all([taken.query(Caller)`SELECT current_user AS caller`, module])
-          assert.deepStrictEqual(yield* asBob(both), [[{ caller: alice }], [{ caller: bob }]])
-          const pulled = Stream.mapEffect(taken.stream(Caller)`SELECT current_user AS caller`, (hers) =>
-            Effect.map(module, (his) => [hers.caller, his[0]?.caller])
+          const pairs = Effect.flatMap(SqlWarehouse.user, (mine) =>
+            Stream.runCollect(
+              Stream.mapEffect(mine.stream(Caller)`SELECT current_user AS caller`, (hers) =>
+                Effect.map(module, (app) => [hers.caller, app[0]?.caller])
+              )
+            )
           )
-          assert.deepStrictEqual(yield* asBob(Stream.runCollect(pulled)), [[alice, bob]])
+          assert.deepStrictEqual(yield* asAlice(asService(pairs)), [[alice, servicePrincipal.clientId]])
         })
       )
 
@@ -75,31 +91,36 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         Effect.gen(function* () {
           const seen = yield* recording
           const cache = {}
-          const taken = yield* asAlice(SqlWarehouse.user)
-          const hers = taken.query(Caller, { cache })`SELECT current_user AS caller`
+          const mine = Effect.flatMap(
+            SqlWarehouse.user,
+            (_) => _.query(Caller, { cache })`SELECT current_user AS caller`
+          )
           const own = SqlWarehouse.query(Caller, { cache })`SELECT current_user AS caller`
-          assert.deepStrictEqual(yield* asBob(hers), [{ caller: alice }])
+          assert.deepStrictEqual(yield* asAlice(mine), [{ caller: alice }])
           assert.deepStrictEqual(yield* asBob(own), [{ caller: bob }])
           assert.lengthOf(yield* seen("POST", start), 2)
-          for (const again of [asAlice(own), asBob(hers), asService(hers)]) {
+          for (const again of [asAlice(own), asAlice(mine), asAlice(asService(mine))]) {
             const { exit, spans } = yield* spansOf(again)
             assert.deepStrictEqual(exit, Exit.succeed([{ caller: alice }]))
             assert.strictEqual(spans.find((_) => _.name === "plugin.execute")!.attributes["cache.hit"], true)
           }
-          assert.deepStrictEqual(yield* asBob(own), [{ caller: bob }])
+          assert.deepStrictEqual(yield* asBob(mine), [{ caller: bob }])
           assert.lengthOf(yield* seen("POST", start), 2)
         })
       )
 
-      it.effect("streams as alice when bob opens the stream and others pull", () =>
+      it.effect("streams as alice when alice opens the stream and others pull", () =>
         Effect.gen(function* () {
           const seen = yield* recording
-          const taken = yield* asAlice(SqlWarehouse.user)
-          const rows = taken.stream(Caller)`SELECT current_user AS caller FROM generate_series(1, 30)`
-          const pull = yield* asBob(Stream.toPull(rows))
+          const pull = yield* asAlice(
+            Effect.flatMap(SqlWarehouse.user, (mine) =>
+              Stream.toPull(mine.stream(Caller)`SELECT current_user AS caller FROM generate_series(1, 30)`)
+            )
+          )
           const callers: Array<string> = []
           const next = Effect.map(pull, (part) => void callers.push(...part.map(({ caller }) => caller)))
-          const end = Effect.forever(Effect.andThen(asBob(next), asService(next)))
+          // The first pull opens the stream.
+          const end = Effect.andThen(asAlice(next), Effect.forever(Effect.andThen(asBob(next), asService(next))))
           yield* Pull.catchDone(end, () => Effect.void)
           assert.deepStrictEqual(
             callers,
@@ -115,19 +136,15 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
     const development = serviceContext({ NODE_ENV: "development" })
 
     it.layer(SqlWarehouse.layer.pipe(Layer.provideMerge(development)))("in development without a token", (it) => {
-      it.effect("runs as the service principal and says so in its span, in bob's call too", () =>
+      it.effect("runs as the service principal and says so in its span", () =>
         Effect.gen(function* () {
           const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
-          const taken = yield* Effect.provide(SqlWarehouse.user, asUser({}))
-          for (const effect of [waysThrough(taken), asBob(waysThrough(taken))]) {
-            const { exit, spans } = yield* spansOf(effect)
-            if (Exit.isFailure(exit)) return assert.fail(Cause.pretty(exit.cause))
-            for (const [way, by] of Object.entries(exit.value)) {
-              assert.strictEqual(by, servicePrincipal.clientId, way)
-            }
-            for (const { attributes } of spans.filter(({ name }) => name === "plugin.execute")) {
-              assert.include(attributes, { "execution.context": "service", "execution.obo_dev_fallback": true })
-            }
+          const fallback = Effect.flatMap(SqlWarehouse.user, waysThrough).pipe(Effect.provide(asUser({})))
+          const { exit, spans } = yield* spansOf(fallback)
+          if (Exit.isFailure(exit)) return assert.fail(Cause.pretty(exit.cause))
+          for (const [way, by] of Object.entries(exit.value)) assert.strictEqual(by, servicePrincipal.clientId, way)
+          for (const { attributes } of spans.filter(({ name }) => name === "plugin.execute")) {
+            assert.include(attributes, { "execution.context": "service", "execution.obo_dev_fallback": true })
           }
         })
       )

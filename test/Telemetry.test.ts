@@ -330,7 +330,7 @@ describe("Telemetry", () => {
       const layer = Telemetry.layerConfig({ endpoint: "http://the collector" })
       const error = yield* Effect.flip(run(withEnv(layer, {})))
       assert.strictEqual(error._tag, "ConfigError")
-      assert.include(error.message, "A collector has a URL")
+      assert.include(error.message, "The option endpoint of Telemetry is not the URL of a collector")
     })
   )
 
@@ -376,6 +376,6 @@ const broken = Effect.fnUntraced(function* (
 })
 
 const warning = (endpoint: string, why: string) =>
-  `Telemetry is not exported to ${new URL(endpoint).host}: ${why}. It is dropped until the collector takes it`
+  `Telemetry is not exported to ${new URL(endpoint).host}: ${why}. It is dropped until the collector accepts it`
 
 const live = TestClock.withLive

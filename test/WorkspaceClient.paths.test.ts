@@ -2,28 +2,11 @@ import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Exit, Layer, Schema } from "effect"
 import { HttpClientRequest } from "effect/http"
 import { getWorkspaceClient } from "effect-databricks"
+import { partsOfPath } from "./fixtures/paths.ts"
 import { reasonOf } from "./fixtures/sqlWarehouse.ts"
 import { type Seen, wire } from "./fixtures/wire.ts"
 
-// Parts that redirect a path in some server or client.
-const Part = Schema.Literals([
-  ..."/\\.@:?#%;&= \t\r\n\0aé\ud800",
-  "..",
-  "%2e",
-  "%2E",
-  "%2f",
-  "%5C",
-  "%252e",
-  "%00",
-  "%zz",
-  "//",
-  "http://",
-  "\u2024",
-  "．",
-  "\ud83d\ude00"
-])
-
-const Id = Schema.Array(Part).check(Schema.isMaxLength(8))
+const Id = partsOfPath()
 
 /** The segments of a request's path for a server that decodes it once. */
 const segmentsOf = ({ url }: Seen) =>
@@ -78,31 +61,68 @@ layer(Wires.layer)("WorkspaceClient with an untrusted id in a path", (it) => {
       })
     )
 
-    it.effect(`refuses dot segments, backslashes and control characters only (${way})`, () =>
-      Effect.gen(function* () {
-        const { seen } = yield* Wires
-        for (const id of ["7", "a.b", "...", ".a", "a..b", "a%2Fb", "ü b", "@x", ":1", "%252e%252e", "a/b", "x;..y"]) {
-          yield* get(id)
-          assert.strictEqual(decodeURI(seen.at(-1)!.url), decodeURI(api + id))
-        }
-        for (const id of [
-          "..",
-          ".",
-          "..  ",
-          "../x",
-          "a/..",
-          "a/./b",
-          "%2e%2E",
-          ".%2e/x",
-          "a\\b",
-          "a\n",
-          "..%2fx",
-          "%5c..%5C"
-        ]) {
-          const reason = yield* reasonOf(get(id))
-          assert.include(reason.message, `a segment "." or "..", a backslash or a control character`, id)
-        }
-      })
+    it.effect(`refuses dot segments, backslashes, control characters and lone surrogates (${way})`, () =>
+      Effect.forEach(
+        ["a\ud83d", "\ude00.txt", "..", ".", "../x", "a/..", "a/./b", "a\\b", "a\n", "..\\..", "x/../..", "\u0000"],
+        (id) =>
+          Effect.map(reasonOf(get(id)), ({ message }) =>
+            assert.include(message, `a segment "." or "..", a backslash, a control character`, id)
+          )
+      )
     )
   }
+
+  it.effect("sends the path of a request as it is, and refuses dot segments in any spelling (request)", () =>
+    Effect.gen(function* () {
+      const { seen } = yield* Wires
+      const { api, get } = ways.request
+      for (const id of ["7", "a.b", "...", ".a", "a..b", "a%2Fb", "ü b", "@x", ":1", "%252e%252e", "a/b", "x;..y"]) {
+        yield* get(id)
+        assert.strictEqual(decodeURI(seen.at(-1)!.url), decodeURI(api + id))
+      }
+      for (const id of ["..  ", "%2e%2E", ".%2e/x", "..%2fx", "%5c..%5C"]) {
+        assert.include((yield* reasonOf(get(id))).message, `a segment "." or ".."`, id)
+      }
+    })
+  )
+
+  it.effect("sends an id that holds %, a space or another sign as the server decodes it (use)", () =>
+    Effect.gen(function* () {
+      const { seen } = yield* Wires
+      const { api, get } = ways.use
+      for (const id of [
+        "a%20b.txt",
+        "100%",
+        "%",
+        "%2F%3F%23",
+        "%25",
+        "a%252Fb",
+        "%2e%2e",
+        "a+b",
+        "a b ",
+        " ",
+        "..  ",
+        "ü/€/😀",
+        "x;v=1,2&y=3",
+        "a?b#c",
+        "@:!$'()*~",
+        `"<>[]^|{}`
+      ]) {
+        yield* get(id)
+        const { url } = seen.at(-1)!
+        assert.isTrue(url.startsWith(api), url)
+        assert.strictEqual(decodeURIComponent(url.slice(api.length)), id)
+      }
+    })
+  )
+
+  it.effect.prop("sends any id so that the server decodes it to the same (use)", { id: Schema.String }, ({ id }) =>
+    Effect.gen(function* () {
+      const { seen } = yield* Wires
+      const { api, get } = ways.use
+      const exit = yield* Effect.exit(get(id))
+      if (Exit.isFailure(exit)) return
+      assert.strictEqual(decodeURIComponent(seen.at(-1)!.url.slice(api.length)), id.toWellFormed())
+    })
+  )
 })

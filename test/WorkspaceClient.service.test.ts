@@ -8,11 +8,11 @@ import {
   WorkspaceClient
 } from "effect-databricks"
 import { LocalWorkspace, TestContext } from "effect-databricks/testing"
-import { Effect, Layer } from "effect"
+import { Effect, Exit, Layer, Schema } from "effect"
 import { HttpClientRequest, HttpClientResponse } from "effect/http"
 import { spansOf } from "./fixtures/spans.ts"
 import { alice, as, bob } from "./fixtures/people.ts"
-import { seenAs, seenThrough, Workspace } from "./fixtures/workspace.ts"
+import { seenThrough, Workspace } from "./fixtures/workspace.ts"
 
 const cluster = HttpClientRequest.get("/api/2.1/clusters/get")
 const ok = (request: HttpClientRequest.HttpClientRequest) => HttpClientResponse.fromWeb(request, new Response())
@@ -58,21 +58,44 @@ describe("WorkspaceClient replaced by a test's Layer", () => {
 })
 
 layer(Workspace, { excludeTestServices: true })("WorkspaceClient", (it) => {
-  it.effect("runs as the user of WorkspaceClient.user, in bob's call and under asService too", () =>
+  it.effect("runs as the user of WorkspaceClient.user, also inside asService and in a later call of that user", () =>
     Effect.gen(function* () {
-      const client = yield* as(alice)(WorkspaceClient.user)
-      const { exit, spans } = yield* spansOf(
+      const kept = yield* as(alice)(WorkspaceClient.user)
+      const ways = (client: typeof kept) =>
         Effect.all([
-          as(bob)(seenThrough(client)),
-          asService(seenThrough(client)),
           seenThrough(client),
-          Effect.map(as(bob)(client.use((sdk) => sdk.currentUser.me())), (_) => _.userName),
-          as(bob)(seenAs)
+          asService(seenThrough(client)),
+          Effect.map(
+            client.use((sdk) => sdk.currentUser.me()),
+            (_) => _.userName
+          )
         ])
+      const { exit, spans } = yield* spansOf(
+        as(alice)(Effect.andThen(Effect.flatMap(WorkspaceClient.user, ways), ways(kept)))
       )
-      assert.deepStrictEqual(yield* exit, [alice, alice, alice, alice, bob])
+      assert.deepStrictEqual(yield* exit, [alice, alice, alice])
       const callers = spans.filter((_) => _.name === "plugin.execute").map((_) => _.attributes["execution.context"])
-      assert.deepStrictEqual(callers, ["user", "user", "user", "user", "user"])
+      assert.deepStrictEqual(callers, ["user", "user", "user", "user", "user", "user"])
+    })
+  )
+
+  it.effect("dies where the client of WorkspaceClient.user runs in another user's call, or outside of any", () =>
+    Effect.gen(function* () {
+      const kept = yield* as(alice)(WorkspaceClient.user)
+      const me = HttpClientRequest.get("/api/2.0/preview/scim/v2/Me")
+      const ways: Record<string, Effect.Effect<unknown, unknown>> = {
+        request: kept.request(me),
+        requestJson: kept.requestJson(me, Schema.Struct({})),
+        use: kept.use((sdk) => sdk.currentUser.me()),
+        send: kept.send(me)
+      }
+      for (const [way, run] of Object.entries(ways)) {
+        for (const elsewhere of [as(bob)(run), as(bob)(asService(run)), run]) {
+          const exit = yield* Effect.exit(elsewhere)
+          assert.isTrue(Exit.hasDies(exit), way)
+          assert.include(String(exit), "in the call that uses it", way)
+        }
+      }
     })
   )
 

@@ -88,7 +88,10 @@ describe("WorkspaceClient", () => {
             ]) {
               const error = yield* Effect.flip(client.request(HttpClientRequest.get(url)))
               assert.strictEqual(error.reason._tag, "InvalidRequestError", url)
-              assert.strictEqual(error.message, `A request to the workspace is a path that begins with one "/"`)
+              assert.strictEqual(
+                error.message,
+                `The URL of a request to the workspace must be a path that begins with one "/"`
+              )
             }
             for (const url of [`/@${name}/x`, `/x?u=${elsewhere.host}`, `/../..//${name}/x`, "/moved"]) {
               yield* Effect.exit(client.request(HttpClientRequest.get(url)))

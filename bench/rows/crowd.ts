@@ -1,4 +1,4 @@
-/** Ten thousand people who come once each, to a database with 104 connections. */
+/** Ten thousand users with one request each, on a database with 104 connections. */
 import { Console, Effect } from "effect"
 import * as Bed from "../bed.ts"
 import { cpu, cpuOfFamily, main, memory } from "../child.ts"

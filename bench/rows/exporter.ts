@@ -1,4 +1,4 @@
-/** What it costs to export every span, and whether all of them arrive. */
+/** The cost of the export of every span, and the share that arrives. */
 import { Console, Effect } from "effect"
 import * as Bed from "../bed.ts"
 import { cpu, fork, main } from "../child.ts"

@@ -1,4 +1,4 @@
-/** From the start of a process to its first answer, and what it holds when it has nothing to do. */
+/** The time from the start of a process to its first response, and its memory when it is idle. */
 import { Console, Effect } from "effect"
 import * as Bed from "../bed.ts"
 import { main, memory } from "../child.ts"

@@ -1,12 +1,12 @@
 /**
- * The floor: what a good engineer writes by hand on `node:http` and `pg`, with a pool for each user. It believes the
- * headers, traces nothing, and bounds nothing but the connections of one user. With a burden it is what could be had with
- * that on top: so many microseconds for each request, and the statement prepared, as ours is.
+ * The floor: a server by hand on `node:http` and `pg`, with a pool for each user. It trusts the headers, has no traces,
+ * and limits only the connections of one user. With a burden, each request takes that many microseconds more, and the
+ * statement is prepared, as ours is.
  */
 import { createServer, type IncomingMessage } from "node:http"
 import { Pool } from "pg"
 
-// The runner passes all of these; there is nothing to configure for anybody else.
+// The runner passes all of these.
 const [port, workspace, warehouse, pgPort, database, burden] = process.argv.slice(2) as [
   string,
   string,

@@ -1,4 +1,4 @@
-/** What ours imports, and nothing of ours: how soon it could answer at the best. */
+/** The imports of ours without our code: the lower bound of its start. */
 import { createServer } from "node:http"
 
 const libraries = [

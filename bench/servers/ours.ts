@@ -1,4 +1,4 @@
-/** What is measured: an application as README.md has it, which verifies, traces and lets requests finish. */
+/** The measured server: an application as in README.md, which verifies, traces and lets requests finish. */
 import { Config, Effect, Layer, Schema } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
@@ -55,7 +55,7 @@ const Database = Layer.unwrap(
   Effect.gen(function* () {
     const options = yield* Lakebase.config
     const maxConnections = yield* Config.Int("BENCH_CONNECTIONS")
-    // On one machine everybody's log-in waits for the same processor.
+    // On one machine all logins share the processor.
     return Lakebase.layer({ ...options, maxConnections, acquireTimeout: "60 seconds" })
   })
 )

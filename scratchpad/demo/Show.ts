@@ -1,7 +1,8 @@
-/** What exists for show, on the local workspace only: identities to choose from, curl lines, the spans of the last calls. */
+/** On the local workspace only: links to switch users, curl commands, and the spans of the last calls. */
+import { Middleware, ServiceContext } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Console, Context, Effect, Exit, Layer, Option, Tracer } from "effect"
-import { HttpMiddleware, HttpRouter, HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { HttpMiddleware, HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
 import * as Page from "./Page.ts"
 
 export const people = ["alice@example.com", "bob@example.com"]
@@ -20,7 +21,7 @@ const kept = 60
 
 class Spans extends Context.Service<Spans, Array<FinishedSpan>>()("demo/Spans") {}
 
-/** Remembers the last spans beside whatever traces already. */
+/** Adds a tracer that keeps the last spans. */
 export const layerRecorder = Layer.effectContext(
   Effect.map(Tracer.Tracer, (tracer) => {
     const spans: Array<FinishedSpan> = []
@@ -52,73 +53,76 @@ export const layerRecorder = Layer.effectContext(
   })
 )
 
-// The server listens on loopback only; a page of elsewhere that has its name point here gets nothing either.
-export const onLoopback = <E, R>(answer: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>) =>
-  Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers, remoteAddress }) => {
-    const near = Option.exists(remoteAddress, (_) => /^(127\.|::1$|::ffff:127\.)/.test(_))
-    const named = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/.test(headers["host"] ?? "")
-    const own = headers["origin"] === undefined || headers["origin"] === `http://${headers["host"]}`
-    return near && named && own
-      ? HttpMiddleware.withLoggerDisabled(answer)
-      : Effect.succeed(HttpServerResponse.empty({ status: 403 }))
-  })
+/** Adds a route for signed-in users whose requests are not logged. */
+export const route = <E, R>(
+  method: "GET" | "POST",
+  path: `/${string}`,
+  answer: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
+) =>
+  HttpRouter.add(method, path, HttpMiddleware.withLoggerDisabled(answer)).pipe(Layer.provide(Middleware.asUser.layer))
 
-const identities = Effect.gen(function* () {
+/** The name of each caller by the id in its spans. */
+const names = Effect.gen(function* () {
   const workspace = yield* LocalWorkspace.LocalWorkspace
-  return yield* Effect.forEach(people, (name) =>
-    Effect.map(workspace.headers(name, { ttl: "30 days" }), (headers) => ({ name, headers }))
+  const { principal } = yield* ServiceContext.ServiceContext
+  const users = yield* Effect.forEach(people, (name) =>
+    Effect.map(workspace.headers(name), (headers) => [headers["x-forwarded-user"] ?? "", name] as const)
   )
+  return new Map([...users, [principal.id, "the app"] as const])
 })
 
-class Identities extends Context.Service<Identities, Effect.Success<typeof identities>>()("demo/Identities") {}
-
-export const layerIdentities = Layer.effect(Identities, identities)
-
-export const layerRoutes = Layer.mergeAll(
-  Page.layer(`<script type="module" src="/demo/show.js"></script>`),
-  Page.file("/demo/load.js", "load.js"),
-  Page.file("/demo/show.js", "show.js"),
-  HttpRouter.use((router) =>
-    Effect.gen(function* () {
-      const spans = yield* Spans
-      const people = yield* Identities
-      yield* router.add("GET", "/demo/identities", onLoopback(Effect.sync(() => HttpServerResponse.jsonUnsafe(people))))
-      yield* router.add("GET", "/demo/spans", onLoopback(Effect.sync(() => HttpServerResponse.jsonUnsafe(spans))))
-    })
+/** Serves these screens, with links to switch users and with the spans of the last calls. */
+export const layerRoutes = (screens: ReadonlyArray<Page.Screen>) =>
+  Layer.mergeAll(
+    Page.layer(screens, ["/demo/people.js", "/demo/spans.js"]),
+    Page.file("/demo/people.js", "people.js"),
+    Page.file("/demo/spans.js", "spans.js"),
+    route("GET", "/demo/people", Effect.succeed(HttpServerResponse.jsonUnsafe(people))),
+    Layer.unwrap(
+      Effect.gen(function* () {
+        const [spans, known] = yield* Effect.all([Spans, names])
+        const named = Effect.sync(() =>
+          HttpServerResponse.jsonUnsafe(
+            spans.map((span) => ({ ...span, caller: known.get(span.attributes["caller.id"] ?? "") }))
+          )
+        )
+        return route("GET", "/demo/spans", named)
+      })
+    )
   )
-)
 
-/** Tells how to call what now listens. Here alone a token is printed: it is good for the local workspace and nothing else. */
-export const announce = Effect.gen(function* () {
+/** Prints curl commands that call the application through the proxy, and one without the proxy. */
+export const announce = Effect.fnUntraced(function* (origin: string) {
   const { address } = yield* HttpServer.HttpServer
-  const origin = `http://localhost:${address._tag === "UnixPathAddress" ? 0 : address.port}`
-  const curl = (path: string, headers: Record<string, string>, more = "") =>
+  const curl = (path: string, as: string, body?: object) =>
     [
-      `curl -s${more} ${origin}${path}`,
-      ...Object.entries(headers).map(([name, value]) => `-H '${name}: ${value}'`)
+      `  curl -s --cookie databricks-apps-user=${as} ${origin}${path}`,
+      ...(body === undefined ? [] : [`-H 'content-type: application/json' -d '${JSON.stringify(body)}'`])
     ].join(" ")
-  const json = (path: string, headers: Record<string, string>, body: object) =>
-    curl(path, { ...headers, "content-type": "application/json" }, ` -d '${JSON.stringify(body)}'`)
-  const block = (who: string, lines: ReadonlyArray<string>) => [`As ${who}:`, ...lines.map((_) => `  ${_}`), ""]
   const greeting = { greeting: "hello" }
-  const blocks = (yield* Identities).flatMap(({ headers, name }) =>
-    block(name, [
-      curl("/api/whoami", headers),
-      json("/users/me/data", headers, greeting),
-      json("/api/orders", headers, { item: "Tea", amount: 2 }),
-      curl("/api/orders", headers)
-    ])
-  )
+  const blocks = people.flatMap((name) => [
+    `As ${name}:`,
+    curl("/api/whoami", name),
+    curl("/users/me/data", name, greeting),
+    curl("/api/orders", name, { item: "Tea", amount: 2 }),
+    curl("/api/orders", name),
+    ""
+  ])
   yield* Console.log(
     [
       "",
-      "DATABRICKS_HOST is not set: this is a local workspace, with a Postgres of its own, on this machine only.",
+      "DATABRICKS_HOST is not set: the app runs on a local workspace, with its own Postgres, on this machine.",
       "",
       ...blocks,
-      ...block("the service principal", [json("/system/data", {}, greeting), curl("/api/system/orders", {})]),
+      "As the service principal, for any user:",
+      curl("/system/data", "alice", greeting),
+      curl("/api/system/orders", "alice"),
+      "",
+      "Without the proxy and without a user:",
+      `  curl -s http://127.0.0.1:${"port" in address ? address.port : 0}/api/whoami`,
+      "",
       `${origin}/      the page`,
-      `${origin}/docs  the API`,
-      ""
+      `${origin}/docs  the API`
     ].join("\n")
   )
 })

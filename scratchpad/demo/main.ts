@@ -1,61 +1,80 @@
 import * as App from "effect-databricks/App"
+import * as Logs from "effect-databricks/Logs"
 import * as Telemetry from "effect-databricks/Telemetry"
-import { Lakebase, Middleware, ServiceContext, SqlWarehouse } from "effect-databricks"
+import { Files, Genie, Jobs, Lakebase, ModelServing, Queries, ServiceContext, SqlWarehouse } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Config, Effect, Layer, Option } from "effect"
+import { Config, Effect, Layer, Option, Path } from "effect"
 import { HttpRouter } from "effect/http"
-import { HttpApiBuilder, HttpApiSwagger } from "effect/http-api"
-import { Api, ApiWithDesk } from "./Api.ts"
 import * as Burst from "./Burst.ts"
-import { Handlers, HandlersWithDesk } from "./handlers.ts"
-import { Orders } from "./Orders.ts"
+import { model } from "./chat/local.ts"
+import { seed, space } from "./genie/local.ts"
+import { job } from "./jobs/local.ts"
 import * as Page from "./Page.ts"
 import * as Show from "./Show.ts"
+import * as Subjects from "./Subjects.ts"
 
-const openapi = { openapiPath: "/openapi.json" } as const
+const queries = Effect.flatMap(Path.Path, ({ fromFileUrl }) => fromFileUrl(new URL("queries", import.meta.url)))
 
-const Routes = Layer.mergeAll(HttpApiBuilder.layer(Api, openapi), HttpApiSwagger.layer(Api)).pipe(
-  Layer.provide(Handlers),
-  Layer.provide(Middleware.layer)
+const Services = Layer.unwrap(Effect.map(queries, (directory) => Queries.layer({ directory }))).pipe(
+  Layer.provideMerge(
+    Layer.mergeAll(App.layerHttpServer(), SqlWarehouse.layer, Files.layer, Jobs.layer, Genie.layer, ModelServing.layer)
+  )
 )
 
-const RoutesWithDesk = Layer.mergeAll(
-  HttpApiBuilder.layer(ApiWithDesk, openapi),
-  HttpApiSwagger.layer(ApiWithDesk),
-  Page.layerDesk
-).pipe(Layer.provide(HandlersWithDesk), Layer.provide(Middleware.layer))
+// Names of files may be longer than 100 characters, the default.
+const routerConfig = { maxParamLength: 200 }
 
-const isSet = (name: string) => Effect.map(Config.option(Config.NonEmptyString(name)), Option.isSome)
-
-/** What Databricks Apps runs: everything from the environment, and the orders desk if the app has a database. */
+/** The application of Databricks Apps, configured by the environment. */
 const Deployed = Layer.unwrap(
-  Effect.map(isSet("PGHOST"), (hasDatabase) =>
-    hasDatabase
-      ? HttpRouter.serve(Layer.merge(RoutesWithDesk, Page.layer(Page.desk))).pipe(
-          Layer.provide(Orders.layer),
-          Layer.provide(Lakebase.layerConfig())
+  Effect.map(Subjects.make(Lakebase.layerConfig()), ({ routes, screens }) =>
+    HttpRouter.serve(Layer.merge(routes, Page.layer(screens)), { routerConfig })
+  )
+).pipe(Layer.provide(Services), Layer.provide(ServiceContext.layerConfig()))
+
+/** The same application with the screens of `Show.ts`, behind a proxy at this origin. */
+const shown = (origin: string) =>
+  Layer.effectDiscard(Show.announce(origin)).pipe(
+    Layer.provide(
+      Layer.unwrap(
+        Effect.map(Subjects.make(Burst.layerLakebase), ({ routes, screens }) =>
+          HttpRouter.serve(Layer.mergeAll(routes, Show.layerRoutes([...screens, Page.budget]), Burst.layerRoutes), {
+            routerConfig
+          })
         )
-      : HttpRouter.serve(Layer.merge(Routes, Page.layer("")))
+      )
+    ),
+    Layer.provide(Services),
+    Layer.provide([Burst.layerLakebase, Show.layerRecorder]),
+    Layer.provide(ServiceContext.layerConfig())
   )
-).pipe(Layer.provide([App.layerHttpServer(), SqlWarehouse.layer]), Layer.provide(ServiceContext.layerConfig()))
 
-const ServiceContextLocal = Layer.unwrap(
-  Effect.map(LocalWorkspace.LocalWorkspace, ({ host, servicePrincipal, warehouseId, workspaceId }) =>
-    ServiceContext.layer({ host, workspaceId, warehouseId, ...servicePrincipal })
+const volume = "/Volumes/main/demo/files"
+
+const Local = Layer.unwrap(
+  Effect.map(Config.withDefault(Config.Port("DATABRICKS_APP_PORT"), 8000), (port) =>
+    LocalWorkspace.dev(shown(`http://localhost:${port}`), {
+      port,
+      directory: false,
+      users: [...Show.people, ...Burst.crowd].map((userName) => ({ userName })),
+      files: { volumes: [{ path: volume }] },
+      jobs: [job],
+      genie: [space],
+      serving: { model },
+      seed,
+      env: {
+        DATABRICKS_VOLUME: volume,
+        DATABRICKS_JOB_ID: job.id,
+        DATABRICKS_GENIE_SPACE_ID: space.spaceId,
+        DATABRICKS_SERVING_ENDPOINT_NAME: "model"
+      }
+    })
   )
 )
 
-/** The same application with a workspace of its own beside it. */
-const Local = Layer.effectDiscard(Show.announce).pipe(
-  Layer.provide(HttpRouter.serve(Layer.mergeAll(RoutesWithDesk, Show.layerRoutes, Burst.layerRoutes))),
-  Layer.provide([App.layerHttpServer({ host: "127.0.0.1" }), SqlWarehouse.layer, Orders.layer]),
-  Layer.provide([Burst.layerLakebase, Show.layerIdentities, Show.layerRecorder]),
-  Layer.provide(ServiceContextLocal),
-  Layer.provide(LocalWorkspace.layer({ users: [...Show.people, ...Burst.crowd].map((userName) => ({ userName })) }))
-)
+const isConfigured = Effect.map(Config.option(Config.NonEmptyString("DATABRICKS_HOST")), Option.isSome)
 
-const Main = Layer.unwrap(Effect.map(isSet("DATABRICKS_HOST"), (host) => (host ? Deployed : Local))).pipe(
-  Layer.provide(Telemetry.layerConfig())
+const Main = Layer.unwrap(Effect.map(isConfigured, (isConfigured) => (isConfigured ? Deployed : Local))).pipe(
+  Layer.provide([Telemetry.layerConfig(), Logs.layerConfig()])
 )
 
 App.runMain(Main)

@@ -1,19 +1,19 @@
 /**
- * Endpoints that run as the app on purpose; a browser can import this module.
+ * The middleware for endpoints that run as the app. Browser-safe.
  *
  * @since 0.1.0
  */
 import { HttpApiMiddleware } from "effect/http-api"
 
 /**
- * Runs every endpoint of a group, with the streams that it answers, as the service principal, whoever sent the request:
+ * Runs every endpoint of a group, including the streams of its responses, as the service principal, for every sender:
  * `class Totals extends HttpApiGroup.make("totals").add(list).middleware(AsService) {}`.
  *
- * `UserContext` is not provided. The server's span says `execution.context` and `caller.id`: that of an endpoint under
- * neither `AsUser` nor `AsService` says nothing. One under both runs as the user, in whatever order they were added, and
- * does not compile with `RunsAs.checked`.
+ * It does not provide `UserContext`. The server's span has `execution.context`, `caller.id` and `enduser.id`, which it
+ * lacks for an endpoint without `AsUser` or `AsService`. An endpoint under both runs as the user, in either order, and
+ * does not compile with `RunsAs.checked`. A request that may change something is a 403 if the page of another site sent it.
  *
- * A server provides `Middleware.layerAsService`; for a plain route see `Middleware.asService`.
+ * The server provides `Middleware.layerAsService`. For plain routes use `Middleware.asService`.
  *
  * @since 0.1.0
  * @category middleware

@@ -1,5 +1,5 @@
 /**
- * Endpoints that run as the person who sent the request; a browser can import this module.
+ * The middleware for endpoints that run as the sender of the request. Browser-safe.
  *
  * @since 0.1.0
  */
@@ -8,11 +8,16 @@ import { AuthenticationError, IdentityMismatchError, IdentityUnavailableError } 
 import type { UserContext } from "../UserContext.ts"
 
 /**
- * Runs every endpoint of a group, with the streams that it answers, as `asUser(request)`:
+ * Runs every endpoint of a group, including the streams of its responses, as `asUser(request)`:
  * `class Orders extends HttpApiGroup.make("orders").add(list).middleware(AsUser) {}`.
  *
- * A request whose sender is not proven gets a 401, 403 or 503, the last with `Retry-After`, and a body of `_tag` and
- * `message`. The server's span says `execution.context` and `caller.id`. A server provides `Middleware.layerAsUser`; for a plain route see `Middleware.asUser`.
+ * Every response, also an error, has `Cache-Control: private, no-store` unless the handler sets another value. A request
+ * that may change something, or a WebSocket upgrade, is a 403 if the page of another site sent it.
+ *
+ * If the sender cannot be verified, the response is a 401, 403 or 503 (with `Retry-After`) with `_tag` and `message`.
+ * The server's span has `execution.context`, `caller.id` and `enduser.id`.
+ *
+ * The server provides `Middleware.layerAsUser`. For plain routes use `Middleware.asUser`.
  *
  * @since 0.1.0
  * @category middleware

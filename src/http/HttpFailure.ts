@@ -1,5 +1,5 @@
 /**
- * How any failure looks over HTTP: a status, and a body of a `_tag` and one sentence; a browser can import this module.
+ * Converts any failure to an HTTP response: a status, and a body of `_tag` and one sentence. Browser-safe.
  *
  * @since 0.1.0
  */
@@ -7,25 +7,36 @@ import { Cause, Data, Duration, Effect, Predicate, Schema, SchemaIssue } from "e
 import { HttpServerError, HttpServerRespondable, HttpServerResponse, Multipart } from "effect/http"
 import { HttpApiError } from "effect/http-api"
 import { SqlError } from "effect/sql"
-import { DatabricksError, type Reason } from "../DatabricksError.ts"
+import { DatabricksError } from "../DatabricksError.ts"
+import { foundBusy, reasons } from "../internal/failures/httpStatus.ts"
+import { type Row, rowOf, rowOfReason } from "../internal/failures/sqlState.ts"
+import * as Statement from "../internal/failures/statement.ts"
+import * as Undeclared from "../internal/failures/undeclared.ts"
+import * as Line from "../internal/logs/line.ts"
 
 /**
+ * The body of a failed response.
+ *
  * @since 0.1.0
  * @category models
  */
 export const Body = Schema.Struct({ _tag: Schema.String, message: Schema.String })
 
 /**
- * A failure as the client is told of it; a handler may fail with one of its own making.
+ * A failure as the client sees it. A handler may also fail with one of its own.
  *
  * @since 0.1.0
  * @category models
  */
 export class HttpFailure extends Data.TaggedError("HttpFailure")<{
+  /** The HTTP status of the response. */
   readonly status: number
+  /** The JSON body of the response. */
   readonly body: typeof Body.Type
-  /** When the client may come back. */
+  /** The delay for the response's `Retry-After`. */
   readonly retryAfter?: Duration.Duration | undefined
+  /** Whether the same request may succeed later. It decides the code of a stream's `error` event. */
+  readonly isRetryable?: boolean | undefined
 }> {
   override get message(): string {
     return this.body.message
@@ -33,16 +44,18 @@ export class HttpFailure extends Data.TaggedError("HttpFailure")<{
 }
 
 /**
+ * The options of a conversion. A `ServiceContext` is one.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
-  /** Shows the sentence of a 5xx too, which production masks as `Server error`. */
+  /** Whether to show the message of a 5xx, which is masked as `Server error` otherwise. */
   readonly development: boolean
 }
 
 /**
- * The HTTP view of an error; one that is not known is a 500, unless its schema has an `httpApiStatus`.
+ * Converts an error to an `HttpFailure`. An unknown error is a 500, unless its schema has an `httpApiStatus`.
  *
  * @since 0.1.0
  * @category conversions
@@ -50,7 +63,7 @@ export interface Options {
 export const fromError = (error: unknown, options: Options): HttpFailure => mask(ofError(error), options)
 
 /**
- * The HTTP view of whatever ended a request: its error, or a 500 for a defect.
+ * Converts a cause to an `HttpFailure`: that of its error, or a 500 for a defect.
  *
  * @since 0.1.0
  * @category conversions
@@ -58,6 +71,8 @@ export const fromError = (error: unknown, options: Options): HttpFailure => mask
 export const fromCause = (cause: Cause.Cause<unknown>, options: Options): HttpFailure => mask(ofCause(cause), options)
 
 /**
+ * Converts an `HttpFailure` to a response.
+ *
  * @since 0.1.0
  * @category conversions
  */
@@ -68,21 +83,52 @@ export const toResponse = ({ body, retryAfter, status }: HttpFailure): HttpServe
   })
 
 /**
- * The HTTP view of a cause, which it logs: a 5xx as an error with the cause, anything else at debug.
+ * Converts a cause to an `HttpFailure` and logs it: a 5xx as an error with the cause, any other status at debug. Where there
+ * are `Logs`, the line of the request has it.
  *
  * @internal
  */
-export const report = (cause: Cause.Cause<unknown>, options: Options): Effect.Effect<HttpFailure> => {
-  const failure = ofCause(cause)
-  const line = `${failure.status} ${failure.body._tag}: ${failure.body.message}`
-  return Effect.as(failure.status >= 500 ? Effect.logError(line, cause) : Effect.logDebug(line), mask(failure, options))
+export const report = (cause: Cause.Cause<unknown>, options: Options): Effect.Effect<HttpFailure> =>
+  Effect.withFiber(({ context }) => {
+    const found = ofCause(cause)
+    const undeclared = Undeclared.restored(context, cause)
+    const failure = undeclared === undefined ? found : view(found.status, found.body._tag, undeclared.message)
+    const { body, status } = failure
+    return Effect.as(
+      Line.failed({
+        summary: `${status} ${body._tag}`,
+        tag: body._tag,
+        message: body.message,
+        isError: status >= 500,
+        cause: undeclared?.cause ?? cause,
+        annotations: Statement.annotationsOf(undeclared?.cause ?? cause)
+      }),
+      mask(failure, options)
+    )
+  })
+
+/**
+ * Logs the cause that ended the body of a response early, after its status was sent.
+ *
+ * @internal
+ */
+export const reportBroken = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
+  const { body, status } = ofCause(cause)
+  return Line.failed({
+    summary: `The response broke off: ${status} ${body._tag}`,
+    tag: body._tag,
+    message: body.message,
+    isError: true,
+    cause,
+    annotations: Statement.annotationsOf(cause)
+  })
 }
 
 /**
- * Turns the `SchemaError` of reading a request into a 400 that names the field, for a route that decodes its own:
+ * Turns the `SchemaError` of decoding a request into a 400 that names the field, for plain routes:
  * `HttpServerRequest.schemaBodyJson(Order).pipe(HttpFailure.orBadRequest)`.
  *
- * An `HttpApi` does this by itself. Any other `SchemaError` is a mistake of the application, and a 500.
+ * An `HttpApi` does this by itself. Any other `SchemaError` is a mistake of the application (500).
  *
  * @since 0.1.0
  * @category combinators
@@ -96,7 +142,7 @@ export const orBadRequest = <A, E, R>(
   )
 
 /**
- * Whether a cause knows its own response, or is an interruption that no answer will reach.
+ * Whether a cause has a response of its own, or is an interruption, whose client has left.
  *
  * @internal
  */
@@ -115,9 +161,9 @@ const mask = (failure: HttpFailure, { development }: Options): HttpFailure =>
 const view = (status: number, _tag: string, message: string, retryAfter?: Duration.Duration): HttpFailure =>
   new HttpFailure({ status, body: { _tag, message: sentence(message) }, retryAfter })
 
-// What follows the first line is for a developer at a console: the statement with a caret under it, a stack.
+// Further lines, such as the statement with a caret under it or a stack, are for developers.
 const sentence = (message: string): string => {
-  // No pattern that takes the blanks before the end of the line: a request chooses how many there are to try.
+  // A pattern for blanks before a line end would backtrack over as many blanks as the request sends.
   const line = message
     .trimStart()
     .split(/[\r\n]/, 1)[0]!
@@ -134,85 +180,64 @@ const ofCause = (cause: Cause.Cause<unknown>): HttpFailure => {
 
 const ofError = (error: unknown): HttpFailure => {
   if (error instanceof HttpFailure) return error
-  if (error instanceof DatabricksError) {
-    const { reason } = error
-    return view(statusOf(error), reason._tag, reason.message, reason.retryAfter)
-  }
+  if (error instanceof DatabricksError) return ofDatabricks(error)
   if (SqlError.isSqlError(error)) return ofSql(error)
   return (
     ofHttp(error) ??
     ofAnnotated(error) ??
+    ofAi(error) ??
     view(500, tagOf(error) ?? "InternalServerError", error instanceof Error ? error.message : "The request failed")
   )
 }
 
-const statuses: { readonly [Tag in Reason["_tag"]]: number } = {
-  InvalidCredentialError: 401,
-  MissingScopeError: 403,
-  PermissionDeniedError: 403,
-  NotFoundError: 404,
-  InvalidRequestError: 400,
-  RateLimitedError: 429,
-  UnavailableError: 503,
-  ConnectionError: 503,
-  InvalidResponseError: 502,
-  WorkspaceFailedError: 502,
-  UnknownWarehouseError: 500,
-  StatementFailedError: 500,
-  StatementGoneError: 409
+const ofDatabricks = (error: DatabricksError): HttpFailure => {
+  const { context, reason } = error
+  const row =
+    reason._tag !== "StatementFailedError"
+      ? reasons[reason._tag]
+      : foundBusy(reason)
+        ? reasons.UnavailableError
+        : reason.sqlState === undefined
+          ? reasons.StatementFailedError
+          : rowOf(reason.sqlState, Statement.of(error)?.bound)
+  // A 401 or 403 would ask the user to sign in, which does not help the service principal.
+  const isOwn = context === "service" && (row.status === 401 || row.status === 403)
+  return viewOf(isOwn ? { ...row, status: 500 } : row, reason._tag, reason.message, reason.retryAfter)
 }
 
-const statusOf = (error: DatabricksError): number => {
-  const status = ofReason(error.reason)
-  // Nobody who signs in again helps the service principal.
-  return error.context === "service" && (status === 401 || status === 403) ? 500 : status
-}
-
-const ofReason = (reason: Reason): number => {
-  if (reason._tag !== "StatementFailedError") return statuses[reason._tag]
-  const sqlState = reason.sqlState ?? ""
-  if (sqlState === "42501") return 403
-  // Data exceptions, and statements that make no sense here: what was sent in is wrong.
-  return /^(22|42)/.test(sqlState) ? 400 : statuses[reason._tag]
-}
-
-// What kept the caller from the database is its cause, and an error of ours; else the database itself has spoken.
-const ofSql = ({ message, reason }: SqlError.SqlError): HttpFailure => {
+// Our own errors, such as a refused login, are the cause of a SqlError; any other cause is the database's.
+const ofSql = (error: SqlError.SqlError): HttpFailure => {
+  const { message, reason } = error
   const { cause } = reason
-  if (cause instanceof DatabricksError) return ofError(cause)
+  if (cause instanceof DatabricksError) return ofDatabricks(cause)
   const ours = ofAnnotated(cause)
   if (ours !== undefined) return ours
-  // The driver says only that the query failed, and the database why.
+  // The driver's message is only that the query failed; the database's gives the reason.
   const said = cause instanceof Error && cause.message !== "" ? cause.message : message
-  switch (reason._tag) {
-    case "AuthorizationError":
-      return view(403, reason._tag, said)
-    case "UniqueViolation":
-      return view(409, reason._tag, said)
-    case "ConstraintError":
-      // A foreign key and an exclusion conflict with other rows; the rest is about the row alone.
-      return view(/^23(503|P01)$/.test(sqlStateOf(cause)) ? 409 : 400, reason._tag, said)
-    case "SerializationError":
-    case "DeadlockError":
-    case "LockTimeoutError":
-      return view(409, reason._tag, said)
-    case "ConnectionError":
-      return view(503, reason._tag, said, Duration.seconds(1))
-    default:
-      // Data exceptions: what was sent in is wrong. A statement that does not parse is the application's own mistake.
-      return view(
-        sqlStateOf(cause).startsWith("22") ? 400 : passing.has(sqlStateOf(cause)) ? 503 : 500,
-        reason._tag,
-        said
-      )
-  }
+  return viewOf(rowOfReason(reason, Statement.of(error)?.bound), reason._tag, said)
 }
 
-// The server is full, stops or starts; the driver has no reason for these.
-const passing = new Set(["53300", "57P01", "57P02", "57P03"])
+// A failed request to a model has our error as the cause of its reason. Reading it loads nothing of `effect/ai`.
+const ofAi = (error: unknown): HttpFailure | undefined => {
+  const reason =
+    Predicate.isTagged(error, "AiError") && Predicate.hasProperty(error, "reason") ? error.reason : undefined
+  const cause = Predicate.hasProperty(reason, "cause") ? reason.cause : undefined
+  return cause instanceof DatabricksError ? ofDatabricks(cause) : ofAnnotated(cause)
+}
 
-const sqlStateOf = (cause: unknown): string =>
-  Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : ""
+const viewOf = (
+  { isRetryable, status }: Pick<Row, "isRetryable" | "status">,
+  _tag: string,
+  message: string,
+  retryAfter?: Duration.Duration
+): HttpFailure =>
+  new HttpFailure({
+    ...view(status, _tag, message, retryAfter ?? (status === 429 || status === 503 ? soon : undefined)),
+    isRetryable
+  })
+
+// The Retry-After of a 429 or 503 that has none.
+const soon = Duration.seconds(1)
 
 // Effect raises these itself, most of them as defects.
 const ofHttp = (error: unknown): HttpFailure | undefined => {
@@ -220,12 +245,15 @@ const ofHttp = (error: unknown): HttpFailure | undefined => {
     const { reason } = error
     if (reason._tag === "RouteNotFound") return view(404, "RouteNotFound", `There is no ${reason.methodAndUrl}`)
     if (reason._tag !== "RequestParseError") return view(500, reason._tag, reason.message)
+    if (reason.description === "not an upgradeable ServerRequest") {
+      return view(426, "UpgradeRequired", "This route needs a connection upgrade")
+    }
     return reason.reason === "BodyTooLarge" ? tooLarge() : view(400, "BadRequest", "The request body cannot be read")
   }
   if (HttpApiError.HttpApiSchemaError.is(error)) {
     const slot = slots[error.kind]
     return slot === undefined
-      ? view(500, "InvalidAnswer", `The handler's answer does not fit its schema: ${error.cause.message}`)
+      ? view(500, "InvalidAnswer", `The handler's response does not match its schema: ${error.cause.message}`)
       : badRequest(slot, error.cause)
   }
   if (HttpApiError.HttpApiPayloadTooLarge.is(error)) return tooLarge()
@@ -261,13 +289,22 @@ const badRequest = (slot: string, { issue }: Schema.SchemaError): HttpFailure =>
 const ofAnnotated = (error: unknown): HttpFailure | undefined => {
   if (!(error instanceof Error) || !Schema.isSchema(error.constructor)) return undefined
   const status = Schema.resolveAnnotations(error.constructor)?.["httpApiStatus"]
-  return typeof status === "number"
-    ? view(status, tagOf(error) ?? error.name, error.message, retryAfterOf(error))
-    : undefined
+  if (typeof status !== "number" || isMisplaced(error)) return undefined
+  const isRetryable = Predicate.hasProperty(error, "isRetryable") && error.isRetryable === true
+  return new HttpFailure({
+    ...view(status, tagOf(error) ?? error.name, error.message, retryAfterOf(error)),
+    isRetryable
+  })
 }
 
+// A misplaced parameter is a mistake of the application, not of the request.
+const isMisplaced = (error: Error) =>
+  identifierOf(error) === "effect-databricks/SqlParameterError" &&
+  Predicate.hasProperty(error, "misplaced") &&
+  error.misplaced === true
+
 /**
- * The identifier of an error's schema, by which those of this library are known without loading their modules.
+ * The identifier of an error's schema. It recognizes this library's errors without loading their modules.
  *
  * @internal
  */

@@ -1,12 +1,13 @@
 /**
- * What a server provides for `AsUser`, `AsService` and `Failures`, and the same for routes that are not of an `HttpApi`.
+ * The server's layers for `AsUser`, `AsService` and `Failures`, and the same middleware for plain routes.
  *
  * @since 0.1.0
  */
-import { Cause, Context, Effect, Layer, Option, Schema } from "effect"
-import { HttpBody, HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { Cause, Context, Effect, Layer, Option, Result, Schema, Stream } from "effect"
+import { HttpBody, HttpEffect, HttpRouter, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
+import type { HttpApiEndpoint } from "effect/http-api"
 import { SqlError } from "effect/sql"
-import type { Caller } from "../Caller.ts"
+import * as Caller from "../Caller.ts"
 import * as ExecutionContext from "../ExecutionContext.ts"
 import {
   AuthenticationError,
@@ -14,7 +15,13 @@ import {
   IdentityMismatchError,
   IdentityUnavailableError
 } from "../IdentityError.ts"
-import { pulledIn } from "../internal/http/pulled.ts"
+import * as Statement from "../internal/failures/statement.ts"
+import * as Undeclared from "../internal/failures/undeclared.ts"
+import * as Origin from "../internal/http/origin.ts"
+import * as PreResponse from "../internal/http/preResponse.ts"
+import { withContext } from "../internal/http/bodyContext.ts"
+import * as Token from "../internal/http/token.ts"
+import * as Line from "../internal/logs/line.ts"
 import { ServiceContext } from "../ServiceContext.ts"
 import { UserContext } from "../UserContext.ts"
 import { AsService } from "./AsService.ts"
@@ -25,56 +32,104 @@ import * as HttpFailure from "./HttpFailure.ts"
 type Handler<E, R> = Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
 
 const runAsUser = <E, R>(service: ServiceContext["Service"], handler: Handler<E, R>) =>
-  Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
-    ExecutionContext.provideUser(asCaller(service, handler), request)
+  ofThisSite(service, (request) =>
+    ExecutionContext.provideUser(
+      Effect.andThen(
+        Effect.sync(() => Token.hide(request)),
+        PreResponse.following(asCaller(service, handler))
+      ),
+      request
+    )
   ).pipe(
     Effect.catchIf(isIdentityError, (error) => answer(Cause.fail(error), service)),
-    Effect.provideService(ServiceContext, service)
+    Effect.provideService(ServiceContext, service),
+    HttpEffect.withPreResponseHandler(ofOnePerson)
   )
+
+/** Keeps one person's responses, also failures, out of shared caches. */
+const ofOnePerson = (
+  _: HttpServerRequest.HttpServerRequest,
+  response: HttpServerResponse.HttpServerResponse
+): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
+  Effect.succeed(
+    response.headers["cache-control"] === undefined
+      ? HttpServerResponse.setHeader(response, "cache-control", "private, no-store")
+      : response
+  )
+
+/** Refuses what a page of another site makes the browser of a signed-in user send. */
+const ofThisSite = <E, R>(
+  service: ServiceContext["Service"],
+  handle: (request: HttpServerRequest.HttpServerRequest) => Handler<E, R>
+): Handler<E, R | HttpServerRequest.HttpServerRequest> =>
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
+    Origin.isForeign(request) ? answer(Cause.fail(foreignOrigin), service) : handle(request)
+  )
+
+const foreignOrigin = new HttpFailure.HttpFailure({
+  status: 403,
+  body: { _tag: "ForeignOrigin", message: "A page of another site may not send this request to this site" }
+})
 
 const isIdentityError = (error: unknown): error is IdentityError =>
   error instanceof AuthenticationError ||
   error instanceof IdentityMismatchError ||
   error instanceof IdentityUnavailableError
 
-const runAsService = <E, R>(service: ServiceContext["Service"], handler: Handler<E, R>): Handler<E, R> =>
-  Effect.contextWith((context: Context.Context<R>) =>
-    // Under AsUser too it runs as the user, whichever of the two is outside.
-    Option.isSome(Context.getOption(context, UserContext))
-      ? handler
-      : ExecutionContext.asService(asCaller(service, handler))
-  )
-
-/** Writes who runs into the server's span, and lets the streams of the response run as they do. */
-const asCaller = <E, R>(service: ServiceContext["Service"], handler: Handler<E, R>): Handler<E, R> =>
-  Effect.flatMap(ExecutionContext.ExecutionContext, (user) =>
-    Effect.andThen(
-      describe(user ?? service.principal),
-      Effect.map(handler, (response) => {
-        const { body } = response
-        if (body._tag !== "Stream") return response
-        // The server opens and pulls it after the handler has returned, and would no longer know for whom.
-        const stream = pulledIn(body.stream, (puller: Context.Context<never>) =>
-          ExecutionContext.runningAs(puller, user)
-        )
-        return HttpServerResponse.setBody(response, HttpBody.stream(stream, body.contentType, body.contentLength)).pipe(
-          HttpServerResponse.setHeaders(response.headers)
-        )
-      })
+const runAsService = <E, R>(service: ServiceContext["Service"], handler: Handler<E, R>) =>
+  ofThisSite(service, () =>
+    Effect.contextWith((context: Context.Context<R>) =>
+      // Under both middlewares a handler runs as the user, in either order.
+      Option.isSome(Context.getOption(context, UserContext))
+        ? handler
+        : ExecutionContext.asService(asCaller(service, handler))
     )
   )
 
-const describe = ({ context, id, oboDevFallback }: Caller) =>
-  Effect.annotateCurrentSpan({
-    "execution.context": context,
-    "caller.id": id,
-    ...(oboDevFallback && { "execution.obo_dev_fallback": true })
+/** Adds the caller to the server's span and to log lines, and runs the streams of the response as the caller. */
+const asCaller = <E, R>(service: ServiceContext["Service"], handler: Handler<E, R>): Handler<E, R> =>
+  Effect.contextWith((context: Context.Context<R>) => {
+    const caller = ExecutionContext.callerIn(context, service.principal)
+    Line.ranAs(context, Caller.attributes(caller))
+    return Effect.andThen(
+      Effect.annotateCurrentSpan(Caller.attributes(caller)),
+      Effect.map(Effect.annotateLogs(Statement.noted(handler), Caller.attributes(caller)), (response) =>
+        // The server pulls the stream after the handler has returned, outside of the caller's context.
+        withStream(response, (stream) =>
+          withContext(broken(stream, caller), (puller: Context.Context<never>) =>
+            ExecutionContext.runningLike(puller, context)
+          )
+        )
+      )
+    )
   })
 
+const withStream = (
+  response: HttpServerResponse.HttpServerResponse,
+  f: (stream: HttpBody.Stream["stream"]) => HttpBody.Stream["stream"]
+) => {
+  const { body } = response
+  if (body._tag !== "Stream") return response
+  const stream = f(body.stream)
+  reported.add(stream)
+  return HttpServerResponse.setBody(response, HttpBody.stream(stream, body.contentType, body.contentLength)).pipe(
+    HttpServerResponse.setHeaders(response.headers)
+  )
+}
+
+/** The bodies whose failures are logged already. */
+const reported = new WeakSet<HttpBody.Stream["stream"]>()
+
+/** Logs the failure of a body: the client only sees that the body ends early. */
+const broken = (stream: HttpBody.Stream["stream"], caller?: Caller.Caller) =>
+  Stream.tapCause(stream, (cause) =>
+    Effect.annotateLogs(HttpFailure.reportBroken(cause), caller === undefined ? {} : Caller.attributes(caller))
+  )
+
 /**
- * Runs plain routes as the person who sent the request: `HttpRouter.add(…).pipe(Layer.provide(Middleware.asUser.layer))`.
+ * Runs plain routes as the sender of the request: `HttpRouter.add(…).pipe(Layer.provide(Middleware.asUser.layer))`.
  *
- * The server's span says `execution.context` and `caller.id`, as that of an operation does.
+ * The server's span has `execution.context`, `caller.id` and `enduser.id`, like the span of an operation.
  *
  * @since 0.1.0
  * @category router middleware
@@ -84,10 +139,10 @@ export const asUser = HttpRouter.middleware<{ provides: UserContext }>()(
 )
 
 /**
- * Runs plain routes as the service principal, on purpose: `HttpRouter.add(…).pipe(Layer.provide(Middleware.asService.layer))`.
+ * Runs plain routes as the service principal: `HttpRouter.add(…).pipe(Layer.provide(Middleware.asService.layer))`.
  *
- * The server's span says `execution.context` and `caller.id`: that of a route without a middleware says neither. A route
- * that is under `asUser` too runs as the user.
+ * The server's span has `execution.context`, `caller.id` and `enduser.id`, which it lacks for a route without a
+ * middleware. A route that is under `asUser` too runs as the user.
  *
  * @since 0.1.0
  * @category router middleware
@@ -97,6 +152,8 @@ export const asService = HttpRouter.middleware(
 )
 
 /**
+ * Provides `AsUser`.
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -106,6 +163,8 @@ export const layerAsUser: Layer.Layer<AsUser, never, ServiceContext> = Layer.eff
 )
 
 /**
+ * Provides `AsService`.
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -115,7 +174,7 @@ export const layerAsService: Layer.Layer<AsService, never, ServiceContext> = Lay
 )
 
 /**
- * The middleware, and its other half around the whole router.
+ * Provides `Failures`, and the same conversion of failures for all other routes of the router.
  *
  * @since 0.1.0
  * @category layers
@@ -125,7 +184,12 @@ export const layerFailures = Layer.merge(
     Failures,
     Effect.map(
       ServiceContext,
-      (service) => (handler) => Effect.catchIf(handler, isFailure, (error) => answer(Cause.fail(error), service))
+      (service) =>
+        (handler, { endpoint }) =>
+          // The caller is a part of the cause.
+          Effect.catchCauseFilter(Effect.tapCause(handler, keep), failureIn(endpoint), (_, cause) =>
+            answer(cause, service)
+          )
     )
   ),
   HttpRouter.middleware<{ handles: Failure }>()(
@@ -145,7 +209,7 @@ export const layerFailures = Layer.merge(
 )
 
 /**
- * All three: what a server provides, whichever of them its Api uses.
+ * Provides `AsUser`, `AsService` and `Failures`.
  *
  * @since 0.1.0
  * @category layers
@@ -153,7 +217,7 @@ export const layerFailures = Layer.merge(
 export const layer = Layer.mergeAll(layerAsUser, layerAsService, layerFailures)
 
 /**
- * Failures | HttpRouter.Request.From<"Error", Failure> for a cause as `Failures` does, and logs it: a 5xx as an error with the cause, anything else at debug.
+ * Responds to a cause as `Failures` does, and logs it: a 5xx as an error with the cause, any other status at debug.
  *
  * @since 0.1.0
  * @category conversions
@@ -163,18 +227,39 @@ export const respond = (
 ): Effect.Effect<HttpServerResponse.HttpServerResponse, never, ServiceContext> =>
   Effect.flatMap(ServiceContext, (service) => answer(cause, service))
 
+const keep = (cause: Cause.Cause<unknown>) =>
+  Effect.withFiber(({ context }) => {
+    Undeclared.keep(context, cause)
+    return Effect.void
+  })
+
 const answer = (cause: Cause.Cause<unknown>, options: HttpFailure.Options) =>
   Effect.map(HttpFailure.report(cause, options), HttpFailure.toResponse)
 
-// A type and an identifier for the errors of modules that a route may not need, and should not load.
+// Recognized by identifier where the module of an error should not be loaded for it.
 const isFailure = (error: unknown): error is Failure =>
   error instanceof HttpFailure.HttpFailure ||
   HttpFailure.identifierOf(error).startsWith("effect-databricks/") ||
   SqlError.isSqlError(error) ||
+  HttpServerError.isHttpServerError(error) ||
   Schema.isSchemaError(error)
 
-// HttpApi answers these by itself, with nothing or plain text.
+const failureIn =
+  (endpoint: HttpApiEndpoint.Top) =>
+  <E>(cause: Cause.Cause<E>): Result.Result<Failure, Cause.Cause<Exclude<E, Failure>>> => {
+    const error = Cause.findErrorOption(cause)
+    return Option.isSome(error) && isFailure(error.value) && !declares(endpoint, error.value)
+      ? Result.succeed(error.value)
+      : Result.fail(cause as Cause.Cause<Exclude<E, Failure>>) // its error is not a Failure
+  }
+
+// A client gets an error that the endpoint declares as its own class, with all its fields.
+const declares = ({ error }: HttpApiEndpoint.Top, value: unknown) =>
+  Array.from(error).some((schema) => Schema.is(schema)(value))
+
+// HttpApi sends some responses itself, without a body or with plain text.
 const withBody = (response: HttpServerResponse.HttpServerResponse) => {
+  if (response.body._tag === "Stream" && !reported.has(response.body.stream)) return withStream(response, broken)
   const body = bodies[response.status]
   return body === undefined || (response.body._tag !== "Empty" && response.status !== 415)
     ? response
@@ -183,6 +268,6 @@ const withBody = (response: HttpServerResponse.HttpServerResponse) => {
 
 const bodies: { readonly [status: number]: typeof HttpFailure.Body.Type } = {
   413: { _tag: "PayloadTooLarge", message: "The request body is larger than this server accepts" },
-  415: { _tag: "UnsupportedMediaType", message: "This route does not read a body of that content type" },
+  415: { _tag: "UnsupportedMediaType", message: "This route does not accept a body of that content type" },
   426: { _tag: "UpgradeRequired", message: "This route needs a connection upgrade" }
 }

@@ -1,5 +1,5 @@
 /**
- * The check that every endpoint of an Api says whom it runs as; a browser can import this module.
+ * The compile-time check that every endpoint of an Api is under `AsUser` or `AsService`. Browser-safe.
  *
  * @since 0.1.0
  */
@@ -8,10 +8,11 @@ import type { AsService } from "./AsService.ts"
 import type { AsUser } from "./AsUser.ts"
 
 /**
- * Gives an Api back unchanged, and compiles only if each of its endpoints is under `AsUser` or under `AsService`, and none
- * under both. The compiler's message names the endpoints that are not, as OpenAPI does: `group.endpoint`.
+ * Returns an Api unchanged, and compiles only if each of its endpoints is under exactly one of `AsUser` and
+ * `AsService`.
  *
- * `public` lists the endpoints that say neither on purpose, and nothing else. They run as the service principal.
+ * The compiler's message names the other endpoints as OpenAPI does: `group.endpoint`. `public` lists the endpoints
+ * without either middleware, and no others. They run as the service principal.
  *
  * ```ts
  * import { HttpApi, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
@@ -24,9 +25,8 @@ import type { AsUser } from "./AsUser.ts"
  * export class Api extends RunsAs.checked(HttpApi.make("api").add(Sales, System), { public: ["system.health"] }) {}
  * ```
  *
- * An endpoint or a group whose type is wider than what it is (`HttpApiGroup.Constraint`, `any`, a type parameter) does not
- * compile, and neither does a list of public endpoints that is not a tuple. An endpoint that is added to the Api afterwards is
- * not checked.
+ * An endpoint or a group of a wider type (`HttpApiGroup.Constraint`, `any`, a type parameter) does not compile. A list
+ * of public endpoints must be a tuple of single names. Endpoints that are added to the Api afterwards are not checked.
  *
  * @since 0.1.0
  * @category combinators
@@ -45,10 +45,27 @@ type Checked<Groups, Public> = ([Exclude<Neither<Groups>, Public> | Unknown<Grou
   : { readonly "say AsUser or AsService on": Exclude<Neither<Groups>, Public> | Unknown<Groups> }) &
   ([Both<Groups>] extends [never] ? unknown : { readonly "say only one of AsUser and AsService on": Both<Groups> })
 
-/** The type of an array that is not a tuple may have names that the array does not have. */
-type Written<Public extends ReadonlyArray<string>> = number extends Public["length"]
-  ? { readonly "write in place, or as const": Public }
-  : unknown
+/** Only the type of a tuple of single names is sure to name the same endpoints as its value. */
+type Written<Public extends ReadonlyArray<string>> = [
+  IsOne<Public>,
+  IsOne<Public["length"]>,
+  { readonly [I in keyof Public]: IsOne<Public[I]> }[number]
+] extends [true, true, true]
+  ? unknown
+  : 0 extends 1 & Public
+    ? never // `any` is assignable to every type but never
+    : { readonly "write in place, or as const": Public }
+
+/** Whether a type is a single literal: not a union, `string`, `number` or `any`. */
+type IsOne<A, All = A> = string extends A
+  ? false
+  : number extends A
+    ? false
+    : A extends All
+      ? [All] extends [A]
+        ? true
+        : false
+      : never
 
 type Neither<Groups> = Extract<EndpointOf<Groups>, { readonly says: "neither" }>["name"]
 

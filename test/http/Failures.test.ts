@@ -1,5 +1,5 @@
 import { assert, describe, it, layer } from "@effect/vitest"
-import { Failures, HttpFailure, IdentityError } from "effect-databricks"
+import { Failures, FilesError, HttpFailure, IdentityError } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect } from "effect"
 import { FetchHttpClient, HttpClient, HttpClientRequest } from "effect/http"
@@ -97,8 +97,8 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
         yield* failing(
           "POST",
           "/sql",
-          { status: 400, _tag: "StatementFailedError", message: /nope/ },
-          { text: "SELECT * FROM nope" }
+          { status: 400, _tag: "StatementFailedError", message: /CAST_INVALID_INPUT/ },
+          { text: "SELECT CAST(:x AS int) AS value", parameters: { x: "y" } }
         )
         assert.notInclude(
           logs.slice(before).map((_) => _.level),
@@ -107,13 +107,16 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("leaves a declared error, an HttpFailure and a response raised as a defect unchanged", () =>
+    it.effect("leaves declared errors, an HttpFailure and a response raised as a defect unchanged", () =>
       Effect.gen(function* () {
         const { call } = yield* Served
         const { headers } = yield* LocalWorkspace.LocalWorkspace
         const out = yield* call("GET", "/declared", { headers: yield* headers(alice) })
         assert.strictEqual(out.status, 410)
         assert.deepStrictEqual(out.json, { _tag: "Out", left: 3 })
+        const exists = yield* call("GET", "/exists", { headers: yield* headers(alice) })
+        assert.strictEqual(exists.status, 409)
+        assert.deepStrictEqual(exists.json, { _tag: "FileExistsError", message: "a.csv exists", path: "a.csv" })
         yield* failing("GET", "/own", { status: 418, _tag: "Teapot", message: "Short and stout" })
         const teapot = yield* call("GET", "/teapot")
         assert.deepStrictEqual([teapot.status, teapot.text], [418, "itself"])
@@ -154,11 +157,21 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
         assert.instanceOf(error, HttpFailure.HttpFailure)
         assert.deepInclude(error, { status: 504, body: { _tag: "OperationTimeoutError", ...serverError } })
         const { bad } = yield* clientOf(sent)
-        const refused = yield* Effect.flip(bad.sql({ payload: { text: "SELECT * FROM nope" } }))
+        const refused = yield* Effect.flip(
+          bad.sql({ payload: { text: "SELECT 1 / :x AS value", parameters: { x: 0 } } })
+        )
         assert.instanceOf(refused, HttpFailure.HttpFailure)
         assert.deepInclude(refused, { status: 400 })
         assert.strictEqual(refused.body._tag, "StatementFailedError")
         assert.strictEqual((yield* Effect.flip(bad.declared()))._tag, "Out")
+        assert.instanceOf(yield* Effect.flip(bad.exists()), FilesError.FileExistsError)
+        for (const [undeclared, status, _tag] of [
+          [bad.range(), 416, "InvalidRangeError"],
+          [bad.torn(), 400, "BadRequest"]
+        ] as const) {
+          const { body, ...failure } = (yield* Effect.flip(undeclared)) as HttpFailure.HttpFailure
+          assert.deepStrictEqual([failure.status, body._tag], [status, _tag])
+        }
       }).pipe(Effect.scoped)
     )
 
@@ -193,7 +206,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
 describe("Failures", () => {
   it("declares every error status in the OpenAPI document", () => {
     const { responses } = OpenApi.fromApi(Api).paths["/workspace"]!.get!
-    const statuses = ["200", "400", "401", "403", "404", "409", "413", "415", "429", "500", "502", "503", "504"]
+    const statuses = ["200", "400", "401", "403", "404", "409", "413", "415", "416", "429", "500", "502", "503", "504"]
     assert.deepStrictEqual(Object.keys(responses).toSorted(), statuses)
   })
 })

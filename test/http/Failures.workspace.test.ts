@@ -7,13 +7,25 @@ import { Served } from "./harness.ts"
 
 layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("Failures", (it) => {
   it.layer(served())("in production", (it) => {
-    it.effect("answers 400 when a statement does not parse, bind or cast, or names an unknown table", () =>
+    it.effect("masks a mistake in a statement as a 500, and answers 400 to a bound value that does not fit", () =>
       Effect.gen(function* () {
-        const failed = { status: 400, _tag: "StatementFailedError" }
-        yield* failing("POST", "/sql", { ...failed, message: /SELEC|syntax/i }, { text: "SELEC 1" })
-        yield* failing("POST", "/sql", { ...failed, message: /nope/ }, { text: "SELECT * FROM nope" })
-        yield* failing("POST", "/sql", { ...failed, message: /missing/ }, { text: "SELECT :missing AS value" })
-        yield* failing("POST", "/sql", { ...failed, message: /./ }, { text: "SELECT CAST('x' AS int) AS value" })
+        const mistake = { status: 500, _tag: "StatementFailedError", ...serverError }
+        for (const text of [
+          "SELEC 1",
+          "SELECT * FROM nope",
+          "SELECT nope FROM (SELECT 1 AS value) t",
+          "SELECT :missing AS value",
+          "SELECT nope(1) AS value",
+          "SELECT CAST('x' AS int) AS value",
+          "SELECT 1 / 0 AS value"
+        ]) {
+          yield* failing("POST", "/sql", mistake, { text })
+        }
+        const value = { status: 400, _tag: "StatementFailedError" }
+        const cast = { text: "SELECT CAST(:x AS int) AS value", parameters: { x: "hush" } }
+        yield* failing("POST", "/sql", { ...value, message: /^\[CAST_INVALID_INPUT\] ((?!hush).)+$/ }, cast)
+        const divided = { text: "SELECT 1 / :x AS value", parameters: { x: 0 } }
+        yield* failing("POST", "/sql", { ...value, message: /division by zero/i }, divided)
       })
     )
 
@@ -24,7 +36,10 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
         const forbidden = { status: 403, _tag: "AuthorizationError", message: /permission denied/ }
         yield* failing("POST", path, forbidden, { text: "SELECT * FROM pg_authid" })
         const value = { status: 400, _tag: "UnknownError", message: "invalid input syntax for type integer" }
-        yield* failing("POST", path, value, { text: "SELECT 'hush'::text::int" })
+        const cast = "SELECT $1::text::int"
+        yield* failing("POST", path, value, { text: cast, values: ["hush"] })
+        const unbound = { status: 500, _tag: "UnknownError", ...serverError }
+        yield* failing("POST", path, unbound, { text: "SELECT 'hush'::text::int" })
         yield* failing("POST", path, { status: 500, _tag: "SqlSyntaxError", ...serverError }, { text: "SELEC 1" })
         const sent = yield* headers(bob, { scopes: ["iam.current-user:read"] })
         const scope = { status: 403, _tag: "MissingScopeError", message: /needs the scope "postgres"/ }
@@ -38,7 +53,12 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
         const workspace = yield* LocalWorkspace.LocalWorkspace
         const refused = { status: 400, _tag: "SqlParameterError" }
         const text = "SELECT upper(:a) AS value"
-        yield* failing("POST", "/sql", { ...refused, message: /not a name/ }, { text, parameters: { "a b": "x" } })
+        yield* failing(
+          "POST",
+          "/sql",
+          { ...refused, message: /not an identifier/ },
+          { text, parameters: { "a b": "x" } }
+        )
         yield* failing("POST", "/sql", { ...refused, message: /:int cannot be sent/ }, { text, int: 1.5 })
         const extra = yield* call("POST", "/sql", {
           headers: yield* workspace.headers(alice),
@@ -70,11 +90,11 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
         yield* failing("GET", "/workspace", { ...unavailable, _tag: "ConnectionError" })
         yield* workspace.misbehave({ ...once, kind: "answer", status: 500, body: "<html>oops</html>" })
         yield* failing("GET", "/workspace", { ...invalid, _tag: "WorkspaceFailedError" })
-        yield* workspace.misbehave({ ...once, kind: "answer", status: 503, headers: { "retry-after": "7" } })
-        assert.strictEqual((yield* failing("GET", "/workspace", unavailable)).headers["retry-after"], "7")
-        yield* workspace.misbehave({ ...once, kind: "answer", status: 429, headers: { "retry-after": "3" } })
+        yield* workspace.misbehave({ ...once, kind: "answer", status: 503, headers: { "retry-after": "70" } })
+        assert.strictEqual((yield* failing("GET", "/workspace", unavailable)).headers["retry-after"], "70")
+        yield* workspace.misbehave({ ...once, kind: "answer", status: 429, headers: { "retry-after": "30" } })
         const limited = yield* failing("GET", "/workspace", { status: 429, _tag: "RateLimitedError", message: /429/ })
-        assert.strictEqual(limited.headers["retry-after"], "3")
+        assert.strictEqual(limited.headers["retry-after"], "30")
       }).pipe(Effect.scoped)
     )
 

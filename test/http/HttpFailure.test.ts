@@ -28,10 +28,11 @@ describe("HttpFailure", () => {
     [new DatabricksError.UnknownWarehouseError({ message: "m" }), 500],
     [new DatabricksError.StatementFailedError({ message: "m", statementId: "1" }), 500],
     [new DatabricksError.StatementFailedError({ message: "m", statementId: "1", sqlState: "22P02" }), 400],
-    [new DatabricksError.StatementFailedError({ message: "m", statementId: "1", sqlState: "42601" }), 400],
+    [new DatabricksError.StatementFailedError({ message: "m", statementId: "1", sqlState: "42601" }), 500],
     [new DatabricksError.StatementFailedError({ message: "m", statementId: "1", sqlState: "42501" }), 403],
     [new DatabricksError.StatementFailedError({ message: "m", statementId: "1", sqlState: "XX000" }), 500],
-    [new DatabricksError.StatementGoneError({ message: "m", statementId: "1", state: "CLOSED" }), 409]
+    [new DatabricksError.StatementGoneError({ message: "m", statementId: "1", state: "CLOSED" }), 409],
+    [new DatabricksError.WorkspaceMismatchError({ message: "m", callerWorkspaceId: "1", workspaceId: "2" }), 500]
   ]
 
   const named = reasons.map(([reason, status]) => {

@@ -46,6 +46,27 @@ const Handlers = Layer.mergeAll(
   HttpApiBuilder.group(Api, "user-in-service", (handlers) => handlers.handle("one", () => whoSays))
 )
 
+/** Apis whose groups say one thing, inside a middleware of the router that says the other. */
+const nested = (group: "service" | "user", around: "service" | "user") => {
+  const name = `${group}-in-router-${around}` as const
+  const Group = HttpApiGroup.make(name)
+    .add(one, HttpApiEndpoint.get("lines", "/lines", { success: HttpApiSchema.StreamSse({ data: Schema.String }) }))
+    .prefix(`/${name}`)
+  const api = HttpApi.make(name).add(group === "user" ? Group.middleware(AsUser) : Group.middleware(AsService))
+  const handlers = HttpApiBuilder.group(api, name, (handlers) =>
+    Effect.map(Effect.context<Effect.Services<typeof whoSays>>(), (atStartUp) =>
+      handlers
+        .handle("one", () => whoSays)
+        .handle("lines", () => Effect.succeed(Stream.provideContext(lines, atStartUp)))
+    )
+  )
+  return HttpApiBuilder.layer(api).pipe(
+    Layer.provide(handlers),
+    Layer.provide(Middleware.layer),
+    Layer.provide(around === "user" ? Middleware.asUser.layer : Middleware.asService.layer)
+  )
+}
+
 const plain = (path: `/${string}`) =>
   HttpRouter.add(
     "GET",
@@ -57,6 +78,10 @@ const Routes = Layer.mergeAll(
   HttpApiBuilder.layer(Api).pipe(Layer.provide(Handlers), Layer.provide(Middleware.layer)),
   plain("/plain/service").pipe(Layer.provide(Middleware.asService.layer)),
   plain("/plain/user").pipe(Layer.provide(Middleware.asUser.layer)),
+  nested("service", "user"),
+  nested("user", "service"),
+  nested("user", "user"),
+  nested("service", "service"),
   plain("/plain/neither"),
   plain("/plain/service-in-user").pipe(
     Layer.provide(Middleware.asService.layer),
@@ -80,12 +105,12 @@ const asked = Effect.fnUntraced(function* (path: string, headers?: Record<string
   spans.length = 0
   const answer = yield* call("GET", path, { headers: sent })
   const { attributes } = spans.find((_) => _.kind === "server")!
-  return { ...answer, sent, says: [attributes.get("execution.context"), attributes.get("caller.id")] as const }
+  return { ...answer, sent, says: ["execution.context", "caller.id", "enduser.id"].map((_) => attributes.get(_)) }
 })
 
 layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true })("Middleware", (it) => {
   it.layer(serve(Routes))("in production", (it) => {
-    it.effect.each(["/service/one", "/plain/service"])(
+    it.effect.each(["/service/one", "/plain/service", "/service-in-router-service/one"])(
       "runs %s as the service principal under AsService, and says so in its span",
       (path) =>
         Effect.gen(function* () {
@@ -93,7 +118,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
           for (const headers of [undefined, {}]) {
             const { json, says, text } = yield* asked(path, headers)
             assert.deepStrictEqual(json, { workspaceSays: servicePrincipal.clientId, user: null }, text)
-            assert.deepStrictEqual(says, ["service", servicePrincipal.id])
+            assert.deepStrictEqual(says, ["service", servicePrincipal.id, servicePrincipal.id])
           }
         })
     )
@@ -105,7 +130,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
           const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
           const { json, says } = yield* asked(path)
           assert.strictEqual(json.workspaceSays, servicePrincipal.clientId)
-          assert.deepStrictEqual(says, [undefined, undefined])
+          assert.deepStrictEqual(says, [undefined, undefined, undefined])
         })
     )
 
@@ -116,13 +141,30 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       "/plain/user",
       "/plain/service-in-user",
       "/plain/user-in-service",
-      "/plain/both"
+      "/plain/both",
+      "/service-in-router-user/one",
+      "/user-in-router-service/one",
+      "/user-in-router-user/one"
     ])("runs %s as the user under AsUser, and says so in its span", (path) =>
       Effect.gen(function* () {
         const { json, says, sent, text } = yield* asked(path)
         assert.deepStrictEqual(json, { workspaceSays: alice, user: alice }, text)
-        assert.deepStrictEqual(says, ["user", sent["x-forwarded-user"]])
+        const id = sent["x-forwarded-user"]!
+        assert.deepStrictEqual(says, ["user", id, id.split("@")[0]])
         assert.strictEqual((yield* asked(path, {})).status, 401)
+      })
+    )
+
+    it.effect("names the proven person in the span, whatever name x-forwarded-user holds", () =>
+      Effect.gen(function* () {
+        const { headers } = yield* LocalWorkspace.LocalWorkspace
+        const sent = yield* headers(alice)
+        const id = sent["x-forwarded-user"]!.split("@")[0]
+        const { says } = yield* asked("/user/one", { ...sent, "x-forwarded-user": "Bob Smith" })
+        assert.deepStrictEqual(says, ["user", id, id])
+        const forged = yield* asked("/user/one", { ...sent, "x-forwarded-user": "1001@4242" })
+        assert.strictEqual(forged.status, 403)
+        assert.deepStrictEqual(forged.says, [undefined, undefined, undefined])
       })
     )
 
@@ -132,6 +174,15 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
         const { json } = yield* asked("/plain/by-hand")
         assert.deepStrictEqual(json, { workspaceSays: servicePrincipal.clientId, user: alice })
       })
+    )
+
+    it.effect.each(["service-in-router-user", "user-in-router-service", "user-in-router-user"])(
+      "runs the stream of /%s/lines as the user",
+      (name) =>
+        Effect.gen(function* () {
+          const { text } = yield* asked(`/${name}/lines`)
+          assert.strictEqual(text.split(alice).length - 1, 3, text)
+        })
     )
 
     it.effect("runs the stream of an endpoint under AsService as the service principal", () =>

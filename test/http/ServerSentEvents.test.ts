@@ -32,7 +32,7 @@ describe("ServerSentEvents.toResponse", () => {
       const { end, headers, received, status } = yield* receivedOf(sales, { schema: Sale, event: "sale" })
       assert.strictEqual(status, 200)
       assert.strictEqual(headers["content-type"], "text/event-stream")
-      assert.strictEqual(headers["cache-control"], "no-cache, no-transform")
+      assert.strictEqual(headers["cache-control"], "private, no-store, no-transform")
       assert.strictEqual(headers["x-accel-buffering"], "no")
       assert.strictEqual(end, "ended")
       assert.strictEqual(
@@ -225,7 +225,7 @@ describe("ServerSentEvents.toResponse", () => {
           id: "2",
           event: "error",
           data: {
-            error: `An event of ${size} bytes is larger than the ${size - 1} that it may have`,
+            error: `An event of ${size} bytes exceeds maxEventSize, ${size - 1} bytes`,
             code: "INVALID_REQUEST"
           }
         }

@@ -3,6 +3,7 @@ import { assert } from "@effect/vitest"
 import {
   AsUser,
   ExecutionContext,
+  FilesError,
   Failures,
   getWorkspaceClient,
   HttpFailure,
@@ -15,7 +16,7 @@ import {
 } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Layer, Schema } from "effect"
-import { HttpClientRequest, HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { HttpClientRequest, HttpRouter, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import { SqlClient, SqlSchema } from "effect/sql"
 import { alice } from "../fixtures/people.ts"
@@ -29,6 +30,11 @@ const Sql = Schema.Struct({
   int: Schema.optionalKey(Schema.Number)
 })
 
+const Lakebased = Schema.Struct({
+  text: Schema.String,
+  values: Schema.optionalKey(Schema.Array(Schema.Union([Schema.String, Schema.Number])))
+})
+
 class Out extends Schema.TaggedError<Out>()("Out", { left: Schema.Int }, { httpApiStatus: 410 }) {}
 
 class Bad extends HttpApiGroup.make("bad")
@@ -36,8 +42,11 @@ class Bad extends HttpApiGroup.make("bad")
     HttpApiEndpoint.post("sql", "/sql", { payload: Sql, success: Schema.Array(Row) }),
     HttpApiEndpoint.get("workspace", "/workspace", { success: Schema.String }),
     HttpApiEndpoint.get("declared", "/declared", { error: Out }),
+    HttpApiEndpoint.get("exists", "/exists", { error: FilesError.FileExistsError }),
+    HttpApiEndpoint.get("range", "/range"),
+    HttpApiEndpoint.get("torn", "/torn"),
     HttpApiEndpoint.get("bug", "/bug"),
-    HttpApiEndpoint.post("lakebase", "/lakebase", { payload: Schema.Struct({ text: Schema.String }) }),
+    HttpApiEndpoint.post("lakebase", "/lakebase", { payload: Lakebased }),
     HttpApiEndpoint.get("slow", "/slow"),
     HttpApiEndpoint.get("own", "/own"),
     HttpApiEndpoint.get("page", "/page/:number", { params: { number: Schema.FiniteFromString } }),
@@ -75,7 +84,18 @@ const BadLive = HttpApiBuilder.group(Api, "bad", (handlers) =>
       })
     )
     .handle("declared", () => Effect.fail(new Out({ left: 3 })))
-    .handle("lakebase", ({ payload }) => SqlClient.SqlClient.use((sql) => Effect.asVoid(sql.unsafe(payload.text))))
+    .handle("exists", () => Effect.fail(new FilesError.FileExistsError({ message: "a.csv exists", path: "a.csv" })))
+    .handle("range", () => Effect.fail(new FilesError.InvalidRangeError({ message: "a.csv is short", path: "a.csv" })))
+    .handle("torn", ({ request }) =>
+      Effect.fail(
+        new HttpServerError.HttpServerError({
+          reason: new HttpServerError.RequestParseError({ request, reason: "Parse" })
+        })
+      )
+    )
+    .handle("lakebase", ({ payload }) =>
+      SqlClient.SqlClient.use((sql) => Effect.asVoid(sql.unsafe(payload.text, payload.values)))
+    )
     .handle("bug", () => Effect.die(new Error(secret)))
     .handle("slow", () => Effect.never.pipe(Operation.execute({ name: "slow", timeout: "5 millis" })))
     .handle("own", () =>

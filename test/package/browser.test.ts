@@ -3,23 +3,28 @@ import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { bundle } from "../fixtures/bundle.ts"
 import { definitions, makeApplication } from "../fixtures/packed.ts"
 
-/** A client of an Api of three groups, with and without what this library adds to it. */
+/** A client of an Api of four groups, one with a stream, with and without what this library adds to it. */
 const client = (middleware: boolean) => `
   import { Effect, Schema } from "effect"
   import { FetchHttpClient } from "effect/http"
-  import { HttpApi, HttpApiClient, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
+  import { HttpApi, HttpApiClient, HttpApiEndpoint, HttpApiGroup, HttpApiSchema } from "effect/http-api"
   ${
     middleware
       ? `import { AsService } from "effect-databricks/http/AsService"
          import { AsUser } from "effect-databricks/http/AsUser"
+         import { ErrorData } from "effect-databricks/http/ErrorData"
          import { Failures } from "effect-databricks/http/Failures"
          import * as RunsAs from "effect-databricks/http/RunsAs"`
       : ""
   }
   const list = HttpApiEndpoint.get("list", "/list", { success: Schema.Array(Schema.String) })
+  const Events = HttpApiSchema.StreamSse({
+    data: Schema.Union([Schema.String, ${middleware ? "ErrorData" : "Schema.Struct({ error: Schema.String })"}])
+  })
   const groups = HttpApi.make("api").add(
     HttpApiGroup.make("mine").add(list)${middleware ? ".middleware(AsUser)" : ""}.prefix("/mine"),
     HttpApiGroup.make("all").add(list)${middleware ? ".middleware(AsService)" : ""}.prefix("/all"),
+    HttpApiGroup.make("live").add(HttpApiEndpoint.get("events", "/events", { success: Events }))${middleware ? ".middleware(AsUser)" : ""},
     HttpApiGroup.make("health").add(HttpApiEndpoint.get("health", "/health"))
   )
   const Api = ${middleware ? `RunsAs.checked(groups.middleware(Failures), { public: ["health.health"] })` : "groups"}

@@ -1,4 +1,5 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { spawnSync } from "node:child_process"
 import * as fs from "node:fs"
 import { join } from "node:path"
 import manifest from "../../package.json" with { type: "json" }
@@ -31,15 +32,20 @@ const loadedBy = (entries: string | ReadonlyArray<string>, andThen = "") =>
   `) as ReadonlyArray<string> // what the line above prints
 
 /** What the Api of an application imports. */
-const api = ["./http/AsUser", "./http/AsService", "./http/Failures", "./http/RunsAs"]
+const api = ["./http/AsUser", "./http/AsService", "./http/ErrorData", "./http/Failures", "./http/RunsAs"]
 
 describe("The packed package", () => {
-  it("contains compiled modules, declarations, sources, README and LICENSE only", () => {
+  it("contains compiled modules, declarations, sources and documents only", () => {
     const { installed } = application
     assert.deepStrictEqual(fs.readdirSync(installed).toSorted(), [
+      "ARCHITECTURE.md",
+      "CHANGELOG.md",
+      "CONTRIBUTING.md",
       "LICENSE",
       "README.md",
       "dist",
+      "docs",
+      "llms.txt",
       "package.json",
       "src"
     ])
@@ -63,6 +69,20 @@ describe("The packed package", () => {
       ...entries.map((_) => [specifier(_), "open"]),
       ...closed.map((_) => [specifier(_), "ERR_PACKAGE_PATH_NOT_EXPORTED"])
     ])
+  })
+
+  it("runs its command on plain Node, with its version", () => {
+    const { installed } = application
+    const command = manifest.bin["effect-databricks"]
+    const { status, stdout } = spawnSync(process.execPath, [join(installed, command), "--version"], {
+      encoding: "utf8"
+    })
+    assert.strictEqual(status, 0)
+    assert.include(stdout, manifest.version)
+    assert.match(fs.readFileSync(join(installed, command), "utf8"), /^#!\/usr\/bin\/env node\n/)
+    const doctor = spawnSync(process.execPath, [join(installed, command), "doctor"], { encoding: "utf8", env: {} })
+    assert.strictEqual(doctor.status, 1)
+    assert.match(doctor.stdout, /^✗ sign-in +DATABRICKS_HOST is not set: /m)
   })
 
   it("loads no telemetry, embedded Postgres or SDK service when it is imported", () => {
@@ -107,6 +127,12 @@ describe("The packed package", () => {
       []
     ))
 
+  it("loads only effect for the files of a page", () =>
+    assert.deepStrictEqual(
+      loadedBy("./http/StaticFiles").filter((_) => !_.startsWith("effect/")),
+      ["effect-databricks/dist/http/StaticFiles.js"]
+    ))
+
   it("loads no database driver for a server that has only a warehouse", () =>
     assert.deepStrictEqual(
       loadedBy([...api, "./http/Middleware", "./App", "./SqlWarehouse"]).filter((_) => /sql-pg|lakebase/i.test(_)),
@@ -143,7 +169,7 @@ const lockOf = (file: string): Record<string, Locked> => JSON.parse(fs.readFileS
 const locked = lockOf("package-lock.json")
 
 describe("package.json", () => {
-  it("declares exactly what the sources import and the peers of @effect/opentelemetry", () => {
+  it("declares exactly the packages that the sources import and the peers of @effect/opentelemetry", () => {
     const peers = ["api", "api-logs", "resources", "semantic-conventions"].map((name) => `@opentelemetry/${name}`)
     const imported = modules.flatMap((module) =>
       [
@@ -167,8 +193,8 @@ describe("package.json", () => {
   })
 })
 
-// The peers of the benchmark are locked by themselves, so that nobody else gets them.
-describe.each(["package-lock.json", "bench/package-lock.json"])("%s", (file) => {
+// The packages of the benchmark and of the reference are locked by themselves, so that the main install lacks them.
+describe.each(["package-lock.json", "bench/package-lock.json", "reference/package-lock.json"])("%s", (file) => {
   const locked = lockOf(file)
 
   it("names no registry", () =>

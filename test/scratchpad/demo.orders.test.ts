@@ -1,38 +1,35 @@
 import { assert, describe, it } from "@effect/vitest"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Effect, Fiber, Layer } from "effect"
-import { Orders } from "../../scratchpad/demo/Orders.ts"
-import { startDemo } from "../fixtures/demo.ts"
-import { lakebase, who } from "../fixtures/lakebaseClient.ts"
+import { Effect, Fiber } from "effect"
+import { cookieOf, startDemo } from "../fixtures/demo.ts"
 import { alice, bob, requestOf } from "../fixtures/people.ts"
-import { Workspace } from "../fixtures/workspace.ts"
 
 const owners = (orders: ReadonlyArray<{ readonly owner: string }>) => orders.map((_) => _.owner)
 
 describe("The demo's orders desk", () => {
   it.live("shows users their own orders, and the service principal all of them", () =>
     Effect.gen(function* () {
-      const { call, people } = yield* startDemo()
-      const [ofAlice, ofBob] = yield* people
+      const { call, direct } = yield* startDemo()
+      const [ofAlice, ofBob] = [cookieOf(alice), cookieOf(bob)]
       const order = (headers: Record<string, string>, body: unknown) => call("POST", "/api/orders", headers, body)
 
-      const first = yield* order(ofAlice!.headers, { item: " Tea ", amount: 2 })
+      const first = yield* order(ofAlice, { item: " Tea ", amount: 2 })
       assert.strictEqual(first.status, 201, first.text)
       assert.deepInclude(first.json, { owner: alice, item: "Tea", amount: 2 })
       assert.isString(first.json.id)
       assert.match(first.json.createdAt, /^\d{4}-\d\d-\d\dT[\d:.]+Z$/)
-      yield* order(ofBob!.headers, { item: "Ink", amount: 12 })
+      yield* order(ofBob, { item: "Ink", amount: 12 })
       // Whose an order is, is not for the one who orders to say.
-      const forged = yield* order(ofAlice!.headers, { item: "Cup", amount: 1, owner: bob })
+      const forged = yield* order(ofAlice, { item: "Cup", amount: 1, owner: bob })
       assert.strictEqual(forged.json.owner, alice)
 
-      const mine = yield* Effect.forEach([ofAlice!, ofBob!], ({ headers }) => call("GET", "/api/orders", headers))
+      const mine = yield* Effect.forEach([ofAlice, ofBob], (headers) => call("GET", "/api/orders", headers))
       assert.deepStrictEqual(
         mine.map(({ json }) => owners(json)),
         [[alice, alice], [bob]]
       )
       // Whoever asks, it is the service principal that looks.
-      const all = yield* call("GET", "/api/system/orders", ofAlice!.headers)
+      const all = yield* call("GET", "/api/system/orders", ofAlice)
       assert.deepStrictEqual(owners(all.json), [alice, bob, alice])
       assert.deepStrictEqual(all.json[2], first.json)
 
@@ -49,20 +46,20 @@ describe("The demo's orders desk", () => {
         [{ item: "Tea\0", amount: 1 }, /encoding/]
       ] as const
       for (const [body, message] of wrong) {
-        const { json, status } = yield* order(ofAlice!.headers, body)
+        const { json, status } = yield* order(ofAlice, body)
         assert.strictEqual(status, 400, JSON.stringify(body))
         assert.match(json.message, message)
       }
       for (const method of ["GET", "POST"]) {
         const nobody = yield* call(
           method,
-          "/api/orders",
+          `${direct}/api/orders`,
           {},
           method === "POST" ? { item: "Tea", amount: 1 } : undefined
         )
         assert.deepStrictEqual([nobody.status, nobody.json._tag], [401, "AuthenticationError"])
       }
-      assert.strictEqual((yield* call("GET", "/api/system/orders")).json.length, 3)
+      assert.strictEqual((yield* call("GET", "/api/system/orders", ofBob)).json.length, 3)
     })
   )
 
@@ -71,7 +68,8 @@ describe("The demo's orders desk", () => {
     () =>
       Effect.gen(function* () {
         const { call, statusOf } = yield* startDemo()
-        const watch = Effect.map(call("GET", "/demo/lakebase"), ({ json }) => json)
+        const burst = call("POST", "/demo/burst", cookieOf(alice))
+        const watch = Effect.map(call("GET", "/demo/lakebase", cookieOf(alice)), ({ json }) => json)
         const seen: Array<any> = [yield* watch] // oxlint-disable-line typescript/no-explicit-any -- it is JSON
         const watching = yield* Effect.forkChild(
           Effect.forever(
@@ -83,25 +81,28 @@ describe("The demo's orders desk", () => {
           )
         )
         // One of two gets to run; the other is told at once.
-        const bursts = yield* Effect.all([call("POST", "/demo/burst"), call("POST", "/demo/burst")], { concurrency: 2 })
+        const bursts = yield* Effect.all([burst, burst], { concurrency: 2 })
         yield* Fiber.interrupt(watching)
         const [done, refused] = bursts.toSorted((a, b) => a.status - b.status)
         assert.deepInclude(done!.json, { users: 500, succeeded: 500, failed: 0 })
         assert.deepStrictEqual([refused!.status, refused!.json._tag], [409, "BurstRunning"])
 
-        const { backends, limits, users } = yield* watch
+        const { limits, users } = yield* watch
         assert.strictEqual(limits.maxConnections, 50)
-        const highest = Math.max(...seen.map((_) => _.backends))
-        assert.isAtMost(Math.max(highest, backends), limits.maxConnections)
+        const highest = Math.max(...seen.map((_) => _.users.listed + _.service.listed))
+        assert.isAtMost(highest, limits.maxConnections)
+        for (const { users } of seen) {
+          assert.strictEqual(users.opening + users.used + users.idle, users.total)
+          assert.isAtLeast(users.used, 0)
+        }
         assert.isAtLeast(highest, 10, "nobody was seen to work")
         assert.isAbove(Math.max(...seen.map((_) => _.users.waiting)), 0, "nobody was seen to wait")
         assert.isAtLeast(users.evictions, 500 - limits.maxConnections)
-        assert.deepInclude((yield* call("POST", "/demo/burst")).json, { succeeded: 500 })
+        assert.deepInclude((yield* burst).json, { succeeded: 500 })
 
-        for (const headers of [{ host: "evil.example" }, { origin: "https://evil.example" }]) {
-          assert.strictEqual(yield* statusOf("POST", "/demo/burst", headers), 403)
-          assert.strictEqual(yield* statusOf("GET", "/demo/lakebase", headers), 403)
-        }
+        // A page of elsewhere has no cookie here, and may not use another name for this machine.
+        assert.strictEqual(yield* statusOf("POST", "/demo/burst", { origin: "https://evil.example" }), 401)
+        assert.strictEqual(yield* statusOf("GET", "/demo/lakebase", { host: "evil.example", ...cookieOf(alice) }), 403)
       }),
     180_000
   )
@@ -118,14 +119,14 @@ describe("The demo's orders desk", () => {
       const [{ call, stop }] = instances
       assert.strictEqual((yield* call("GET", "/api/orders", ofBob)).json.length, 2)
       assert.deepStrictEqual((yield* call("GET", "/api/orders", yield* requestOf(alice))).json, [])
-      for (const path of ["/demo/lakebase", "/demo/load.js", "/demo/identities"]) {
+      for (const path of ["/demo/lakebase", "/budget", "/budget.js", "/demo/people"]) {
         assert.strictEqual((yield* call("GET", path)).status, 404, path)
       }
       assert.strictEqual((yield* call("POST", "/demo/burst")).status, 404)
-      const page = yield* call("GET", "/")
-      assert.include(page.text, "/mine.js")
+      const page = yield* call("GET", "/orders")
+      assert.include(page.text, "/orders.js")
       assert.notInclude(page.text, "/demo/")
-      assert.strictEqual((yield* call("GET", "/mine.js")).status, 200)
+      assert.strictEqual((yield* call("GET", "/orders.js")).status, 200)
       assert.strictEqual(yield* stop, 0)
 
       const again = yield* startDemo(workspace.env)
@@ -133,35 +134,17 @@ describe("The demo's orders desk", () => {
     }).pipe(Effect.provide(LocalWorkspace.layer()))
   )
 
-  it.live("creates its schema when two instances start at the same time", () =>
-    Effect.gen(function* () {
-      const { administer } = yield* LocalWorkspace.LocalWorkspace
-      // Each with a Lakebase of its own, as two processes have, and connected.
-      const instance = Effect.gen(function* () {
-        const context = yield* Layer.build(Layer.fresh(lakebase()))
-        yield* Effect.provideContext(who, context)
-        return Effect.provideContext(Orders.make, context)
-      })
-      const instances = yield* Effect.all([instance, instance])
-      for (let i = 0; i < 20; i++) {
-        yield* Effect.all(instances, { concurrency: 2 })
-        yield* administer("DROP SCHEMA desk CASCADE")
-      }
-      const [first] = instances
-      const { all } = yield* first
-      assert.deepStrictEqual(yield* all, [])
-    }).pipe(Effect.scoped, Effect.provide(Workspace))
-  )
-
-  it.live("has no routes without a database", () =>
+  it.live("has no routes without a database, and none of the other subjects without their settings", () =>
     Effect.gen(function* () {
       const { PGHOST: _, ...env } = (yield* LocalWorkspace.LocalWorkspace).env
       const { call } = yield* startDemo(env)
-      for (const path of ["/api/orders", "/api/system/orders", "/desk.js", "/mine.js"]) {
+      const routes = ["/api/orders", "/api/system/orders", "/orders", "/orders.js", "/api/files", "/files", "/files.js"]
+      for (const path of [...routes, "/api/runs/1/output", "/job", "/genie", "/chat"]) {
         assert.strictEqual((yield* call("GET", path)).status, 404, path)
       }
-      assert.notInclude((yield* call("GET", "/openapi.json")).text, "orders")
-      assert.notInclude((yield* call("GET", "/")).text, "mine.js")
+      const { paths } = (yield* call("GET", "/openapi.json")).json
+      assert.deepStrictEqual(Object.keys(paths), ["/api/whoami", "/users/me/data", "/system/data", "/health"])
+      assert.notInclude((yield* call("GET", "/")).text, "/orders")
     }).pipe(Effect.provide(LocalWorkspace.layer()))
   )
 })

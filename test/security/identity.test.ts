@@ -6,9 +6,10 @@ import {
   Middleware,
   Operation,
   OperationCache,
+  ServiceContext,
   UserContext
 } from "effect-databricks"
-import { LocalWorkspace } from "effect-databricks/testing"
+import { LocalWorkspace, TestContext } from "effect-databricks/testing"
 import { Duration, Effect, Layer, Redacted } from "effect"
 import { HttpClientRequest, HttpClientResponse, HttpRouter, HttpServerResponse } from "effect/http"
 import { InvalidCredentialError, make as databricksError } from "../../src/DatabricksError.ts"
@@ -91,7 +92,10 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       { kind: "drop" },
       { kind: "truncate" },
       { kind: "answer", status: 200, headers: { "content-type": "text/html" }, body: "<html>login</html>" },
-      ...[404, 429, 500, 502, 503, 504].map((status) => ({ kind: "answer" as const, status }))
+      { kind: "answer", status: 404 },
+      // More than a caller is kept waiting for.
+      ...[429, 503].map((status) => ({ kind: "answer" as const, status, headers: { "retry-after": "60" } })),
+      ...[500, 502, 504].map((status) => ({ kind: "answer" as const, status }))
     ]
     it.effect("serves verified tokens during an outage, and answers 503 with Retry-After to others", () =>
       Effect.gen(function* () {
@@ -111,7 +115,7 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
                   [200, alice]
                 ]
               )
-              assert.strictEqual(times, 1)
+              assert.isAtMost(times, 3)
             })
           )
         }
@@ -150,14 +154,16 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
-    it.effect("runs as the token's owner when x-forwarded-user is another user's", () =>
+    it.effect("refuses alice's token under bob's x-forwarded-user, and runs as alice under his display name", () =>
       Effect.gen(function* () {
         const ofBob = yield* requestOf(bob)
         const { "x-forwarded-email": _, ...ofAlice } = yield* requestOf(alice)
         const paths = ["/report", "/session"]
         const before = yield* Effect.forEach(paths, (path) => get(ofBob, path))
         for (const path of paths) {
-          const answer = yield* get({ ...ofAlice, "x-forwarded-user": ofBob["x-forwarded-user"]! }, path)
+          const refused = yield* get({ ...ofAlice, "x-forwarded-user": ofBob["x-forwarded-user"]! }, path)
+          assert.deepStrictEqual([refused.status, refused.json._tag], [403, "IdentityMismatchError"])
+          const answer = yield* get({ ...ofAlice, "x-forwarded-user": "bob" }, path)
           assert.include(answer.text, alice)
           assert.notInclude(answer.text, bob)
         }
@@ -176,14 +182,17 @@ const directory = Effect.gen(function* () {
     HttpClientResponse.fromWeb(HttpClientRequest.get("/"), Response.json({ id: "1", userName: "somebody" }))
   )
   const nobody = databricksError(new InvalidCredentialError({ message: "no" }))
-  const { verify } = yield* IdentityVerifier.make(({ authorization }) =>
-    Effect.flatMap(authorization, (value) => {
-      asked++
-      return Redacted.value(value).startsWith("Bearer good") ? person : Effect.fail(nobody)
-    })
+  const { principal } = yield* ServiceContext.ServiceContext
+  const { verify } = yield* IdentityVerifier.make(
+    ({ authorization }) =>
+      Effect.flatMap(authorization, (value) => {
+        asked++
+        return Redacted.value(value).startsWith("Bearer good") ? person : Effect.fail(nobody)
+      }),
+    principal
   )
   const of = Effect.fnUntraced(function* (token: string) {
-    const headers = yield* ForwardedHeaders.decode({ "x-forwarded-user": "1@2", "x-forwarded-access-token": token })
+    const headers = yield* ForwardedHeaders.decode({ "x-forwarded-user": "1@1", "x-forwarded-access-token": token })
     assert(headers instanceof ForwardedHeaders.WithToken)
     return yield* Effect.exit(verify(headers))
   })
@@ -207,7 +216,7 @@ describe("IdentityVerifier.make", () => {
       yield* asks("good-0", "good")
       assert.strictEqual(yield* asks("good", "good-0", "good-2", "good-9999"), 0)
       assert.strictEqual(yield* asks("good-1"), 1)
-    })
+    }).pipe(Effect.provide(TestContext.layer()))
   )
 
   it.effect("keeps a verified token after 11,000 wrong ones, of which it remembers 1,000", () =>
@@ -219,6 +228,6 @@ describe("IdentityVerifier.make", () => {
       assert.strictEqual(yield* asks(...wrong.slice(-1_000)), 0)
       assert.strictEqual(yield* asks("good"), 0)
       assert.strictEqual(yield* asks(wrong.at(-1_001)!), 1)
-    })
+    }).pipe(Effect.provide(TestContext.layer()))
   )
 })

@@ -59,6 +59,10 @@ const faults = (token: string): ReadonlyArray<LocalWorkspace.Misbehaviour | unde
   })),
   { kind: "answer", status: 403, body: `Invalid scope, required scopes: sql ${token}` },
   { kind: "answer", status: 502, body: `Bearer ${token}` },
+  // In JSON, any character may be escaped.
+  { kind: "answer", status: 400, body: `{"message":"It was \\u0065${token.slice(1)}"}` },
+  { kind: "answer", status: 400, headers: { "x-request-id": token }, body: `{"error_code":"NO"}` },
+  { kind: "answer", status: 200, headers: { "content-type": token, "x-request-id": token }, body: "no" },
   { kind: "answer", status: 200, body: `{"${token}` },
   { kind: "answer", status: 200, headers: { "content-type": "text/html" }, body: "<html></html>" },
   { kind: "truncate" },
@@ -66,6 +70,19 @@ const faults = (token: string): ReadonlyArray<LocalWorkspace.Misbehaviour | unde
   { kind: "drop", when: "after" },
   { kind: "hang" }
 ]
+
+/** What a workspace says of a statement that failed, in a 200. */
+const failures = (token: string): ReadonlyArray<LocalWorkspace.Misbehaviour> =>
+  [
+    { error: { message: `It was Bearer ${token}` } },
+    { error: { message: `${"x".repeat(3_990)}${token}` } },
+    { error: { error_code: `CODE_${token}` } },
+    { sql_state: token, error: { message: "no" } }
+  ].map((status) => ({
+    kind: "answer",
+    status: 200,
+    body: JSON.stringify({ statement_id: "s", status: { state: "FAILED", ...status } }).replace("eyJ", "\\u0065yJ")
+  }))
 
 type Run = Effect.Effect<unknown, unknown, Effect.Services<(typeof ways)[keyof typeof ways]>>
 
@@ -153,6 +170,24 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(LocalWorkspace.layer()
       })
     )
   }
+
+  it.effect("hold no secret when a statement fails with an error that repeats the credential", () =>
+    Effect.gen(function* () {
+      const { misbehave } = yield* LocalWorkspace.LocalWorkspace
+      const request = yield* requestOf(alice)
+      const ways = [Effect.asVoid(SqlWarehouse.query()`SELECT 1`), Stream.runDrain(SqlWarehouse.stream()`SELECT 1`)]
+      yield* showsNothing(
+        Effect.forEach(failures(request["x-forwarded-access-token"]!), (fault) =>
+          Effect.scoped(
+            Effect.andThen(
+              misbehave({ ...fault, path: "/api/2.0/sql/statements" }),
+              Effect.forEach(ways, (way) => Effect.exit(Effect.provide(way, asUser(request))))
+            )
+          )
+        )
+      )
+    })
+  )
 
   it.effect("hold no secret when a request is refused for its token or headers", () =>
     Effect.gen(function* () {

@@ -2,9 +2,13 @@
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import {
   App,
+  Files,
+  Genie,
   getWarehouseId,
+  Jobs,
   Lakebase,
   Middleware,
+  ModelServing,
   OperationCache,
   ServiceContext,
   SqlWarehouse,
@@ -17,6 +21,7 @@ import { SqlClient } from "effect/sql"
 import { Api, gracePeriod as grace } from "./Api.ts"
 import { defaults, handlers } from "./handlers.ts"
 import * as Held from "./held.ts"
+import * as Services from "./services.ts"
 
 // No key: a row that is written twice shall be there twice.
 const schema = [
@@ -64,8 +69,9 @@ const Server = Layer.unwrap(
   )
 )
 
-const Routes = Layer.merge(
-  HttpApiBuilder.layer(Api).pipe(Layer.provide([...handlers]), Layer.provide(Middleware.layer)),
+const Routes = Layer.mergeAll(
+  HttpApiBuilder.layer(Api).pipe(Layer.provide([...handlers, Services.handlers]), Layer.provide(Middleware.layer)),
+  Services.files.pipe(Layer.provide(Middleware.layer)),
   Held.layer
 )
 
@@ -74,6 +80,7 @@ App.runMain(
     Layer.provide(Layer.effectDiscard(prepare)),
     Layer.provide(Server),
     Layer.provide([Database, OperationCache.layer(), SqlWarehouse.layerWith(defaults)]),
+    Layer.provide([Files.layer, Genie.layer, Jobs.layer, ModelServing.layer]),
     Layer.provide(Service),
     Layer.provide(Telemetry.layerConfig())
   )

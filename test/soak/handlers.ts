@@ -7,7 +7,7 @@ import { Api, heartbeat, type NewOrder, type Orders, rowsOfExport, Seen, ticksOf
 
 const retry = { attempts: 3, delay: "100 millis" } as const
 
-/** What only reads may be tried again, what writes never. */
+/** Reads are retried, writes never. */
 const reading = { totalTimeout: timeout, retry } as const
 const writing = { totalTimeout: timeout } as const
 
@@ -113,7 +113,7 @@ const User = HttpApiBuilder.group(Api, "user", (handlers) =>
       )
     )
     .handle("addByWarehouse", ({ payload: { key, pause } }) =>
-      // A start that was refused is tried again, and nothing else is.
+      // Only a refused start is retried.
       SqlWarehouse.query(Seen)`
         INSERT INTO desk.orders (key) SELECT ${key} FROM pg_sleep(${pause}) RETURNING owner AS caller`.pipe(
         Effect.map(([row]) => row!)

@@ -1,4 +1,4 @@
-/** What the process of the application holds. */
+/** The resources of the application's process. */
 import { Lakebase } from "effect-databricks"
 import { Effect, Schema } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
@@ -18,14 +18,14 @@ export const Held = Schema.Struct({
   descriptors: Schema.Int,
   /** The longest that the event loop has been held up, in milliseconds. */
   longestDelay: Schema.Int,
-  /** What keeps the process alive, by kind. */
+  /** The resources that keep the process alive, by kind. */
   resources: Schema.Record(Schema.String, Schema.Int)
 })
 
 export type Held = typeof Held.Type
 
 setFlagsFromString("--expose-gc")
-const collect = runInNewContext("gc") as () => void // what that flag exposes
+const collect = runInNewContext("gc") as () => void // exposed by that flag
 
 const delay = monitorEventLoopDelay({ resolution: 10 })
 delay.enable()
@@ -40,7 +40,7 @@ const measure = async () => {
     (names) => names.length,
     () => 0
   )
-  // Twice, for what the first one finalizes.
+  // Twice, because the first one runs finalizers.
   for (let i = 0; i < 2; i++) {
     await new Promise((resolve) => setImmediate(resolve))
     collect()

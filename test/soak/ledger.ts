@@ -1,6 +1,6 @@
-/** Every write that was asked for, and what its user was told of it. */
+/** Every write, and the response to it. */
 
-/** `acknowledged` is there, `refused` is not, and of `unknown` nobody was told: it was left, or its answer was a 5xx. */
+/** `acknowledged` is stored, `refused` is not. `unknown` had no response, or a 5xx. */
 export type Fate = "acknowledged" | "refused" | "unknown"
 
 interface Write {
@@ -36,7 +36,7 @@ export class Ledger {
     this.acknowledged.set(write.owner, this.acknowledgedOf(write.owner) + write.parts)
   }
 
-  /** How many rows this user, or everybody, was told of: whoever looks from now on sees as many at least. */
+  /** The number of acknowledged rows of this user, or of all users: a later read returns at least as many. */
   acknowledgedOf(owner?: string): number {
     return owner === undefined ? this.all : (this.acknowledged.get(owner) ?? 0)
   }
@@ -47,7 +47,7 @@ export class Ledger {
     return counts
   }
 
-  /** Holds the rows that are there against it: what is wrong, and how many of the unknown were carried out. */
+  /** Compares the stored rows with the ledger. Returns the errors, and the number of unknown writes that were carried out. */
   audit(rows: ReadonlyArray<Row>): { readonly wrong: ReadonlyArray<string>; readonly carriedOut: number } {
     const wrong: Array<string> = []
     const found = new Map<string, Array<Row>>()

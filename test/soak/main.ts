@@ -1,18 +1,21 @@
-/** `npm run soak -- --minutes N`: 200 users on a bad day. Exits with 1 and says which promise was broken, if one was. */
+/** `npm run soak -- --minutes N`: 200 users under faults. Exits with 1 if a promise is broken, and names it. */
 import { NodeHttpClient } from "@effect/platform-node"
 import { App } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Console, Data, Duration, Effect, Random, Schedule } from "effect"
+import { Console, Data, Duration, Effect, Fiber, Schedule } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
 import { writeFile } from "node:fs/promises"
 import { parseArgs } from "node:util"
 import { freePort, run } from "../fixtures/child.ts"
 import * as Faults from "./faults.ts"
+import { FileLedger } from "./fileLedger.ts"
 import { Held } from "./held.ts"
 import { Journal, Soak } from "./journal.ts"
 import { Ledger } from "./ledger.ts"
+import { Once } from "./once.ts"
 import * as Report from "./report.ts"
 import type { User } from "./tokens.ts"
+import * as Upstream from "./upstream.ts"
 import * as Users from "./users.ts"
 import * as Watcher from "./watcher.ts"
 
@@ -30,14 +33,22 @@ const { report, seed } = options
 const names = Array.from({ length: Number(options.users) }, (_, i) => `u${i + 1}@example.com`)
 /** The budget that Lakebase has by default. */
 const budget = 50
-/** What the heap may have grown by: what was learnt of 10,000 tokens, and compiled code. */
+/** The allowed growth of the heap: the cache of 10,000 tokens, and compiled code. */
 const growth = 16 * 2 ** 20
 /** How long the application may take to exit, in milliseconds. */
 const stopTimeout = 10_000
 
+const ledgers = {
+  ledger: new Ledger(),
+  files: new FileLedger(),
+  questions: new Once("q"),
+  chats: new Once("c"),
+  runs: new Once("r")
+}
+
 class PromiseBroken extends Data.TaggedError("PromiseBroken")<{ readonly message: string }> {}
 
-/** What the application holds: `until` it is so, or as it is after a minute. */
+/** Returns the resources of the application once `until` holds, or after 1 minute. */
 const held = Effect.fnUntraced(function* (until: (held: Held) => boolean) {
   const { origin } = yield* Soak
   return yield* HttpClient.get(`${origin}/held`).pipe(
@@ -49,7 +60,7 @@ const held = Effect.fnUntraced(function* (until: (held: Held) => boolean) {
 /** All connections have gone but the one on which this was asked. */
 const isQuiet = ({ connections, resources }: Held) => connections === 0 && resources["TCPSocketWrap"] === 1
 
-/** What there is more of than there was. */
+/** Returns the resources that grew. */
 const grown = (before: Held, after: Held) => [
   ...(["heapUsed", "external"] as const).filter((what) => after[what] > before[what] + growth),
   ...(["connections", "descriptors"] as const).filter((what) => after[what] > before[what]),
@@ -71,7 +82,6 @@ const soak = Effect.gen(function* () {
   // A busy machine takes its time.
   yield* Effect.retry(app.port, { times: 3 })
   const journal = new Journal()
-  const ledger = new Ledger()
   const users = names.map((name): User => ({ name, live: [], expired: undefined }))
   const everybody = (seed: string, isOver: () => boolean) =>
     withClient(
@@ -81,7 +91,7 @@ const soak = Effect.gen(function* () {
   return yield* Effect.gen(function* () {
     yield* Effect.forkScoped(Watcher.clock)
     yield* Console.log(`Seed ${seed}: ${users.length} users come`)
-    // What everybody needs is loaded by the first ones, and each of the others has been there once.
+    // The first requests load the code, and every user has sent one.
     yield* withClient(
       Effect.forEach(users, (user, i) => Users.begin(user, i < 20 ? Infinity : 1), { concurrency: 20, discard: true })
     )
@@ -90,13 +100,20 @@ const soak = Effect.gen(function* () {
 
     yield* Console.log(`${minutes} min of load and faults`)
     const watching = watcher.backends.pipe(
-      Effect.tap((n) => Effect.sync(() => (journal.peakConnections = Math.max(journal.peakConnections, n)))),
+      Effect.tap((n) =>
+        Effect.sync(() => {
+          journal.checks("bounded")
+          journal.peakConnections = Math.max(journal.peakConnections, n)
+        })
+      ),
       Effect.delay("100 millis"),
       Effect.forever
     )
-    const faults = Random.withSeed(Faults.befall, seed)
     const end = performance.now() + minutes * 60_000
-    yield* everybody(seed, () => performance.now() > end).pipe(Effect.raceFirst(faults), Effect.raceFirst(watching))
+    yield* everybody(seed, () => performance.now() > end).pipe(
+      Effect.raceFirst(Faults.befall(seed)),
+      Effect.raceFirst(watching)
+    )
     journal.holds("bounded", journal.peakConnections <= budget, () => `${journal.peakConnections} connections`)
     const after = yield* withClient(held((_) => isQuiet(_) && grown(before, _).length === 0))
     journal.holds("returned", grown(before, after).length === 0, () => `More ${grown(before, after).join()}`)
@@ -106,24 +123,35 @@ const soak = Effect.gen(function* () {
     yield* Console.log("SIGTERM under load")
     const isOver = () => journal.stoppedAt !== undefined && performance.now() > journal.stoppedAt + 500
     const told = Effect.gen(function* () {
-      yield* Effect.sleep("4 seconds")
+      yield* Effect.sleep("3 seconds")
+      // Uploads and streams that are under way at the signal.
+      const busy = yield* Effect.forkScoped(
+        withClient(Effect.forEach(users.slice(0, 10), Users.takeTime, { concurrency: 10 }))
+      )
+      yield* Effect.sleep("1 second")
       journal.stoppedAt = performance.now()
+      journal.underWayAtStop = new Map(journal.underWay)
+      for (const n of journal.underWay.values()) journal.checks("stopped", n)
       yield* app.kill("SIGTERM")
       const code = yield* app.exit
       const stopping = performance.now() - journal.stoppedAt
       journal.holds("stopped", code === 0, () => `Exit code ${code}: ${app.output.stderr}`)
       journal.holds("stopped", stopping <= stopTimeout, () => `It took ${Math.round(stopping)} ms to exit`)
+      yield* Fiber.join(busy)
       return stopping
     })
     const [stopping] = yield* Effect.all(
-      [told, Effect.raceFirst(everybody(`${seed}/stop`, isOver), Random.withSeed(Faults.befall, `${seed}/stop`))],
+      [told, Effect.raceFirst(everybody(`${seed}/stop`, isOver), Faults.befall(`${seed}/stop`))],
       { concurrency: 2 }
     )
 
     const rows = yield* watcher.rows
-    const { carriedOut, wrong } = ledger.audit(rows)
-    for (const how of wrong) journal.breaks("once", how)
-    const fates = ledger.counts()
+    const stored = yield* withClient(Watcher.files(names))
+    const accounts = Report.accounts(ledgers, rows, stored)
+    for (const { checks, promise, wrong } of accounts) {
+      journal.checks(promise, checks)
+      for (const how of wrong) journal.breaks(promise, how)
+    }
     const seen = {
       minutes,
       seed,
@@ -134,17 +162,13 @@ const soak = Effect.gen(function* () {
       after,
       backends
     }
-    const page = Report.render(journal, { ...seen, fates, carriedOut, rows: rows.length, stopping })
+    const page = Report.render(journal, { ...seen, accounts, rows: rows.length, files: stored.size, stopping })
     yield* Effect.promise(() => writeFile(report, page))
     yield* Console.log(page)
     if (journal.broken.size > 0) {
       return yield* new PromiseBroken({ message: `The soak with seed ${seed} broke ${journal.broken.size} promises` })
     }
-  }).pipe(Effect.provideService(Soak, { origin: `http://127.0.0.1:${port}`, journal, ledger }))
+  }).pipe(Effect.provideService(Soak, { origin: `http://127.0.0.1:${port}`, journal, ...ledgers }))
 })
 
-App.runMain(
-  Effect.scoped(soak).pipe(
-    Effect.provide(LocalWorkspace.layer({ users: names.map((userName) => ({ userName })), maxConnections: 200 }))
-  )
-)
+App.runMain(Effect.scoped(soak).pipe(Effect.provide(LocalWorkspace.layer(Upstream.optionsOf(names, ledgers)))))

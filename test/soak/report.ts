@@ -1,10 +1,37 @@
-/** RELIABILITY.md, as a run writes it. */
+/** Renders RELIABILITY.md from a run. */
 import { createRequire } from "node:module"
 import * as Os from "node:os"
 import manifest from "../../package.json" with { type: "json" }
 import type { Held } from "./held.ts"
-import { type Journal, type Outcome, promises, type Promised } from "./journal.ts"
-import type { Fate } from "./ledger.ts"
+import { type Journal, type Outcome, promises, type Promised, type Soak } from "./journal.ts"
+import type { Fate, Row } from "./ledger.ts"
+
+type Ledgers = Pick<Soak["Service"], "ledger" | "files" | "questions" | "chats" | "runs">
+
+/** A ledger at the end of a run, compared with what the workspace has. */
+interface Account {
+  readonly what: string
+  readonly promise: Promised
+  readonly checks: number
+  readonly fates: Readonly<Record<Fate, number>>
+  readonly wrong: ReadonlyArray<string>
+  readonly carriedOut: number
+}
+
+export const accounts = (
+  { chats, files, ledger, questions, runs }: Ledgers,
+  rows: ReadonlyArray<Row>,
+  stored: ReadonlyMap<string, string>
+): ReadonlyArray<Account> => {
+  const all = [
+    { what: "writes", promise: "once", fates: ledger.counts(), ...ledger.audit(rows) },
+    { what: "uploads", promise: "files", fates: files.counts(), ...files.audit(stored) },
+    { what: "questions to Genie", promise: "questions", fates: questions.counts(), ...questions.audit() },
+    { what: "prompts to the model", promise: "chats", fates: chats.counts(), ...chats.audit() },
+    { what: "runs of the job", promise: "runs", fates: runs.counts(), ...runs.audit() }
+  ] as const
+  return all.map((account) => ({ ...account, checks: Object.values(account.fates).reduce((sum, n) => sum + n, 0) }))
+}
 
 export interface Run {
   readonly minutes: number
@@ -15,10 +42,10 @@ export interface Run {
   readonly before: Held
   readonly after: Held
   readonly backends: number
-  readonly fates: Readonly<Record<Fate, number>>
-  readonly carriedOut: number
+  readonly accounts: ReadonlyArray<Account>
   readonly rows: number
-  /** How long the application took to exit when it was told to, in milliseconds. */
+  readonly files: number
+  /** The milliseconds from SIGTERM to the exit of the application. */
   readonly stopping: number
 }
 
@@ -51,7 +78,8 @@ export const render = (journal: Journal, run: Run) => {
   })
   const kept = Object.keys(promises).map((name) => {
     const broken = journal.broken.get(name as Promised)?.length ?? 0 // they are its keys
-    return [promises[name as Promised], broken === 0 ? "kept" : `BROKEN ${broken} times`]
+    const checks = journal.checked.get(name as Promised) ?? 0
+    return [promises[name as Promised], checks, broken === 0 ? "kept" : `BROKEN ${broken} times`]
   })
   const broken = [...journal.broken].map(
     ([promise, hows]) =>
@@ -61,53 +89,61 @@ export const render = (journal: Journal, run: Run) => {
         .join("")}`
   )
   const { after, before } = run
+  const underWay = (kinds: RegExp) =>
+    [...journal.underWayAtStop].reduce((sum, [kind, n]) => sum + (kinds.test(kind) ? n : 0), 0)
   const kinds = [...new Set([...Object.keys(before.resources), ...Object.keys(after.resources)])].toSorted()
   return `# Reliability
 
-What the last run of \`npm run soak -- --minutes ${run.minutes} --seed ${run.seed}\` saw; the run wrote this page. ${run.users} users
-read, wrote and streamed for ${run.minutes} min, then went on while the application was told to stop. What befell them
-meanwhile, and what was promised all the same:
+\`npm run soak -- --minutes ${run.minutes} --seed ${run.seed}\` wrote this page. For ${run.minutes} min ${run.users} users read and wrote rows and files, asked
+Genie and a model, and started jobs, under the faults below. They went on while the application received SIGTERM.
+The library promises:
 
-${table(["Promise", "In this run"], kept)}
+${table(["Promise", "Checks", "In this run"], kept)}
 ${broken.join("")}
 ${Os.cpus()[0]?.model.trim()} × ${Os.availableParallelism()}, ${mebibytes(Os.totalmem() / 1024)} GiB, ${Os.platform()} ${Os.arch()}, shared by
 the application, Postgres, the workspace and the users. Node ${process.versions.node}, Postgres ${run.postgres}, effect ${versionOf("effect")},
 @effect/sql-pg ${versionOf("@effect/sql-pg")}, effect-databricks ${manifest.version}; ${new Date().toISOString().slice(0, 10)}.
 
-## What befell them
+## Faults
 
 ${table(["Fault", "Times"], byName(journal.faults))}
 
 ## Requests
 
-By what came of them, with the milliseconds of those that succeeded. Refused are 401 and 403, unavailable 429, 502, 503
-and 504; left are those whose client did not wait; unanswered those that came when the application was stopping.
+The number of requests by outcome, and the milliseconds of the successful ones. \`refused\`: 401, 403, and
+a file that is missing (404) or exists (409). \`unavailable\`: 429, 502, 503, 504, and a response that was cut short.
+\`left\`: the client disconnected first. \`unanswered\`: sent while the application was stopping.
 
 ${table(["Request", ...outcomes, "p50", "p99"], requests)}
 
-${table(["Answer", "Times"], byName(journal.statuses))}
+${table(["Response", "Times"], byName(journal.statuses))}
 
 ## The ledger
 
+The number of requests by fate. \`acknowledged\`: each was carried out once. \`refused\`: refused, or cut by the client
+before the end, and none was carried out. \`unknown\`: without a response, or with a 5xx. Of these, the number in the last
+column was carried out, once each. At the end there were ${run.rows} rows and ${run.files} files.
+
 ${table(
-  ["Write", "Times"],
-  [
-    ["acknowledged, and there once", run.fates.acknowledged],
-    ["refused, and not there", run.fates.refused],
-    ["never answered, or with a 5xx", run.fates.unknown],
-    ["– of these there once", run.carriedOut],
-    ["rows in all", run.rows]
-  ]
+  ["Ledger", "acknowledged", "refused", "unknown", "carried out"],
+  run.accounts.map(({ carriedOut, fates, what }) => [
+    what,
+    fates.acknowledged,
+    fates.refused,
+    fates.unknown,
+    carriedOut
+  ])
 )}
 
-## What the process held
+## Resources of the process
 
-Before and after the ${run.minutes} min, when nobody was there and garbage was collected. At most ${journal.peakConnections} of ${run.budget} connections to
-Postgres were seen, and ${run.backends} after it; told to stop under load the process took ${(run.stopping / 1000).toFixed(1)} s. Its event loop was held up for ${after.longestDelay} ms at
-the most; the machine kept the users from running for ${(journal.heldUp / 1000).toFixed(1)} s in all, which no request is blamed for.
+Measured before and after the ${run.minutes} min, without users and after garbage collection. The application had at most ${journal.peakConnections} of ${run.budget}
+connections to Postgres, and ${run.backends} after its exit. At SIGTERM ${underWay(/./)} requests were under way, of them ${underWay(/^upload/)} uploads and ${underWay(/^stream/)} streams. It exited
+${(run.stopping / 1000).toFixed(1)} s later. Its event loop was blocked for at most ${after.longestDelay} ms. The machine delayed the users by ${(journal.heldUp / 1000).toFixed(1)} s in total,
+which does not count against any request.
 
 ${table(
-  ["What", "Before", "After"],
+  ["Resource", "Before", "After"],
   [
     ["heap, MiB", mebibytes(before.heapUsed), mebibytes(after.heapUsed)],
     ["buffers, MiB", mebibytes(before.external), mebibytes(after.external)],

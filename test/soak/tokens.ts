@@ -5,7 +5,7 @@ import { Effect, Random } from "effect"
 export interface Token {
   readonly headers: Readonly<Record<string, string>>
   readonly expiresAt: number
-  /** Somebody has been answered with it: the workspace need not be asked again. */
+  /** A request with it has succeeded, so that the workspace has verified it. */
   proven: boolean
 }
 

@@ -1,17 +1,16 @@
-/** What users do: each of them reads, writes and streams, one thing after the other and some at once. */
+/** The users: each reads, writes and streams, mostly in sequence and sometimes at once. */
 import { Effect, Random, Schema } from "effect"
-import type { HttpClient } from "effect/http"
-import type { LocalWorkspace } from "effect-databricks/testing"
 import { Orders, rowsOfExport, Seen, ticksOfWatch } from "./Api.ts"
 import { Soak } from "./journal.ts"
+import * as Questions from "./questions.ts"
 import * as Requests from "./requests.ts"
+import { follow } from "./streams.ts"
 import * as Tokens from "./tokens.ts"
+import * as Uploads from "./uploads.ts"
 
-const { ask, follow, get, post, read } = Requests
+const { ask, get, post, read, showsOwn } = Requests
 
-type Doing = Effect.Effect<void, never, Soak | HttpClient.HttpClient | LocalWorkspace.LocalWorkspace>
-
-type Do = (visit: Requests.Visit, chance: number) => Doing
+type Do = Requests.Do
 
 const name =
   (path: string): Do =>
@@ -32,21 +31,17 @@ const orders =
   (visit) =>
     Effect.gen(function* () {
       const { journal, ledger } = yield* Soak
-      const { kind, user } = visit
-      const due = ledger.acknowledgedOf(user.name)
+      const due = ledger.acknowledgedOf(visit.user.name)
       const seen = yield* read(visit, get(path), Orders)
-      if (seen === undefined) return
-      const others = [seen.caller, ...seen.last.map(({ owner }) => owner)].filter((owner) => owner !== user.name)
-      journal.holds("own", others.length === 0, () => `${kind} of ${user.name} shows ${others.join()}`)
-      journal.holds("fresh", seen.total >= due, () => `${kind} of ${user.name}: ${seen.total} of ${due}`)
+      if (seen !== undefined) showsOwn(journal, visit, seen, due)
     })
 
-/** What the application shows of everybody, as itself. */
+/** Reads the rows of all users as the application. */
 const total: Do = (visit) =>
   Effect.gen(function* () {
     const { journal, ledger } = yield* Soak
     const due = ledger.acknowledgedOf()
-    // It does not look at who asks, and so proves no token.
+    // It runs without a user, and verifies no token.
     const seen = yield* read({ ...visit, token: { ...visit.token } }, get("/total"), Orders)
     if (seen === undefined) return
     journal.holds("own", !seen.caller.includes("@"), () => `The application's total was asked as ${seen.caller}`)
@@ -83,9 +78,19 @@ const write =
 const stream =
   (path: string, due: number): Do =>
   (visit, chance) =>
-    follow(visit, path, due, chance < 0.3 ? 30 : 0)
+    Effect.gen(function* () {
+      const { journal } = yield* Soak
+      const { kind, user } = visit
+      yield* follow(visit, {
+        request: get(path),
+        schema: Seen,
+        each: (row, raw) => journal.holds("own", row.caller === user.name, () => `${kind} of ${user.name}: ${raw}`),
+        isWhole: (events) => events === due,
+        pause: chance < 0.3 ? 30 : 0
+      })
+    })
 
-/** Somebody who holds a token and names somebody else. */
+/** Sends a user's token with another user's headers. */
 const impostor: Do = (visit) =>
   Effect.gen(function* () {
     const { journal } = yield* Soak
@@ -116,6 +121,14 @@ const things: ReadonlyArray<readonly [kind: string, share: number, run: Do]> = [
   ["write to the warehouse", 5, write("/orders/warehouse")],
   ["stream of one statement", 2, stream("/orders/export", rowsOfExport)],
   ["stream of a statement each time", 4, stream("/orders/watch", ticksOfWatch)],
+  ["upload", 6, Uploads.upload],
+  ["upload, slowly", 3, Uploads.slowUploadOrLeave],
+  ["download", 5, Uploads.download],
+  ["download of another's file", 2, Uploads.trespass],
+  ["question to Genie", 5, Questions.question],
+  ["stream of a question", 2, Questions.watchedQuestion],
+  ["stream of a model", 6, Questions.chat],
+  ["run of a job", 3, Questions.run],
   ["read with an expired token", 3, expired],
   ["read under another's headers", 2, impostor]
 ]
@@ -131,11 +144,12 @@ const chosen = (chance: number) => {
 const oneThing = Effect.fnUntraced(function* (user: Tokens.User, mayLeave: boolean) {
   const [what, leaving, after, chance] = yield* Effect.all([Random.next, Random.next, Random.next, Random.next])
   const [kind, , run] = chosen(what)
-  const leaves = mayLeave && leaving < 0.06 ? 5 + after * (kind.startsWith("stream") ? 1_500 : 150) : undefined
+  const longest = /^(stream|upload|question)/.test(kind) ? 1_500 : 150
+  const leaves = mayLeave && leaving < 0.06 ? 5 + after * longest : undefined
   yield* run({ kind, user, token: yield* Tokens.one(user), leaves }, chance)
 })
 
-/** The first of what can be done, once. */
+/** The first of the possible actions, once. */
 export const begin = (user: Tokens.User, many: number) =>
   Effect.forEach(
     things.slice(0, many),
@@ -143,17 +157,23 @@ export const begin = (user: Tokens.User, many: number) =>
     { discard: true }
   )
 
-/** Follows a stream that nobody but the application ends. */
-export const wait = (user: Tokens.User) =>
-  Effect.flatMap(Tokens.one(user), (token) =>
-    follow({ kind: "stream without an end", user, token, leaves: undefined }, "/clock", Infinity, 0)
+/** An upload and a model's stream at once, which both take a while. */
+export const takeTime = Effect.fnUntraced(function* (user: Tokens.User) {
+  const visit = { user, token: yield* Tokens.one(user), leaves: undefined }
+  yield* Effect.all(
+    [
+      Uploads.slowUpload({ ...visit, kind: "upload, slowly" }, 0.8),
+      Questions.slowChat({ ...visit, kind: "stream of a model" }, 0)
+    ],
+    { concurrency: 2, discard: true }
   )
+})
 
 /** Goes on until it is over, and finishes what it has begun. */
 export const live = (user: Tokens.User, seed: string, isOver: () => boolean) =>
   Effect.gen(function* () {
     for (let step = 0; !isOver(); step++) {
-      // Whatever else happens: this step of this user is the same for the same seed.
+      // The same seed gives the same step of the same user.
       yield* Effect.gen(function* () {
         const [pause, both] = yield* Effect.all([Random.nextBetween(1_000, 6_000), Random.next])
         yield* Effect.sleep(pause)

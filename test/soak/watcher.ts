@@ -1,13 +1,16 @@
-/** Looks at the database from outside, on a connection that is none of the application's. */
+/** Reads the database and the volumes outside the application. */
 import { PgClient } from "@effect/sql-pg"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { type Duration, Effect } from "effect"
+import { type Duration, Effect, Redacted, Schema, Stream } from "effect"
+import { HttpClient, HttpClientRequest, HttpClientResponse } from "effect/http"
 import { Reactivity } from "effect/reactivity"
+import { createHash } from "node:crypto"
+import { homeOf } from "./Api.ts"
 import { applicationName } from "./faults.ts"
 import { Soak } from "./journal.ts"
 import type { Row } from "./ledger.ts"
 
-/** Notes in the journal what the machine takes from those who run on it. */
+/** Records in the journal the time for which the machine delays its processes. */
 export const clock = Effect.gen(function* () {
   const { journal } = yield* Soak
   for (let due = performance.now() + tick; ; due = performance.now() + tick) {
@@ -46,3 +49,24 @@ export const make = (lasts: Duration.Duration) =>
       rows: sql<Row>`SELECT owner, key, part FROM desk.orders`
     }
   }).pipe(Effect.provide(Reactivity.layer))
+
+const Listed = Schema.Struct({ contents: Schema.Array(Schema.Struct({ name: Schema.String })) })
+
+/** The hashes of all stored files, by owner and name. */
+export const files = Effect.fnUntraced(function* (owners: ReadonlyArray<string>) {
+  const { host, servicePrincipal, token } = yield* LocalWorkspace.LocalWorkspace
+  const bearer = Redacted.value(yield* token(servicePrincipal.clientId))
+  const get = (path: string) =>
+    HttpClient.execute(HttpClientRequest.bearerToken(HttpClientRequest.get(`${host}/api/2.0/fs${path}`), bearer))
+  const hashes = new Map<string, string>()
+  for (const owner of owners) {
+    const listed = yield* Effect.flatMap(get(`/directories${homeOf(owner)}`), HttpClientResponse.schemaBodyJson(Listed))
+    for (const { name } of listed.contents) {
+      const response = yield* get(`/files${homeOf(owner)}/${encodeURIComponent(name)}`)
+      const hash = createHash("sha256")
+      yield* Stream.runForEach(response.stream, (chunk) => Effect.sync(() => void hash.update(chunk)))
+      hashes.set(`${owner}/${name}`, hash.digest("hex"))
+    }
+  }
+  return hashes
+})

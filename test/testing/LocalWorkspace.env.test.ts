@@ -5,7 +5,7 @@ import { Config, Effect, Option } from "effect"
 const read = (name: string) => Config.option(Config.String(name))
 
 layer(LocalWorkspace.layer(), { excludeTestServices: true })("LocalWorkspace.layerEnv", (it) => {
-  it.effect("provides every variable of the workspace, and none of the process", () =>
+  it.effect("provides the variables of the workspace, without those of the process", () =>
     Effect.gen(function* () {
       const { env } = yield* LocalWorkspace.LocalWorkspace
       for (const [name, value] of Object.entries(env)) assert.deepStrictEqual(yield* read(name), Option.some(value))

@@ -28,7 +28,13 @@ const login = Effect.fnUntraced(function* (role: string, password: Redacted.Reda
 const refusal = (role: string, password: Redacted.Redacted<string>) =>
   Effect.map(Effect.flip(login(role, password)), sqlState)
 
-layer(Local.layer())("LocalWorkspace", (it) => {
+const carol = "carol@example.com"
+
+const Workspace = Local.layer({
+  users: [{ userName: alice }, { userName: bob }, { userName: carol, id: "1081964970114387" }]
+})
+
+layer(Workspace)("LocalWorkspace", (it) => {
   describe("over HTTP", () => {
     it.effect("answers Me with the user, and with the workspace id in a header", () =>
       Effect.gen(function* () {
@@ -64,6 +70,28 @@ layer(Local.layer())("LocalWorkspace", (it) => {
         assert.match(me.json.message, /does not have required scopes: iam.current-user:read/)
         const warehouses = yield* call("/api/2.0/sql/warehouses", { token })
         assert.deepStrictEqual([warehouses.status, warehouses.text], [403, "Invalid scope, required scopes: sql"])
+      })
+    )
+
+    it.effect("renames and deactivates a user, whose id and tokens stay", () =>
+      Effect.gen(function* () {
+        const { headers, token, updateUser } = yield* Local.LocalWorkspace
+        const old = yield* token(carol)
+        const id = { id: "1081964970114387", active: true }
+        const me = Effect.map(call("/api/2.0/preview/scim/v2/Me", { token: old }), ({ json }) => json)
+        assert.deepInclude(yield* me, { ...id, userName: carol })
+        const renamed = "caroline@example.com"
+        yield* updateUser(carol, { userName: renamed })
+        assert.deepInclude(yield* me, { ...id, userName: renamed })
+        assert.strictEqual((yield* Effect.flip(headers(carol)))._tag, "UnknownUserError")
+        assert.match((yield* headers(renamed))["x-forwarded-user"]!, /^1081964970114387@/)
+        assert.strictEqual(yield* login(renamed, old), renamed)
+        assert.deepStrictEqual(yield* refusal(carol, old), { tag: "AuthenticationError", code: "28000" })
+        yield* updateUser(renamed, { active: false })
+        assert.deepInclude(yield* me, { ...id, active: false })
+        assert.strictEqual((yield* Effect.flip(updateUser(alice, { userName: bob })))._tag, "LocalWorkspaceError")
+        assert.deepInclude((yield* call("/api/2.0/preview/scim/v2/Me")).json, { userName: alice })
+        assert.strictEqual((yield* Effect.flip(updateUser(carol, {})))._tag, "UnknownUserError")
       })
     )
 

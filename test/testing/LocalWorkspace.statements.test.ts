@@ -9,7 +9,7 @@ const refused = (body: unknown) =>
   Effect.map(call("/api/2.0/sql/statements/", { body }), ({ status, json }) => [status, json.error_code])
 
 layer(Local.layer({ rowsPerChunk: 100 }))("LocalWorkspace", (it) => {
-  it.effect("runs a statement as its caller, who cannot switch to another role", () =>
+  it.effect("runs a statement as its caller, and refuses a switch to another role", () =>
     Effect.gen(function* () {
       const { servicePrincipal } = yield* Local.LocalWorkspace
       for (const user of [alice, bob, servicePrincipal.clientId]) {

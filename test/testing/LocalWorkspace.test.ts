@@ -164,6 +164,38 @@ layer(Local.layer())("LocalWorkspace", (it) => {
       })
     )
 
+    it.effect("records the body of a request, without the tokens and secrets in it", () =>
+      Effect.gen(function* () {
+        const { env, requests, token } = yield* Local.LocalWorkspace
+        yield* execute("SELECT 'of the body'")
+        const bodyOf = (path: string) =>
+          Effect.map(requests, (all) => all.findLast((_) => _.path.startsWith(path))?.body ?? "")
+        assert.include(JSON.parse(yield* bodyOf("/api/2.0/sql/statements")), { statement: "SELECT 'of the body'" })
+
+        const secret = Redacted.value(yield* token(alice))
+        yield* execute(`SELECT '${secret}'`)
+        assert.include(yield* bodyOf("/api/2.0/sql/statements"), "SELECT '<redacted>'")
+
+        const client = { client_id: env["DATABRICKS_CLIENT_ID"]!, client_secret: env["DATABRICKS_CLIENT_SECRET"]! }
+        const body = new URLSearchParams({ grant_type: "client_credentials", ...client })
+        yield* Effect.promise(() => fetch(`${env["DATABRICKS_HOST"]}/oidc/v1/token`, { method: "POST", body }))
+        const form = yield* bodyOf("/oidc/v1/token")
+        assert.include(form, "client_secret=<redacted>")
+        assert.notInclude(JSON.stringify(yield* requests), client.client_secret)
+      })
+    )
+
+    it.effect("records the first 16,384 characters of a body, and that of a request which a fault answers", () =>
+      Effect.gen(function* () {
+        const { misbehave, requests } = yield* Local.LocalWorkspace
+        yield* misbehave({ path: "/api/2.0/sql/statements", times: 1, kind: "answer", status: 503 })
+        yield* Effect.exit(execute(`SELECT '${"a".repeat(20_000)}'`))
+        const body = (yield* requests).at(-1)?.body ?? ""
+        assert.strictEqual(body.length, 16_385)
+        assert.isTrue(body.endsWith("a…"))
+      })
+    )
+
     it.effect("keeps the last 10,000 requests", () =>
       Effect.gen(function* () {
         const { host, requests } = yield* Local.LocalWorkspace

@@ -21,8 +21,8 @@ typeOf(mine).is<Effect.Effect<ReadonlyArray<{ id: number }>, SqlError.SqlError, 
 
 type Services = ServiceContext.ServiceContext | WorkspaceClient.WorkspaceClient
 type Clients = Lakebase.Lakebase | PgClient.PgClient | SqlClient.SqlClient
-typeOf(Lakebase.layer({ host: "h" })).is<Layer.Layer<Clients, never, Services>>()
 type Configured = Layer.Layer<Clients, Config.ConfigError, Services>
+typeOf(Lakebase.layer({ host: "h" })).is<Configured>()
 typeOf(Lakebase.layerConfig()).is<Configured>()
 typeOf(Lakebase.layerConfig({ maxConnections: 100, port: undefined })).is<Configured>()
 // What a signature reaches has a name of its own.

@@ -43,6 +43,32 @@ declare const pubs: Array<"oops.one" | "oops.two">
 // @ts-expect-error -- the array may lack either of the names
 RunsAs.checked(HttpApi.make("api").add(Oops), { public: pubs })
 RunsAs.checked(HttpApi.make("api").add(mine, Oops), { public: ["oops.one", "oops.two"] })
+declare const either: "oops.one" | "oops.two"
+// @ts-expect-error -- the element is one of the names, and the other endpoint is not listed
+RunsAs.checked(HttpApi.make("api").add(Oops), { public: [either] })
+// @ts-expect-error -- so with an element that may be either beside one that is not
+RunsAs.checked(HttpApi.make("api").add(Oops), { public: ["oops.one", either] })
+declare const eitherList: readonly ["oops.one"] | readonly ["oops.two"]
+// @ts-expect-error -- the list is one of the two
+RunsAs.checked(HttpApi.make("api").add(Oops), { public: eitherList })
+declare const rest: readonly ["oops.one", ...ReadonlyArray<"oops.two">]
+// @ts-expect-error -- the rest may be empty
+RunsAs.checked(HttpApi.make("api").add(Oops), { public: rest })
+declare const optional: readonly ["oops.one", "oops.two"?]
+// @ts-expect-error -- the element may be missing
+RunsAs.checked(HttpApi.make("api").add(Oops), { public: optional })
+// oxlint-disable-next-line typescript/no-explicit-any -- it is what must not pass
+declare const anyName: any
+// @ts-expect-error -- the element may be any name
+RunsAs.checked(HttpApi.make("api").add(Oops), { public: [anyName] })
+// @ts-expect-error -- the list may be any
+RunsAs.checked(HttpApi.make("api").add(Oops), { public: anyName })
+// @ts-expect-error -- the options may be any
+RunsAs.checked(HttpApi.make("api").add(Oops), anyName)
+declare const none: never
+// @ts-expect-error -- the element is not a name
+RunsAs.checked(HttpApi.make("api").add(Oops), { public: [none] })
+RunsAs.checked(HttpApi.make("api").add(mine), { public: [] })
 const listed = ["oops.one", "oops.two"] as const
 RunsAs.checked(HttpApi.make("api").add(mine, Oops), { public: listed })
 

@@ -1,7 +1,4 @@
-/** Headers that go with a user's calls; the Databricks Apps proxy adds them where there is one. */
-export const identity = { headers: {} }
-
-/** An element whose text is text, whatever it holds. */
+/** Creates an element with this text, which is never parsed as HTML. */
 export const element = (tag, className, ...content) => {
   const made = document.createElement(tag)
   if (className) made.className = className
@@ -9,38 +6,84 @@ export const element = (tag, className, ...content) => {
   return made
 }
 
-const form = document.getElementById("ask")
+/** Creates a table. */
+export const tableOf = ({ columns, rows, truncated }) => {
+  const head = element("tr", "", ...columns.map((name) => element("th", "", name)))
+  const body = rows.map((row) => element("tr", "", ...row.map((value) => element("td", "", value ?? "–"))))
+  const caption = truncated ? [element("caption", "", "These are the first rows; there are more.")] : []
+  return element("table", "", ...caption, element("thead", "", head), element("tbody", "", ...body))
+}
 
-const call = async (path, headers) => {
+/** Calls the application. The proxy adds the headers of the signed-in user. */
+export const call = async (path, body) => {
   try {
     const response = await fetch(path, {
-      method: "POST",
-      headers: { "content-type": "application/json", ...headers },
-      body: JSON.stringify({ greeting: form.elements.greeting.value })
+      headers: { "content-type": "application/json" },
+      ...(body && { method: "POST", body: JSON.stringify(body) })
     })
-    return { status: response.status, body: await response.json() }
+    return { ok: response.ok, body: await response.json() }
   } catch (error) {
-    return { status: 0, body: { _tag: "NoAnswer", message: String(error) } }
+    return { ok: false, body: { _tag: "NoAnswer", message: String(error) } }
   }
 }
 
-const show = (id, { status, body }) => {
-  const article = document.getElementById(id)
-  const row = body.rows?.[0]
-  article.classList.toggle("failed", row === undefined)
-  article.querySelector(".caller").textContent = row?.caller ?? body._tag
-  article.querySelector(".greeting").textContent = row?.greeting ?? body.message
-  article.querySelector("pre").textContent = `${status}\n${JSON.stringify(body, null, 2)}`
+/** Thrown in place of the events of a request that the application refused, or of a stream that failed. */
+export class Refused extends Error {}
+
+/** Reads the server-sent events of the application: the data of each. A `body` is posted. */
+export async function* events(path, { body, signal } = {}) {
+  const response = await fetch(path, {
+    signal,
+    ...(body && { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } })
+  })
+  if (!response.ok) throw new Refused((await response.json()).message)
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
+  let rest = ""
+  try {
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) return
+      const frames = (rest + value).split("\n\n")
+      rest = frames.pop()
+      for (const frame of frames) {
+        const field = (name) => frame.match(new RegExp(`^${name}: (.*)$`, "m"))?.[1]
+        const data = field("data")
+        if (data === undefined) continue // a heartbeat
+        if (field("event") === "error") throw new Refused(JSON.parse(data).error)
+        yield JSON.parse(data)
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {}) // ends the request of a reader that leaves early
+  }
 }
 
-export const ask = async () => {
-  const [user, system] = await Promise.all([call("/users/me/data", identity.headers), call("/system/data", {})])
-  show("user", user)
-  show("system", system)
-  document.dispatchEvent(new Event("answered"))
+/** Reads events up to the last one. Databricks Apps cuts long streams: this one is opened again after a cut. */
+export async function* eventsUpTo(isLast, path) {
+  for (;;) {
+    try {
+      for await (const event of events(path)) {
+        yield event
+        if (isLast(event)) return
+      }
+    } catch (error) {
+      if (error instanceof Refused) throw error
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1000))
+  }
 }
 
-form.addEventListener("submit", (event) => {
-  event.preventDefault()
-  void ask()
-})
+/** Functions that run before the calls of a screen. Each may return a function that runs after them. */
+export const around = []
+
+/** Makes the calls of a screen. */
+export const calling = async (calls) => {
+  const after = await Promise.all(around.map((before) => before()))
+  await calls()
+  await Promise.all(after.map((run) => run?.()))
+}
+
+const { body, ok } = await call("/api/whoami")
+/** The e-mail address of the signed-in user. */
+export const email = ok ? body.email : undefined
+document.getElementById("person").append(ok ? (email ?? body.userId) : body.message)

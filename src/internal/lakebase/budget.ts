@@ -1,139 +1,135 @@
 /**
- * Who may have a connection, and who next. All of it happens at once: what takes time is the pool's.
+ * Decides which caller gets a connection, and in what order. All of it is synchronous; the pool does the waiting.
  */
-import { Deferred, Duration, Effect, Exit, Fiber, Latch, Scope } from "effect"
+import { Deferred, Duration, Effect, Exit, Fiber, Latch } from "effect"
 import type { Stats } from "../../Lakebase.ts"
-import { insert, remove } from "./sorted.ts"
+import type * as Deadlocks from "./deadlocks.ts"
+import * as Limit from "./limit.ts"
+import * as Slots from "./slots.ts"
+import type { Connection, Lane, Slot, Waiter } from "./slots.ts"
+import * as Queue from "./queue.ts"
+import * as Waits from "./waits.ts"
 
 export interface Limits {
-  /** For all callers together. */
+  /** The most connections of all callers together. */
   readonly total: number
-  /** For each of them. */
+  /** The most connections of one caller. */
   readonly perCaller: number
   readonly idleTimeout: Duration.Duration
   readonly maxLifetime: Duration.Duration
-  /** How long a caller waits for a connection, its opening included. */
+  /** The longest time that a caller waits for a connection, including opening it. */
   readonly acquireTimeout: Duration.Duration
 }
 
-/** A part of the budget, taken until what opens in it has closed. */
-export interface Place<R, E> {
-  readonly lane: Lane<R, E>
-  readonly scope: Scope.Closeable
-  /** Ends when whoever had the place before has left it. */
-  ready: Effect.Effect<unknown>
-}
-
-export interface Connection<R, E> extends Place<R, E> {
-  readonly resource: R
-  readonly openedAt: number
-  idleSince: number
-}
-
-export interface Waiter<R, E> {
-  readonly lane: Lane<R, E>
-  readonly depth: number
-  readonly since: number
-  readonly turn: number
-  readonly granted: Deferred.Deferred<void, E>
-  place: Place<R, E> | Connection<R, E> | undefined
-}
-
-/** A caller: how many places they have, their idle connections, and who waits for one, sorted by turn. */
-export interface Lane<R, E> {
-  readonly key: string
-  size: number
-  readonly idle: Array<Connection<R, E>>
-  readonly waiters: Array<Waiter<R, E>>
-  /** That of the first waiter, by which the lane is found in the queue. */
-  turn: number
-}
-
 /**
- * For so many milliseconds an idle connection is warm, and gives way only to those who have waited as long. Without it,
- * callers who are a few more than the connections take them from each other at every call.
+ * For this many milliseconds an idle connection is evicted only for callers that have waited as long. Without it,
+ * slightly more callers than connections would evict each other's connections on every call.
  */
 export const grace = 30
 
-/** The same for those who have a connection already. */
+/** The same for callers that already have a connection. */
 const cold = 1_000
 
-// So many are kept for fibers that hold some and need another, one for each level of nesting:
-// else those who hold all of them could wait for each other.
-const reserveOf = (total: number) => Math.min(2, Math.floor(total / 2))
-
-// Those who hold connections come before all others, for others may be waiting for them.
+// Calls that hold connections come first, because other calls may be waiting for those connections.
 const turnOf = (arrival: number, depth: number) => arrival - depth * 2 ** 40
 
 export const make = <R extends object, E>(
   limits: Limits,
   options: {
     readonly now: () => number
+    /** The slots of all pools of the application, which share the server's limit. */
+    readonly application: Set<Slot<R, E> | Connection<R, E>>
     readonly isUsable: (resource: R) => boolean
-    /** Closes in the background, never at once: whoever lets go is in the middle of something. */
-    readonly close: (place: Place<R, E>) => Fiber.Fiber<unknown>
+    /** Takes a connection away from its current call. */
+    readonly expire: (resource: R) => unknown
+    /** Closes in the background, because the caller that releases a slot is still running. */
+    readonly close: (slot: Slot<R, E>) => Fiber.Fiber<unknown>
   }
 ) => {
   const { now } = options
-  /** Open when somebody is refused what they will get for having waited. */
+  /** Open when a waiting call is refused a connection that it will get once it has waited long enough. */
   const refused = Latch.makeUnsafe()
-  /** Open when all is closed. */
+  /** Open when all connections are closed. */
   const drained = Latch.makeUnsafe()
   const lifetime = Duration.toMillis(limits.maxLifetime)
   const idleFor = Duration.toMillis(limits.idleTimeout)
-  const reserve = reserveOf(limits.total)
+  const server = Limit.make(limits.total)
   const lanes = new Map<string, Lane<R, E>>()
-  /** Lanes with waiters, sorted by turn. */
-  const queue: Array<Lane<R, E>> = []
-  /** All but those that are closing. */
-  const places = new Set<Place<R, E>>()
-  /** Of these the idle connections, the least recently used first. */
+  /**
+   * Lines of calls that will hold their connection while they request others, and (`others`) of calls that will not.
+   */
+  const keepers: Array<Queue.Line<Waiter<R, E>>> = []
+  const others: Array<Queue.Line<Waiter<R, E>>> = []
+  /** All slots except those that are closing. */
+  const slots = new Set<Slot<R, E> | Connection<R, E>>()
+  /** The idle connections, the least recently used first. */
   const idle = new Set<Connection<R, E>>()
   let total = 0
+  let holds = 0
   let arrivals = 0
   let waiting = 0
   let evictions = 0
+  /** The number of connections to close when they are released. */
+  let surplus = 0
   let closing = false
-
-  // What counts is how many are in use, for an idle one gives way: else those open for nested use would be taken up too.
-  const isAllowed = (depth: number) => places.size - idle.size < limits.total - Math.max(0, reserve - depth)
 
   const isAlive = ({ openedAt, resource }: Connection<R, E>) =>
     options.isUsable(resource) && now() - openedAt < lifetime
 
   const laneOf = (key: string): Lane<R, E> => {
     let lane = lanes.get(key)
-    if (lane === undefined) lanes.set(key, (lane = { key, size: 0, idle: [], waiters: [], turn: NaN }))
+    if (lane === undefined) lanes.set(key, (lane = Slots.lane(key, limits.perCaller)))
     return lane
   }
 
-  const forget = (lane: Lane<R, E>) => {
-    if (lane.size === 0 && lane.waiters.length === 0) lanes.delete(lane.key)
+  const forget = ({ key, keepers, others, size }: Lane<R, E>) => {
+    if (size === 0 && keepers.waiters.length + others.waiters.length === 0) lanes.delete(key)
   }
 
-  /** Puts a lane where its first waiter belongs. */
-  const requeue = (lane: Lane<R, E>) => {
-    const [first] = lane.waiters
-    if (first?.turn === lane.turn) return
-    remove(queue, lane)
-    if (first === undefined) return
-    lane.turn = first.turn
-    insert(queue, lane)
+  const enqueue = (waiter: Waiter<R, E>) => {
+    waiting++
+    for (const hold of waiter.within) hold.waiting.add(waiter)
+    if (waiter.keeps) Queue.add(keepers, waiter.lane.keepers, waiter)
+    else Queue.add(others, waiter.lane.others, waiter)
   }
 
   const dequeue = (waiter: Waiter<R, E>) => {
-    const { lane } = waiter
-    if (!remove(lane.waiters, waiter)) return
+    const { lane, keeps, within } = waiter
+    if (!(keeps ? Queue.leave(keepers, lane.keepers, waiter) : Queue.leave(others, lane.others, waiter))) return
     waiting--
-    requeue(lane)
+    for (const hold of within) hold.waiting.delete(waiter)
     forget(lane)
   }
 
-  const enter = (lane: Lane<R, E>, ready: Effect.Effect<unknown>): Place<R, E> => {
-    const place = { lane, scope: Scope.makeUnsafe(), ready }
+  /** Whether a call may hold one more connection, by the caller's limit and by the limit `known` of all callers. */
+  const mayKeep = ({ holds: own }: Lane<R, E>, depth: number, known: number) =>
+    holds < Waits.keepable(known, depth) && own < Waits.keepable(limits.perCaller, depth)
+
+  const lend = <P extends Slot<R, E> | Connection<R, E>>(slot: P, keeps: Deadlocks.Hold | undefined): P => {
+    if ("since" in slot) slot.since = now()
+    if (keeps === undefined) return slot
+    slot.hold = keeps
+    keeps.state = "live"
+    slot.lane.holds++
+    holds++
+    return slot
+  }
+
+  const endHold = (slot: Slot<R, E>) => {
+    if (slot.hold === undefined) return
+    slot.hold.state = "ended"
+    slot.hold = undefined
+    slot.lane.holds--
+    holds--
+  }
+
+  const enter = (lane: Lane<R, E>, ready: Effect.Effect<unknown>): Slot<R, E> => {
+    const slot = Slots.slot(lane, ready)
     lane.size++
-    places.add(place)
-    return place
+    slots.add(slot)
+    options.application.add(slot)
+    Limit.take(lane.limit, lane.size, now())
+    return slot
   }
 
   const leave = (lane: Lane<R, E>) => {
@@ -142,24 +138,25 @@ export const make = <R extends object, E>(
     pump()
   }
 
-  const close = (place: Place<R, E>) => {
-    places.delete(place)
-    return options.close(place)
+  const close = (slot: Slot<R, E>) => {
+    slots.delete(slot)
+    options.application.delete(slot)
+    return options.close(slot)
   }
 
-  const discard = (place: Place<R, E>) => {
-    if (!places.has(place)) return
-    close(place).addObserver(() => {
+  const discard = (slot: Slot<R, E>) => {
+    if (!slots.has(slot)) return
+    close(slot).addObserver(() => {
       total--
       if (closing && total === 0) drained.openUnsafe()
-      leave(place.lane)
+      leave(slot.lane)
     })
   }
 
   const unlist = (connection: Connection<R, E>) => {
     idle.delete(connection)
     const own = connection.lane.idle
-    // Mostly it is the last, which needs no search and no array of what was taken out.
+    // Usually it is the last, which needs neither a search nor a splice.
     if (own.at(-1) === connection) own.pop()
     else own.splice(own.indexOf(connection), 1)
   }
@@ -169,9 +166,8 @@ export const make = <R extends object, E>(
     discard(connection)
   }
 
-  /** The caller's own idle connection, the most recently used. */
-  const takeOwn = (lane: Lane<R, E>, depth: number): Connection<R, E> | undefined => {
-    if (!isAllowed(depth)) return undefined
+  /** Takes the caller's most recently used idle connection. */
+  const takeOwn = (lane: Lane<R, E>): Connection<R, E> | undefined => {
     for (let own = lane.idle.at(-1); own !== undefined; own = lane.idle.at(-1)) {
       if (isAlive(own)) {
         unlist(own)
@@ -182,22 +178,31 @@ export const make = <R extends object, E>(
     return undefined
   }
 
-  const take = ({ lane, depth }: Waiter<R, E>): Place<R, E> | Connection<R, E> | undefined => {
-    const own = takeOwn(lane, depth)
-    if (own !== undefined || !isAllowed(depth) || lane.size >= limits.perCaller) return own
-    if (total < limits.total) {
-      total++
+  const take = ({ keeps, lane, within }: Waiter<R, E>): Slot<R, E> | Connection<R, E> | undefined => {
+    const depth = within.length
+    const isAllowed = keeps === undefined || mayKeep(lane, depth, server.allowed)
+    const own = isAllowed ? takeOwn(lane) : undefined
+    if (own !== undefined) return own
+    if (Limit.isShort(server) || Limit.isShort(lane.limit)) refused.openUnsafe()
+    if (!Limit.hasRoom(lane.limit, lane.size, now())) return undefined
+    // If the server's limit is the obstacle, one more connection may be tried.
+    if (!isAllowed && !(Limit.mayTry(server, now()) && mayKeep(lane, depth, limits.total))) return undefined
+    if (Limit.hasRoom(server, total, now())) {
+      Limit.take(server, ++total, now())
       return enter(lane, Effect.void)
     }
     const [victim] = idle
-    if (victim === undefined) return undefined
-    // A caller has waited since the earliest of theirs came: who is first, for holding a connection, may have come last.
-    const since = lane.waiters.reduce((least, { since }) => Math.min(least, since), victim.idleSince)
+    if (victim === undefined || !isAllowed) return undefined
+    // A caller has waited since its earliest call: the first in line, by holding a connection, may have come last.
+    const since = [...lane.keepers.waiters, ...lane.others.waiters].reduce(
+      (least, { since }) => Math.min(least, since),
+      victim.since
+    )
     if (now() - since < (lane.size === 0 ? grace : cold)) {
       refused.openUnsafe()
       return undefined
     }
-    // The place changes hands, and is never free in between.
+    // The slot changes owner without being free in between.
     evictions++
     unlist(victim)
     const closed = close(victim)
@@ -205,73 +210,135 @@ export const make = <R extends object, E>(
     return enter(lane, Fiber.await(closed))
   }
 
-  const grant = (waiter: Waiter<R, E>, place: Place<R, E>) => {
-    waiter.place = place
+  const grant = (waiter: Waiter<R, E>, slot: Slot<R, E>) => {
+    waiter.slot = lend(slot, waiter.keeps)
     dequeue(waiter)
     Deferred.doneUnsafe(waiter.granted, Exit.void)
   }
 
-  /** Gives what there is to those who wait. */
+  /** Grants free slots to waiting calls. */
   const pump = () => {
-    for (let i = 0; total < limits.total || idle.size > 0;) {
-      const lane = queue[i]
-      const waiter = lane?.waiters[0]
-      // Whoever comes later is no deeper.
-      if (lane === undefined || waiter === undefined || !isAllowed(waiter.depth)) return
-      const place = take(waiter)
-      if (place !== undefined) grant(waiter, place)
-      // Who has nothing and is refused has not waited long enough, nor have those who came later. The others are few:
-      // they have connections.
-      else if (lane.size === 0 && waiter.depth === 0) return
-      else i++
+    for (let [k, o] = [0, 0]; total < limits.total || idle.size > 0;) {
+      const [keeper, other] = [keepers[k], others[o]]
+      const isKeeper = keeper !== undefined && (other === undefined || keeper.turn < other.turn)
+      const waiter = (isKeeper ? keeper : other)?.waiters[0]
+      if (waiter === undefined) return
+      const slot = take(waiter)
+      if (slot !== undefined) {
+        grant(waiter, slot)
+        continue
+      }
+      const { lane, within } = waiter
+      // Later waiters do not hold more connections.
+      if (isKeeper && holds >= Waits.keepable(server.allowed, within.length)) k = keepers.length
+      // A caller without connections that is refused has not waited long enough, and neither have later callers. The
+      // remaining callers are few, because they have connections.
+      else if (lane.size === 0 && within.length === 0 && !Limit.isShort(lane.limit)) return
+      else if (isKeeper) k++
+      else o++
     }
   }
 
-  const release = (place: Place<R, E> | Connection<R, E>, isClean: boolean) => {
-    if (closing || !isClean || !("resource" in place) || !isAlive(place)) {
-      discard(place)
-      // One less is in use, though it is not closed yet.
+  const release = (slot: Slot<R, E> | Connection<R, E>, isClean: boolean) => {
+    endHold(slot)
+    if (closing || !isClean || !("resource" in slot) || !isAlive(slot) || surplus > 0) {
+      if (surplus > 0) surplus--
+      discard(slot)
+      // One fewer is in use, though it is not closed yet.
       return pump()
     }
-    const { lane } = place
-    place.idleSince = now()
-    lane.idle.push(place)
-    idle.add(place)
+    const { lane } = slot
+    slot.since = now()
+    lane.idle.push(slot)
+    idle.add(slot)
     pump()
-    // The first in the queue may have to wait a moment: that keeps nobody from a connection of their own.
-    const [next] = lane.waiters
-    const own = next && takeOwn(lane, next.depth)
+    // The first in the queue may have to wait; other callers can still take their own idle connections.
+    const [keeper] = lane.keepers.waiters
+    const [other] = lane.others.waiters
+    const next = keeper !== undefined && mayKeep(lane, keeper.within.length, server.allowed) ? keeper : other
+    const own = next && takeOwn(lane)
     if (own !== undefined) grant(next!, own)
   }
 
   const giveUp = (waiter: Waiter<R, E>) => {
-    if (waiter.place === undefined) dequeue(waiter)
-    else release(waiter.place, true)
+    if (waiter.slot === undefined) dequeue(waiter)
+    else release(waiter.slot, true)
   }
 
-  /** A connection of the caller's own, or else a turn. */
-  const ask = (key: string, depth: number): Connection<R, E> | Waiter<R, E> => {
+  /** Returns a connection of the caller, or a place in the queue. */
+  const ask = (
+    key: string,
+    within: ReadonlyArray<Deadlocks.Hold>,
+    keeps: Deadlocks.Hold | undefined
+  ): Connection<R, E> | Waiter<R, E> => {
     const lane = laneOf(key)
-    const own = takeOwn(lane, depth)
-    if (own !== undefined) return own
-    const turn = turnOf(arrivals++, depth)
-    const waiter: Waiter<R, E> = { lane, depth, turn, since: now(), granted: Deferred.makeUnsafe(), place: undefined }
-    waiting++
-    insert(lane.waiters, waiter)
-    requeue(lane)
+    const own = keeps === undefined || mayKeep(lane, within.length, server.allowed) ? takeOwn(lane) : undefined
+    if (own !== undefined) return lend(own, keeps)
+    const waiter: Waiter<R, E> = {
+      lane,
+      within,
+      keeps,
+      turn: turnOf(arrivals++, within.length),
+      since: now(),
+      granted: Deferred.makeUnsafe(),
+      slot: undefined,
+      isRefused: false,
+      obstacle: (isFull) =>
+        Waits.obstacleOf(waiter, limits, slots) ??
+        (isFull ? Waits.obstacleOfServer(waiter, server, options.application) : undefined)
+    }
+    enqueue(waiter)
     pump()
     return waiter
   }
 
+  /** Handles a connection that the server refused: its waiter returns to its place in the queue. */
+  const refuse = (waiter: Waiter<R, E>, slot: Slot<R, E>, limit: "server" | "role") => {
+    const { lane } = slot
+    endHold(slot)
+    discard(slot)
+    if (limit === "server") Limit.refused(server, slots.size, now())
+    else Limit.refused(lane.limit, [...slots].filter((_) => _.lane === lane).length, now())
+    waiter.isRefused = true
+    waiter.slot = undefined
+    waiter.granted = Deferred.makeUnsafe()
+    enqueue(waiter)
+    pump()
+  }
+
+  const opened = (slot: Slot<R, E>, resource: R): Connection<R, E> => {
+    Limit.opened(server, slots.size, now())
+    Limit.opened(slot.lane.limit, slot.lane.size, now())
+    // Drops the reference to the previous user of the slot.
+    return Object.assign(slot, { resource, openedAt: now(), since: now(), ready: Effect.void })
+  }
+
+  /** Leaves one of the server's connections to another pool. */
+  const spare = () => {
+    Limit.refused(server, Math.max(0, slots.size - 1), now())
+    const [victim] = idle
+    if (victim === undefined) surplus = Math.min(surplus + 1, slots.size)
+    else discardIdle(victim)
+  }
+
   const sweep = () => {
+    for (const slot of slots) {
+      const isLent = "resource" in slot && !idle.has(slot)
+      if (isLent && now() - slot.since >= lifetime) options.expire(slot.resource)
+    }
+    Limit.forget(server, now(), idleFor)
+    // On a full server, closes the least recently used and all cold connections, for other processes.
+    let isSpare = Limit.isShort(server)
+    const idleAtMost = isSpare ? Math.min(cold, idleFor) : idleFor
     for (const connection of idle) {
-      if (!isAlive(connection) || now() - connection.idleSince >= idleFor) discardIdle(connection)
+      if (isSpare || !isAlive(connection) || now() - connection.since >= idleAtMost) discardIdle(connection)
+      isSpare = false
     }
   }
 
   const shutDown = (error: E) => {
     closing = true
-    for (const waiter of queue.flatMap((lane) => lane.waiters)) {
+    for (const waiter of [...keepers, ...others].flatMap((line) => line.waiters)) {
       dequeue(waiter)
       Deferred.doneUnsafe(waiter.granted, Exit.fail(error))
     }
@@ -283,13 +350,17 @@ export const make = <R extends object, E>(
     ask,
     giveUp,
     release,
+    refuse,
+    opened,
+    spare,
+    reasonOf: (waiter: Waiter<R, E>) => Waits.reasonOf(waiter, limits, server),
     pump,
     sweep,
     shutDown,
     refused,
     drained,
     isClosing: () => closing,
-    discardAll: () => places.forEach(discard),
+    discardAll: () => slots.forEach(discard),
     stats: (): Stats => ({ total, idle: idle.size, waiting, evictions })
   }
 }

@@ -1,36 +1,79 @@
-/** One `PgClient` for all callers: every statement, stream, transaction and listener goes to the caller's own connection. */
+/** One `PgClient` for all callers: statements, streams, transactions and listeners use the caller's own connections. */
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { Context, Effect, Effectable, type Fiber, Stream } from "effect"
+import { Context, Effect, Effectable, type Fiber, Predicate, Scope, Stream } from "effect"
 import type { Reactivity } from "effect/reactivity"
 import { SqlClient, type SqlConnection, SqlError, Statement } from "effect/sql"
-import * as Caller from "../../Caller.ts"
-import { callerIn, refused } from "../../ExecutionContext.ts"
+import type * as Caller from "../../Caller.ts"
+import { callerIn, ownerIn, refused } from "../../ExecutionContext.ts"
 import * as Operation from "../../Operation.ts"
+import { elsewhere } from "../workspace/bound.ts"
 import * as Failure from "./failure.ts"
+import * as Key from "./key.ts"
 import * as Metrics from "./metrics.ts"
 import type { Session, Target } from "./driver/session.ts"
+import * as Deadlocks from "./deadlocks.ts"
+import * as Reserved from "./reserved.ts"
+import { mistakeIn } from "./rows.ts"
 import type { Sessions } from "./sessions.ts"
 
 interface Transaction {
   readonly session: Session
   readonly afterCommit: Array<Effect.Effect<void>>
-  /** A fiber may outlive the transaction that it was forked in, and the session then serves somebody else. */
+  /** Whether it has ended. A fiber may outlive its transaction, whose session is then another caller's. */
   ended: boolean
 }
 
-/** The transactions that the fiber is in, by database and caller: `asUser` leaves one, and coming back returns to it. */
+/**
+ * The transactions of the fiber, by database and caller: `asUser` leaves the service's transaction until it returns.
+ */
 const Transactions = Context.Reference<ReadonlyMap<string, Transaction>>("effect-databricks/Lakebase/Transactions", {
   defaultValue: () => new Map()
 })
 
+type AnyFiber = Fiber.Fiber<unknown, unknown>
+
+interface Kept {
+  readonly hold: Deadlocks.Hold
+  /** The id of the fiber. The fiber itself would be retained and logged with its context. */
+  readonly by: number
+}
+
+/** The connections that the fiber or its parents hold. A request for another may have to wait for one of these. */
+const Held = Context.Reference<ReadonlyArray<Kept>>("effect-databricks/Lakebase/Held", { defaultValue: () => [] })
+
+const heldBy = (fiber: AnyFiber): ReadonlyArray<Deadlocks.Hold> =>
+  fiber
+    .getRef(Held)
+    .filter(({ by, hold }) => hold.leftBy !== by)
+    .map(({ hold }) => hold)
+
+const holding = (fiber: AnyFiber, hold: Deadlocks.Hold): ReadonlyArray<Kept> => [
+  ...fiber.getRef(Held).filter(({ hold }) => !Deadlocks.hasEnded(hold)),
+  { hold, by: fiber.id }
+]
+
+/** Records that the fiber holds this connection from now on. */
+const keep = (hold: Deadlocks.Hold) =>
+  Effect.withFiber((fiber) => {
+    if (!heldBy(fiber).includes(hold)) fiber.setContext(Context.add(fiber.context, Held, holding(fiber, hold)))
+    return Effect.void
+  })
+
+/** The hold for which the opening stream will keep its connection. */
+const Opening = Context.Reference<Deadlocks.Hold | undefined>("effect-databricks/Lakebase/Opening", {
+  defaultValue: () => undefined
+})
+
 const compiler = PgClient.makeCompiler()
 
-/** Makes clients, for whoever runs or for `fixed` alone. What is no caller's they inherit, so that one costs little. */
+/**
+ * Makes clients, for any caller or for `owner` only. They inherit their shared parts, so that a client costs little.
+ */
 export const make = Effect.fnUntraced(function* (
   sessions: Sessions,
   { host, port, database, ssl, applicationName }: Target,
   principal: Caller.Caller
-): Effect.fn.Return<(fixed?: Caller.Caller) => PgClient.PgClient, never, Reactivity.Reactivity> {
+): Effect.fn.Return<(owner?: Caller.Caller) => PgClient.PgClient, never, Reactivity.Reactivity> {
   const spanAttributes = [
     ["db.system.name", "postgresql"],
     ["db.namespace", database],
@@ -38,7 +81,7 @@ export const make = Effect.fnUntraced(function* (
     ["server.port", port]
   ] as const
   const shared = Object.assign(
-    // It has no connections: all that runs is a client's own.
+    // Its own statements never run; clients replace the connections.
     yield* SqlClient.make({ acquirer: Effect.never, compiler, driver: "@effect/sql-pg", spanAttributes }),
     {
       [PgClient.TypeId]: PgClient.TypeId,
@@ -47,18 +90,22 @@ export const make = Effect.fnUntraced(function* (
     }
   )
 
-  // What the driver numbers is this database's alone: another has transactions of its own.
-  const keyOf = (caller: Caller.Caller) => `${shared.transactionService.key} ${Caller.key(caller)}`
+  // Includes the driver's number of the database, because another database has other transactions.
+  const keyOf = (caller: Caller.Caller) => `${shared.transactionService.key} ${Key.keyOf(caller)}`
 
   const transactionOf = (fiber: Fiber.Fiber<unknown, unknown>, caller: Caller.Caller) => {
     const transactions = fiber.getRef(Transactions)
     return transactions.size === 0 ? undefined : transactions.get(keyOf(caller))
   }
 
-  return (fixed) => {
-    const whose = ({ context }: Fiber.Fiber<unknown, unknown>) => fixed ?? callerIn(context, principal)
+  return (owner) => {
+    /** Returns the caller of a statement in this context, or the defect of a caller that may not run there. */
+    const callerOf = (context: Context.Context<never>) => {
+      const caller = owner === undefined ? callerIn(context, principal) : ownerIn(context, owner)
+      return Effect.isEffect(caller) ? caller : (refused(context, caller) ?? elsewhere(caller, principal) ?? caller)
+    }
 
-    /** Looks up, when an effect runs, whose it is, and their transaction if the fiber is in one. */
+    /** Looks up the caller, and the transaction if there is one, when the effect runs. */
     const located = <A, E, R>(
       f: (
         caller: Caller.Caller,
@@ -67,14 +114,16 @@ export const make = Effect.fnUntraced(function* (
       ) => Effect.Effect<A, E, R>
     ) =>
       Effect.withFiber<A, E | SqlError.SqlError, R>((fiber) => {
-        const caller = whose(fiber)
-        const other = refused(fiber.context, caller)
-        if (other !== undefined) return other
+        const caller = callerOf(fiber.context)
+        if (Effect.isEffect(caller)) return Effect.mapError(caller, Failure.failed(SqlError.UnknownError))
         const transaction = transactionOf(fiber, caller)
         return transaction?.ended ? Effect.fail(ended) : f(caller, transaction, fiber)
       })
 
-    const session = located((caller, _, fiber) => sessions.lease(caller, depthOf(fiber)))
+    const session = located((caller, _, fiber) => {
+      const hold = fiber.getRef(Opening) ?? Deadlocks.make()
+      return Effect.tap(sessions.lease(caller, heldBy(fiber), hold), keep(hold))
+    })
     const acquirer: SqlConnection.Acquirer = located((_, transaction) =>
       transaction === undefined
         ? Effect.map(session, (_) => _.connection)
@@ -83,42 +132,40 @@ export const make = Effect.fnUntraced(function* (
     const borrower: SqlConnection.Borrower = (f) =>
       located((caller, transaction, fiber) =>
         transaction === undefined
-          ? sessions.use(caller, depthOf(fiber), (_) => f(_.connection))
+          ? sessions.use(caller, heldBy(fiber), (_) => f(_.connection))
           : f(transaction.session.connection)
       )
 
-    // What runs in a transaction is part of that operation.
+    // Statements in a transaction are part of the transaction's operation.
     const route: Route = {
       query: (effect) =>
         located((caller, transaction) => {
-          const timed = Metrics.timed(Effect.mapError(effect, Failure.told), Metrics.queryDuration, caller.context)
+          const timed = Metrics.timed(effect, Metrics.queryDuration, caller.context)
           return transaction === undefined ? Operation.executeAs(timed, caller, { name: "lakebase.query" }) : timed
         }),
-      stream: (stream) => {
-        const told = Stream.mapError(stream, Failure.told)
-        return Stream.unwrap(
+      stream: (stream) =>
+        kept(
           located((caller, transaction, { context }) =>
             Effect.succeed(
               transaction === undefined
-                ? Operation.executeStreamAs(told, caller, context, { name: "lakebase.stream" })
-                : told
+                ? Operation.executeStreamAs(stream, caller, context, { name: "lakebase.stream" })
+                : stream
             )
           )
         )
-      }
     }
 
     const withTransaction = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError.SqlError, R> =>
       located((caller, outer, fiber) => {
         if (outer !== undefined) return outer.session.transactions.withTransaction(effect)
+        const hold = Deadlocks.make()
         const afterCommit: Transaction["afterCommit"] = []
         return sessions
-          .use(caller, depthOf(fiber), (session) => {
+          .keep(caller, heldBy(fiber), hold, (session) => {
             const transaction: Transaction = { session, afterCommit, ended: false }
-            return Effect.provideService(
-              effect,
-              Transactions,
-              new Map(fiber.getRef(Transactions)).set(keyOf(caller), transaction)
+            const transactions = new Map(fiber.getRef(Transactions)).set(keyOf(caller), transaction)
+            return Effect.updateContext(effect, (context: Context.Context<R>) =>
+              Context.add(Context.add(context, Held, holding(fiber, hold)), Transactions, transactions)
             ).pipe(
               session.transactions.withTransaction,
               Effect.ensuring(
@@ -129,7 +176,7 @@ export const make = Effect.fnUntraced(function* (
             )
           })
           .pipe(
-            // Once the connection is given back, for they may need it.
+            // Runs after the connection is released, because afterCommit effects may need it.
             Effect.ensuring(Effect.suspend(() => Effect.forEach(afterCommit, shared.afterCommit, { discard: true }))),
             (_) => Operation.executeAs(_, caller, { name: "lakebase.transaction" })
           )
@@ -137,12 +184,13 @@ export const make = Effect.fnUntraced(function* (
 
     const afterCommit = <R>(effect: Effect.Effect<void, never, R>): Effect.Effect<void, never, R> =>
       Effect.withFiber((fiber) => {
-        const caller = whose(fiber)
+        const caller = callerOf(fiber.context)
+        if (Effect.isEffect(caller)) return Effect.orDie(caller) // an afterCommit effect cannot fail
         const transaction = transactionOf(fiber, caller)
         if (transaction === undefined) return shared.afterCommit(effect)
         const held = new Map(fiber.getRef(Transactions))
         held.delete(keyOf(caller))
-        // The driver knows which of them a savepoint takes back, and in what context it is when there is no transaction.
+        // The driver discards the effects of a savepoint that is rolled back, and sets the context of the others.
         return transaction.session.transactions.afterCommit(
           Effect.contextWith((context: Context.Context<R>) =>
             Effect.sync(() => {
@@ -164,27 +212,54 @@ export const make = Effect.fnUntraced(function* (
         route
       )
     }
-    // setPrototypeOf gives any.
+    // setPrototypeOf returns any.
     const client: PgClient.PgClient = Object.assign(Object.setPrototypeOf(sql, shared) as typeof sql & typeof shared, {
       unsafe: <A extends object>(text: string, parameters?: ReadonlyArray<unknown>) =>
         sql<A>`${Statement.literal(text, parameters)}`,
-      // Like the driver's, a connection apart, also from within a transaction.
-      reserve: Effect.map(session, (_) => _.connection),
+      // A separate connection, also within a transaction, like the driver's.
+      reserve: located((caller) => Effect.flatMap(session, (_) => Reserved.make(_.connection, caller))),
       withTransaction,
       afterCommit,
       withoutTransforms: () => client,
       listen: (channel: string) => Effect.flatMap(session, (_) => _.listen(channel)),
       notify: (channel: string, payload: string) => Effect.asVoid(sql`SELECT pg_notify(${channel}, ${payload})`),
-      // Itself: the type is known on the next line only.
+      // Refers to the client itself, whose type is only known on the next line.
       safe: sql as never
     })
     return client
   }
 })
 
-const depthOf = (fiber: Fiber.Fiber<unknown, unknown>) => fiber.getRef(Transactions).size
+/** Records that the fiber of a stream holds its connection, also if it passes the rows to other fibers. */
+const kept = <A>(stream: Effect.Effect<Stream.Stream<A, SqlError.SqlError>, SqlError.SqlError>) =>
+  Stream.suspend(() => {
+    const hold = Deadlocks.make()
+    const opening = Stream.provideService(Stream.unwrap(Effect.andThen(handOver, stream)), Opening, hold)
+    return Stream.transformPull(opening, (pull, scope) =>
+      Effect.withFiber((opener) => {
+        const { id } = opener
+        let isPulled = false
+        const first = Effect.withFiber((puller) => {
+          if (!isPulled && isChild(puller, id)) hold.leftBy = id
+          isPulled = true
+          return keep(hold)
+        })
+        return Scope.addFinalizer(
+          scope,
+          Effect.sync(() => (hold.state = "ended"))
+        ).pipe(Effect.andThen(keep(hold)), Effect.as(Effect.andThen(first, pull)))
+      })
+    )
+  })
 
-// The compiler knows it by its kind.
+/** Lets children start reading the streams that the fiber opened for them: `Stream.mergeAll` opens them in turn. */
+const handOver = Effect.withFiber((fiber) => (heldBy(fiber).length > 0 ? Effect.yieldNow : Effect.void))
+
+// A child ends by itself; a fiber forked in a scope may wait for its opener. Fiber's interface lacks the parent.
+const isChild = (fiber: AnyFiber, id: number) =>
+  Predicate.hasProperty(fiber, "_parent") && Predicate.hasProperty(fiber._parent, "id") && fiber._parent.id === id
+
+// The compiler of statements recognizes it by its kind.
 const PgJson = Statement.custom<PgClient.PgCustom>("PgJson")
 
 interface Route {
@@ -192,7 +267,7 @@ interface Route {
   readonly stream: <A>(stream: Stream.Stream<A, SqlError.SqlError>) => Stream.Stream<A, SqlError.SqlError>
 }
 
-/** A statement that is an operation each time it runs. */
+/** A statement that runs as an operation each time. */
 class Routed<A> extends Effectable.Class<ReadonlyArray<A>, SqlError.SqlError> implements Statement.Statement<A> {
   readonly "~effect/sql/Statement/Fragment" = "~effect/sql/Statement/Fragment"
   readonly segments: Statement.Statement<A>["segments"]
@@ -205,30 +280,35 @@ class Routed<A> extends Effectable.Class<ReadonlyArray<A>, SqlError.SqlError> im
     this.route = route
   }
   asEffect() {
-    return this.route.query(this.statement)
+    return this.query(this.statement)
   }
   get raw() {
-    return this.route.query(this.statement.raw)
+    return this.query(this.statement.raw)
   }
   get values() {
-    return this.route.query(this.statement.values)
+    return this.query(this.statement.values)
   }
   get valuesUnprepared() {
-    return this.route.query(this.statement.valuesUnprepared)
+    return this.query(this.statement.valuesUnprepared)
   }
   get unprepared() {
-    return this.route.query(this.statement.unprepared)
+    return this.query(this.statement.unprepared)
   }
   get withoutTransform() {
-    return this.route.query(this.statement.withoutTransform)
+    return this.query(this.statement.withoutTransform)
   }
   get stream() {
-    return this.route.stream(this.statement.stream)
+    const wrong = mistakeIn(this.segments)
+    return this.route.stream(wrong === undefined ? this.statement.stream : Stream.fail(wrong))
+  }
+  private query<B>(effect: Effect.Effect<B, SqlError.SqlError>) {
+    const wrong = mistakeIn(this.segments)
+    return this.route.query(wrong === undefined ? effect : Effect.fail(wrong))
   }
   compile(withoutTransform?: boolean) {
     return this.statement.compile(withoutTransform)
   }
-  // Without the parameters, which would end up in a log.
+  // Omits the parameters, to keep them out of logs.
   override toJSON() {
     return { _id: "Statement", sql: this.compile()[0] }
   }

@@ -1,4 +1,4 @@
-/** What Lakebase measures. No label but `execution.context`: one for each user would grow with them. */
+/** The metrics of Lakebase. Their only label is `execution.context`: labels by user would be unbounded. */
 import { Clock, type Context, Effect, Metric, type Scope } from "effect"
 import type { Caller } from "../../Caller.ts"
 import type { Stats } from "../../Lakebase.ts"
@@ -15,17 +15,20 @@ const durations = (name: string, description: string) =>
     Metric.histogram(name, {
       description,
       attributes: { ...attributes, unit: "ms" },
-      // 0.5 ms to 16 s.
+      // From 0.5 ms to 16 s.
       boundaries: Metric.exponentialBoundaries({ start: 0.5, factor: 2, count: 16 })
     })
   )
 
-/** A statement, with what it waited for its connection. */
-export const queryDuration = durations("lakebase.query.duration", "Duration of a statement, its wait included")
+/** The duration of a statement, including the wait for its connection. */
+export const queryDuration = durations(
+  "lakebase.query.duration",
+  "Duration of a statement, including its wait for a connection"
+)
 
-export const tokenRefreshDuration = durations("lakebase.token.refresh.duration", "Duration of minting a token")
+export const tokenRefreshDuration = durations("lakebase.token.refresh.duration", "Duration of requesting a token")
 
-/** Records how long an effect takes, however it ends. */
+/** Records the duration of an effect, for any exit. */
 export const timed = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   duration: typeof queryDuration,
@@ -47,15 +50,15 @@ const counters = (name: string, description: string) =>
 
 const connections = {
   total: gauges("lakebase.pool.connections.total", "Connections that are open, opening or closing"),
-  idle: gauges("lakebase.pool.connections.idle", "Connections that nobody uses"),
-  waiting: gauges("lakebase.pool.connections.waiting", "Calls that wait for a connection")
+  idle: gauges("lakebase.pool.connections.idle", "Open connections that are not in use"),
+  waiting: gauges("lakebase.pool.connections.waiting", "Calls waiting for a connection")
 }
 const events = {
-  evictions: counters("lakebase.pool.evictions", "Idle connections that were closed for another caller"),
+  evictions: counters("lakebase.pool.evictions", "Idle connections that were closed to make room for another caller"),
   exhaustions: counters("lakebase.pool.exhaustions", "Calls that gave up waiting for a connection")
 }
 
-/** Shows a pool in the metrics for as long as it is there: read when they are, and kept up by nobody. */
+/** Adds a pool to the metrics until the scope closes. Its numbers are read on export. */
 export const observe = (
   whose: Whose,
   stats: () => Stats & { readonly exhaustions: number }

@@ -1,68 +1,105 @@
 /** The connections of all callers: one pool for the service principal and one for the users, under one budget. */
 import { Effect, type Duration, type Scope } from "effect"
 import type { SqlError } from "effect/sql"
-import * as Caller from "../../Caller.ts"
+import type * as Caller from "../../Caller.ts"
 import type { Stats } from "../../Lakebase.ts"
 import type { Session } from "./driver/session.ts"
+import * as Exhaustion from "./exhaustion.ts"
 import * as Failure from "./failure.ts"
+import { keyOf } from "./key.ts"
 import type { Login } from "./login.ts"
 import * as Metrics from "./metrics.ts"
+import type { Slot } from "./slots.ts"
 import * as Pool from "./pool.ts"
 
-export interface Sessions {
-  /** Lends a connection of this caller's for one effect; `depth` tells how many the fiber holds already. */
-  readonly use: <A, E, R>(
-    caller: Caller.Caller,
-    depth: number,
-    f: (session: Session) => Effect.Effect<A, E, R>
-  ) => Effect.Effect<A, E | SqlError.SqlError, R>
-  /** Lends a connection until the scope closes. */
-  readonly lease: (caller: Caller.Caller, depth: number) => Effect.Effect<Session, SqlError.SqlError, Scope.Scope>
+export interface Sessions extends Pick<Pool.Pool<Caller.Caller, Session, SqlError.SqlError>, "use" | "keep" | "lease"> {
   readonly stats: Effect.Effect<{ readonly service: Stats; readonly users: Stats }>
 }
 
 export interface Limits {
   readonly maxConnections: number
   readonly maxConnectionsPerUser: number
-  /** A fifth of all unless given. */
+  /** Defaults to a fifth of all. */
   readonly maxConnectionsService: number | undefined
   readonly idleTimeout: Duration.Duration
   readonly maxLifetime: Duration.Duration
   readonly acquireTimeout: Duration.Duration
 }
 
+type Side = Caller.Caller["context"]
+
 export const make = Effect.fnUntraced(function* (
   limits: Limits,
   open: Login["open"]
 ): Effect.fn.Return<Sessions, never, Scope.Scope> {
-  const poolFor = Effect.fnUntraced(function* (context: Caller.Caller["context"], total: number, perCaller: number) {
+  const { acquireTimeout, maxConnections, maxLifetime } = limits
+  // At least one for each side.
+  const total = Math.max(2, maxConnections)
+  const share = Math.min(Math.max(1, limits.maxConnectionsService ?? Math.floor(total / 5)), total - 1)
+  const application = new Set<Slot<Session, SqlError.SqlError>>()
+  const expired = Exhaustion.expired(maxLifetime)
+
+  const poolFor = Effect.fnUntraced(function* (side: Side, own: number, perCaller: number, onFull: () => void) {
     let exhaustions = 0
+    const told = ({ limit, value }: Pool.Reason): Exhaustion.Limit =>
+      limit === "server" || limit === "role"
+        ? { name: limit, value }
+        : side === "service"
+          ? { name: "maxConnectionsService", value }
+          : limit === "perCaller"
+            ? { name: "maxConnectionsPerUser", value }
+            : { name: "maxConnections", value: total }
     const pool = yield* Pool.make<Caller.Caller, Session, SqlError.SqlError>(
-      { ...limits, total, perCaller },
+      { ...limits, total: own, perCaller },
       {
-        keyOf: Caller.key,
+        keyOf,
         open,
-        isUsable: (session) => session.isUsable(),
-        // The pool asks for it when somebody has waited in vain.
-        get exhausted() {
-          exhaustions++
-          return Failure.exhausted(limits.acquireTimeout)
+        refusedBy: (error) => {
+          const by = Exhaustion.refusedBy(error)
+          if (by === "server") onFull()
+          return by
         },
-        closed: Failure.closing
+        isUsable: (session) => session.isUsable(),
+        expire: (session) => session.end(expired),
+        exhausted: (reason) => {
+          exhaustions++
+          return Exhaustion.timedOut(acquireTimeout, told(reason))
+        },
+        stuck: (reason) => {
+          exhaustions++
+          return Exhaustion.stuck(told(reason))
+        },
+        closed: Failure.closing,
+        application
       }
     )
-    yield* Metrics.observe(context, () => ({ ...pool.stats(), exhaustions }))
+    yield* Metrics.observe(side, () => ({ ...pool.stats(), exhaustions }))
     return pool
   })
-  // One for each side at least.
-  const total = Math.max(2, limits.maxConnections)
-  const share = Math.min(Math.max(1, limits.maxConnectionsService ?? Math.floor(total / 5)), total - 1)
-  const service = yield* poolFor("service", share, share)
-  const users = yield* poolFor("user", total - share, limits.maxConnectionsPerUser)
+
+  /** If the server allows fewer connections than the budget, gives one to the side that has less than its share. */
+  const balance = (side: Side) => {
+    const counts = { service: service.stats().total, user: users.stats().total }
+    const all = counts.service + counts.user - 1 // without the refused one
+    const parts = { service: Math.max(1, Math.floor((all * share) / total)), user: 0 }
+    parts.user = Math.max(1, all - parts.service)
+    if (counts[side] <= parts[side]) (side === "service" ? users : service).spare()
+  }
+
+  const service: Pool.Pool<Caller.Caller, Session, SqlError.SqlError> = yield* poolFor("service", share, share, () =>
+    balance("service")
+  )
+  const users: Pool.Pool<Caller.Caller, Session, SqlError.SqlError> = yield* poolFor(
+    "user",
+    total - share,
+    limits.maxConnectionsPerUser,
+    () => balance("user")
+  )
   const poolOf = (caller: Caller.Caller) => (caller.context === "service" ? service : users)
   return {
-    use: (caller, depth, f) => poolOf(caller).use(caller, depth, f),
-    lease: (caller, depth) => poolOf(caller).lease(caller, depth),
+    use: (caller, within, f) => poolOf(caller).use(caller, within, f),
+    keep: (caller, within, keeps, f) => poolOf(caller).keep(caller, within, keeps, f),
+    lease: (caller, within, keeps) => poolOf(caller).lease(caller, within, keeps),
     stats: Effect.sync(() => ({ service: service.stats(), users: users.stats() }))
   }
 })

@@ -1,23 +1,29 @@
 /**
- * Runs what several wait for once, for as long as one of them waits. Effect's `Cache` passes 69 of the 71 tests: it makes
- * a lookup known after its first step, so that the lookup cannot invalidate itself in it, nor ask for its own key.
+ * Shares one run of work among concurrent calls, until it ends or no call waits for it. Effect's `Cache` passes 69 of
+ * the 71 tests: it registers a lookup after its first step, in which the lookup cannot invalidate itself or request its
+ * own key.
  */
-import { type Context, Effect, Fiber } from "effect"
+import { Context, Effect, Exit, Fiber } from "effect"
+import type { Caller } from "../../Caller.ts"
+import { ExecutionContext } from "../../ExecutionContext.ts"
 import type { Key, Which } from "../../OperationCache.ts"
+import * as Refusal from "../workspace/refusal.ts"
 import { matches } from "./key.ts"
 
 export interface Flight {
   readonly key: Key
-  /** Whether it may be joined, and what it gives be kept: not once it is out of date, or stops. */
+  /** The caller with whose token it runs. */
+  readonly caller: Caller | undefined
+  /** Whether calls may join it and its result may be cached; `false` once it is invalidated or stops. */
   isCurrent: boolean
-  /** `undefined` while it begins. */
+  /** `undefined` while it starts. */
   fiber: Fiber.Fiber<unknown, unknown> | undefined
   waiting: number
 }
 
 export const make = () => {
   const flights = new Map<string, Flight>()
-  /** Those whose work has not come to its first wait, the innermost last: most end there, and nobody can join them. */
+  /** Flights before the first asynchronous step, the innermost last. Most end there, and no call can join them. */
   const beginning: Array<Flight> = []
 
   const detach = (flight: Flight) => {
@@ -25,8 +31,8 @@ export const make = () => {
     if (flights.get(flight.key.id) === flight) flights.delete(flight.key.id)
   }
 
-  const begin = (key: Key, fork: (flight: Flight) => Fiber.Fiber<unknown, unknown>) => {
-    const flight: Flight = { key, isCurrent: true, fiber: undefined, waiting: 0 }
+  const begin = (key: Key, caller: Caller | undefined, fork: (flight: Flight) => Fiber.Fiber<unknown, unknown>) => {
+    const flight: Flight = { key, caller, isCurrent: true, fiber: undefined, waiting: 0 }
     beginning.push(flight)
     try {
       flight.fiber = fork(flight)
@@ -34,7 +40,7 @@ export const make = () => {
       beginning.pop()
     }
     if (flight.fiber.pollUnsafe() !== undefined) return flight
-    // Its work asked for itself as it began, and cannot have waited for itself.
+    // The work requested its own key while it started, for which it cannot wait.
     if (flights.has(key.id)) flight.isCurrent = false
     if (flight.isCurrent) {
       flights.set(key.id, flight)
@@ -43,21 +49,33 @@ export const make = () => {
     return flight
   }
 
-  /** Joins the flight of this key, or begins it with `work` in the context of this caller. */
+  /**
+   * Joins the flight of this key, or starts one with `work` in the context of this call. If a flight fails because of
+   * its token, calls that joined with another token of the same user run again. So do calls that joined a flight which
+   * fails because of the connections that its first call holds.
+   */
   const share = <A, E, R>(key: Key, work: (flight: Flight) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.contextWith((context: Context.Context<R>) =>
-      // Begun and waited for in one step, so that no interruption comes in between.
+      // Starts and waits in one step, so that no interruption comes in between.
       Effect.callback<A, E>((resume) => {
-        const flight = flights.get(key.id) ?? begin(key, (flight) => Effect.runForkWith(context)(work(flight)))
-        const fiber = flight.fiber as Fiber.Fiber<A, E> // who has the key has the operation
+        const caller = Context.get(context, ExecutionContext)
+        const joined = flights.get(key.id)
+        const flight = joined ?? begin(key, caller, (flight) => Effect.runForkWith(context)(work(flight)))
+        const fiber = flight.fiber as Fiber.Fiber<A, E> // the key contains the operation, hence its type
         const exit = fiber.pollUnsafe()
         if (exit !== undefined) return resume(exit)
         flight.waiting++
-        const leave = fiber.addObserver(resume)
+        const again = Effect.suspend(() => Effect.provideContext(share(key, work), context))
+        const leave = fiber.addObserver((exit) => {
+          if (joined === undefined || Exit.isSuccess(exit)) return resume(exit)
+          if (Refusal.isOfHolder(exit.cause)) return resume(again)
+          if (!Refusal.isOfToken(exit.cause)) return resume(exit)
+          resume(Effect.flatMap(Refusal.differs(joined.caller, caller), (isOther) => (isOther ? again : exit)))
+        })
         return Effect.suspend(() => {
           leave()
           if (--flight.waiting > 0) return Effect.void
-          // Who comes while it stops begins anew.
+          // A call that arrives while it stops starts a new flight.
           detach(flight)
           return Fiber.interrupt(fiber)
         })
@@ -66,7 +84,7 @@ export const make = () => {
 
   return {
     share,
-    /** Whoever comes from now on joins none of these. */
+    /** Detaches the selected flights: later calls do not join them. */
     detachAll: (which: Which) => {
       for (const flight of [...beginning, ...flights.values()]) if (matches(which, flight.key)) detach(flight)
     }

@@ -1,4 +1,4 @@
-/** Parameters as text, so that no two that differ have the same. */
+/** Encodes parameters as text. Different parameters have different texts. */
 import type { Key, KeyPart, Which } from "../../OperationCache.ts"
 
 export const encode = (part: KeyPart): string => {
@@ -19,10 +19,12 @@ export const encode = (part: KeyPart): string => {
   }
 }
 
-export const matches = ({ caller, operation }: Which, key: Key): boolean =>
-  (caller ?? key.caller) === key.caller && (operation ?? key.operation) === key.operation
+export const matches = ({ caller, name, operation }: Which, key: Key): boolean =>
+  (caller ?? key.caller) === key.caller &&
+  (name ?? key.name) === key.name &&
+  (operation ?? key.operation) === key.operation
 
-// Its length says where it ends, which takes less than to escape it. Half of a surrogate pair has no UTF-8, though.
+// A length prefix costs less than escaping. Half of a surrogate pair has no UTF-8, hence JSON for it.
 const encodeString = (text: string) => (text.isWellFormed() ? `${text.length}"${text}` : JSON.stringify(text))
 
 const encodeObject = (part: Date | ReadonlyArray<KeyPart> | { readonly [name: string]: KeyPart }): string => {
@@ -33,7 +35,7 @@ const encodeObject = (part: Date | ReadonlyArray<KeyPart> | { readonly [name: st
     return `${text}]`
   }
   if (prototype === Date.prototype && part instanceof Date) return `@${part.getTime()}`
-  // What an instance of a class is may not be in its properties.
+  // The properties of a class instance may not be all of its state.
   if (prototype !== Object.prototype && prototype !== null) {
     throw new TypeError("An instance of a class cannot be part of a cache key")
   }

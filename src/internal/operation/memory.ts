@@ -1,8 +1,9 @@
 /** A store in memory, bounded by entries and by an estimate of their bytes. */
 import { Clock, Duration, Effect } from "effect"
 import type { Key, MemoryOptions, Store } from "../../OperationCache.ts"
+import * as SteadyClock from "../steadyClock.ts"
 import { matches } from "./key.ts"
-import { weigh } from "./weigh.ts"
+import { sizeOf } from "./sizeOf.ts"
 
 interface Entry {
   readonly key: Key
@@ -11,12 +12,13 @@ interface Entry {
   readonly expiresAt: number
 }
 
-// What an entry takes beside its text and its value, as measured.
+// The measured size of an entry without its key and value.
 export const entryBytes = 600
 
 export const make = ({ maxBytes = 64 * 2 ** 20, maxEntries = 1_000 }: MemoryOptions): Effect.Effect<Store> =>
   Effect.map(Clock.Clock, (clock) => {
-    // In the order of use, the least recently used first.
+    const now = SteadyClock.now(clock)
+    // In order of use, the least recently used first.
     const entries = new Map<string, Entry>()
     let total = 0
 
@@ -40,17 +42,17 @@ export const make = ({ maxBytes = 64 * 2 ** 20, maxEntries = 1_000 }: MemoryOpti
         const entry = entries.get(id)
         if (entry === undefined) return Effect.succeedNone
         remove(entry)
-        if (entry.expiresAt <= clock.currentTimeMillisUnsafe()) return Effect.succeedNone
+        if (entry.expiresAt <= now()) return Effect.succeedNone
         add(entry)
         return Effect.succeedSome(entry.value)
       },
       set: (key, value, timeToLive) => {
-        const bytes = weigh(value, maxBytes) + 2 * key.id.length + entryBytes
+        const bytes = sizeOf(value, maxBytes) + 2 * key.id.length + entryBytes
         const before = entries.get(key.id)
         if (before !== undefined) remove(before)
         // A value that is too large for the whole store evicts nothing.
         if (bytes > maxBytes) return Effect.void
-        add({ key, value, bytes, expiresAt: clock.currentTimeMillisUnsafe() + Duration.toMillis(timeToLive) })
+        add({ key, value, bytes, expiresAt: now() + Duration.toMillis(timeToLive) })
         evict()
         return Effect.void
       },

@@ -1,6 +1,8 @@
-/** The rows of an ARROW_STREAM chunk, as the text that JSON_ARRAY has for the same values. */
+/** Reads the rows of an ARROW_STREAM chunk as text, in the format of JSON_ARRAY. */
 import * as Arrow from "@uwdata/flechette"
 import { Base64 } from "effect/encoding"
+import { shortest } from "../float32.ts"
+import { isoOf } from "./dateTime.ts"
 import { decimalText } from "./values.ts"
 import type { TextRow } from "./wire.ts"
 
@@ -8,12 +10,12 @@ const rowsPerPart = 256
 
 const exact = { useBigInt: true, useBigIntTimestamp: true, useDecimalInt: true }
 
-/** Throws if the bytes are not an Arrow stream, a type has no text, or a value is out of its bounds. */
+/** Throws if the bytes are not an Arrow stream, a type has no text form, or a value is out of its bounds. */
 export function* partsOf(bytes: Uint8Array): Generator<ReadonlyArray<TextRow>> {
   const table = Arrow.tableFromIPC(bytes, exact)
   const columns = table.schema.fields.map(({ type }, index) => ({
     text: textOf(type),
-    // Of a table without a single batch there is nothing to read.
+    // A table without batches has nothing to read.
     batches: table.getChildAt(index).data
   }))
   for (let batch = 0; batch < (columns[0]?.batches.length ?? 0); batch++) {
@@ -29,7 +31,7 @@ export function* partsOf(bytes: Uint8Array): Generator<ReadonlyArray<TextRow>> {
 
 type Batch = Arrow.Batch<unknown>
 
-/** What a batch has at an index. */
+/** Reads the value of a batch at an index. */
 type ReadOf<A> = (batch: Batch, index: number) => A | null
 
 const textOf = (type: Arrow.DataType): ReadOf<string> => {
@@ -47,10 +49,10 @@ const valueOf =
   (batch, index) => {
     const value = batch.at(index)
     if (value === undefined) throw new RangeError("A column is shorter than its rows")
-    return value === null ? null : convert(value as never) // what the type of its column says
+    return value === null ? null : convert(value as never) // the column's type
   }
 
-/** Undefined for what has others in it. The types of what arrives follow from that of the column. */
+/** Returns `undefined` for nested types. The JavaScript types of the values follow from the type of the column. */
 const scalarOf = (type: Arrow.DataType): ((value: never) => string) | undefined => {
   switch (type.typeId) {
     case Arrow.Type.Dictionary:
@@ -72,7 +74,7 @@ const scalarOf = (type: Arrow.DataType): ((value: never) => string) | undefined 
     case Arrow.Type.FixedSizeBinary:
       return Base64.encode
     case Arrow.Type.Date:
-      return (millis: number) => new Date(millis).toISOString().slice(0, -"T00:00:00.000Z".length)
+      return (millis: number) => isoOf(millis / 1000).slice(0, -"T00:00:00".length)
     case Arrow.Type.Timestamp:
       return moment(type.unit, type.timezone === null ? "" : "Z")
     case Arrow.Type.Interval:
@@ -117,7 +119,8 @@ const jsonOf = (type: Arrow.DataType): ReadOf<Json> => {
       return valueOf((value: number | bigint) => (typeof value === "bigint" ? String(value) : value))
     default: {
       const scalar = scalarOf(type)
-      if (scalar === undefined) throw new TypeError(`There is no text for values of the Arrow type ${type.typeId}`)
+      if (scalar === undefined)
+        throw new TypeError(`Values of the Arrow type ${type.typeId} cannot be converted to text`)
       return valueOf(scalar)
     }
   }
@@ -134,19 +137,10 @@ const spanOf = ({ children, offsets }: Batch, index: number): ReadonlyArray<numb
   return Array.from({ length }, (_, at) => from + at)
 }
 
-// With a point, as in the JSON of a warehouse.
+// With a decimal point, as in a warehouse's JSON.
 const float = (value: number) => {
   const text = Object.is(value, -0) ? "-0" : String(value)
   return /^-?\d+$/.test(text) ? `${text}.0` : text
-}
-
-/** The number with the fewest digits that is this one in 32 bits: 0.1, which JavaScript takes for 0.10000000149011612. */
-const shortest = (value: number) => {
-  for (let digits = 6; digits < 9; digits++) {
-    const short = Number(value.toPrecision(digits))
-    if (Object.is(Math.fround(short), value)) return short
-  }
-  return value
 }
 
 const split = (value: bigint, unit: number) => {
@@ -156,13 +150,13 @@ const split = (value: bigint, unit: number) => {
   return { seconds: Number((value - fraction) / perSecond), digits }
 }
 
-// At least milliseconds, and no zeros after them.
+// At least three decimals, without trailing zeros after them.
 const moment = (unit: number, zone: string) => (value: bigint) => {
   const { digits, seconds } = split(value, unit)
-  return `${new Date(seconds * 1000).toISOString().slice(0, -".000Z".length)}.${digits.replace(/0+$/, "").padEnd(3, "0")}${zone}`
+  return `${isoOf(seconds)}.${digits.replace(/0+$/, "").padEnd(3, "0")}${zone}`
 }
 
-// Both as Spark writes them (inferred).
+// Both in Spark's format (inferred).
 const months = (value: number) => `${value < 0 ? "-" : ""}${Math.trunc(Math.abs(value) / 12)}-${Math.abs(value) % 12}`
 
 const duration = (unit: number) => (value: bigint) => {

@@ -1,11 +1,11 @@
-/** Reads the type of a column from the text that the manifest has of it. */
+/** Parses the type of a column from its text in the manifest. */
 
 export type ColumnType =
   | { readonly _tag: "Integer"; readonly bits: 8 | 16 | 32 | 64 }
   | { readonly _tag: "Float"; readonly bits: 32 | 64 }
   | { readonly _tag: "Decimal"; readonly precision: number; readonly scale: number }
   | { readonly _tag: "Boolean" | "Binary" | "Date" | "Timestamp" | "TimestampNtz" | "Variant" | "Void" }
-  /** STRING, CHAR, INTERVAL, and every type that is not known here. */
+  /** STRING, CHAR, INTERVAL, and every unknown type. */
   | { readonly _tag: "Text"; readonly text: string }
   | { readonly _tag: "Array"; readonly element: ColumnType }
   | { readonly _tag: "Map"; readonly key: ColumnType; readonly value: ColumnType }
@@ -16,7 +16,7 @@ export interface Field {
   readonly type: ColumnType
 }
 
-/** Total: what cannot be read is text, as a whole. */
+/** Never fails: a type that cannot be parsed is `Text` as a whole. */
 export const parse = (text: string): ColumnType => {
   const reader = makeReader(text)
   const type = typeOf(reader, 0)
@@ -46,7 +46,7 @@ const simple: ReadonlyMap<string, ColumnType> = new Map<string, ColumnType>([
   ["NULL", { _tag: "Void" }]
 ])
 
-// No table nests so deep, and the stack of whoever reads is safe.
+// Deeper than any table, and small enough for the stack.
 const maxDepth = 100
 
 const opening = /\s*(ARRAY|MAP|STRUCT)\s*</iy

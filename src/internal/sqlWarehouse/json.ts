@@ -1,4 +1,4 @@
-/** The rows of a JSON_ARRAY chunk. */
+/** Reads the rows of a JSON_ARRAY chunk. */
 import type { TextRow } from "./wire.ts"
 
 const rowsPerPart = 256
@@ -8,10 +8,10 @@ const [quote, backslash, comma, opening, closing, n] = Buffer.from(`"\\,[]n`)
 const isSpace = (byte: number | undefined) => byte === 32 || byte === 10 || byte === 13 || byte === 9
 
 /**
- * Parses a chunk part by part, each when it is asked for: as values its rows take many times the memory of their text.
- * Throws if the chunk is not a list of lists of text and null, or breaks off.
+ * Parses a chunk part by part, on demand, because parsed rows take many times the memory of their text. Throws if the
+ * chunk is not a list of lists of text and null, or is truncated.
  *
- * By hand: with JSON.parse a large result takes more than the memory that a stream promises.
+ * Written by hand: with JSON.parse a large result would exceed the memory bound of a stream.
  */
 export function* partsOf(chunk: Uint8Array): Generator<ReadonlyArray<TextRow>> {
   const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)

@@ -1,5 +1,5 @@
-/** A query from top to bottom: ask (and decode what comes back) → bind → choose the disposition → run → read. */
-import { Duration, Effect, Option, Result, type Scope, Stream } from "effect"
+/** A query from top to bottom: ask (and decode the rows) → bind → choose the disposition → run → read. */
+import { type Context, Duration, Effect, Option, Result, type Scope, Stream } from "effect"
 import type { Caller } from "../../Caller.ts"
 import { DatabricksError, make as databricksError, StatementFailedError } from "../../DatabricksError.ts"
 import * as ExecutionContext from "../../ExecutionContext.ts"
@@ -7,6 +7,7 @@ import * as Operation from "../../Operation.ts"
 import { ServiceContext } from "../../ServiceContext.ts"
 import * as SqlParameter from "../../SqlParameter.ts"
 import type {
+  Arrow,
   Options,
   Queries,
   RowDecodeError,
@@ -14,16 +15,23 @@ import type {
   Statement,
   StreamOptions,
   Table,
-  Template,
   Text
 } from "../../SqlWarehouse.ts"
 import type { WorkspaceClient } from "../../WorkspaceClient.ts"
+import * as Failed from "../failures/statement.ts"
+import { bound } from "../workspace/bound.ts"
 import { ranAs } from "../workspace/transport.ts"
-import { isReadOnly } from "./readOnly.ts"
+import * as Lists from "./lists.ts"
+import { isReadOnly, returnsRows } from "./readOnly.ts"
+import * as ArrowResult from "./arrowResult.ts"
+import * as Deadline from "./deadline.ts"
+import type { Source } from "./links.ts"
 import * as Results from "./results.ts"
 import * as Rows from "./rows.ts"
 import * as Statements from "./statements.ts"
-import type { Disposition } from "./wire.ts"
+import { ofTemplate } from "./template.ts"
+import * as Warehouses from "./warehouses.ts"
+import type { Answer, Disposition } from "./wire.ts"
 
 type Service = SqlWarehouse["Service"]
 
@@ -36,9 +44,11 @@ export const queries = <R>(
     const [decoder, options] = Rows.asked(args)
     return Effect.fnUntraced(function* (statement: Statement) {
       const { execute } = yield* warehouse
-      // The overloads say what it needs of a cache.
+      // The overloads require a cache if the options have one.
       const { columns, rows } = yield* execute(statement, options as {})
-      return yield* Effect.mapError(decoder(columns)(rows, 0), refused)
+      return yield* Effect.catch(decoder(columns)(rows, 0), (mismatch) =>
+        unread(refused(mismatch), statement, "sql.query")
+      )
     })
   }
   const streamed = (args: Rows.Asked<StreamOptions>) => {
@@ -51,11 +61,13 @@ export const queries = <R>(
           const decoded = ({ columns, rows }: Table) => {
             const before = count
             count += rows.length
-            return Effect.mapError((decode ??= decoder(columns))(rows, before), refused)
+            return Effect.catch((decode ??= decoder(columns))(rows, before), (mismatch) =>
+              unread(refused(mismatch), statement, "sql.stream")
+            )
           }
           return executeStream(statement, options).pipe(
             Stream.filter(({ rows }) => rows.length > 0),
-            // Not by flatMap, with which memory grows with the size of the result.
+            // With flatMap memory would grow with the size of the result.
             Stream.mapArrayEffect(
               (parts) => Effect.map(Effect.forEach(parts, decoded), (rows) => rows.flat() as [never, ...Array<never>]) // no part is empty
             )
@@ -63,112 +75,179 @@ export const queries = <R>(
         })
       )
   }
+  const opened = (options?: StreamOptions) => (statement: Statement) =>
+    Effect.flatMap(warehouse, ({ executeArrow }) => executeArrow(statement, options))
   return {
     query: (...args: Rows.Asked<Options>) => ofTemplate(collected(args)),
     queryText: (...args: Rows.Asked<Options>) => ofText(collected(args)),
     stream: (...args: Rows.Asked<StreamOptions>) => ofTemplate(streamed(args)),
-    streamText: (...args: Rows.Asked<StreamOptions>) => ofText(streamed(args))
+    streamText: (...args: Rows.Asked<StreamOptions>) => ofText(streamed(args)),
+    arrow: (options) => ofTemplate(opened(options)),
+    arrowText: (options) => ofText(opened(options))
   }
 }
 
-/** A warehouse on which every statement runs as this user. */
+/** Returns a warehouse whose statements run as this user, and die outside of that user's calls. */
 export const runAs = (warehouse: Service, user: Caller): Service => ({
-  execute: (statement, options) => ExecutionContext.runAs(warehouse.execute(statement, options), user),
+  execute: (statement, options) => ExecutionContext.runAsOwner(warehouse.execute(statement, options), user),
   executeStream: (statement, options) =>
-    Stream.provideService(warehouse.executeStream(statement, options), ExecutionContext.ExecutionContext, user)
+    ExecutionContext.streamAsOwner(warehouse.executeStream(statement, options), user),
+  executeArrow: (statement, options) => ExecutionContext.runAsOwner(warehouse.executeArrow(statement, options), user),
+  ready: (options) => ExecutionContext.streamAsOwner(warehouse.ready(options), user)
 })
+
+const failed = <E extends object>(error: E, { parameters = {}, text }: Statement) =>
+  Failed.failed(error, text, Object.keys(parameters).length)
+
+// Rows are decoded outside of the operation, whose cache holds the undecoded result.
+const unread = (error: RowDecodeError, statement: Statement, operation: string) =>
+  Effect.annotateLogs(failed(error, statement), "operation.name", operation)
 
 const ofText =
   <A>(run: (statement: Statement) => A): Text<A> =>
   (text, parameters) =>
     run({ text, parameters })
 
-/** Makes the interpolations of a template parameters. */
-const ofTemplate =
-  <A>(run: (statement: Statement) => A): Template<A> =>
-  (template, ...values) => {
-    // A marker that the template's author wrote must not be bound to an interpolation by chance.
-    const written = template.join(" ").toLowerCase()
-    let prefix = "p_"
-    while (written.includes(prefix)) prefix = `p${prefix}`
-    const text = template.reduce((before, after, index) => {
-      const marker = `${before}:${prefix}${index}`
-      return /^\w/.test(after) ? `${marker} ${after}` : marker + after
-    })
-    return run({ text, parameters: Object.fromEntries(values.map((value, index) => [`${prefix}${index + 1}`, value])) })
-  }
-
-/** Runs statements, as the caller of the fiber. */
+/** Makes the service, which runs statements as the caller of the fiber. */
 export const make = Effect.fnUntraced(function* (
   service: ServiceContext["Service"],
   client: WorkspaceClient["Service"],
   defaults: Operation.Policy
 ): Effect.fn.Return<Service, never, Scope.Scope> {
-  const statements = yield* Statements.make(client.send)
+  const warehouses = yield* Warehouses.make(client.send)
+  const statements = yield* Statements.make(client.send, warehouses.isStarting)
   const large = makeLarge()
+
+  /** Applies the option `timeout` to work that says when its statement has ended. */
+  const limited = <A, E, R>(
+    name: string,
+    timeout: Operation.Policy["timeout"],
+    { warehouseId = Option.getOrUndefined(service.warehouseId) }: StreamOptions,
+    work: (ended: () => void) => Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E | DatabricksError | Operation.OperationTimeoutError, R | ServiceContext> =>
+    timeout === undefined || warehouseId === undefined
+      ? work(() => {})
+      : Deadline.within(warehouses, { name, warehouseId, duration: Duration.fromInputUnsafe(timeout) }, work)
 
   const execute = ({ parameters, text }: Statement, options: Options = {}) =>
     Effect.suspend(() => {
       const { cache, catalog, rowLimit, schema } = options
       const { retry, timeout, totalTimeout } = Operation.merge(defaults, options)
-      const bound = SqlParameter.bind(parameters ?? {})
+      const expanded = Lists.expand({ parameters, text })
+      const bound = SqlParameter.bind(expanded.parameters ?? {})
       const attributes = attributesOf(text, options)
-      const collect = (disposition: Disposition) =>
-        run(text, bound, options, { disposition, retry }).pipe(
-          Effect.flatMap((result) =>
-            Effect.map(Stream.runCollect(result.rows), (parts): Table => ({ ...result, rows: parts.flat() }))
+      const collect = (disposition: Disposition, ended: () => void) =>
+        run(expanded.text, bound, options, { disposition, retry }).pipe(
+          Effect.tap(() => Effect.sync(ended)),
+          Effect.flatMap(({ read, ...result }) =>
+            Effect.map(Stream.runCollect(read(Results.read)), (parts): Table => ({ ...result, rows: parts.flat() }))
           ),
           Effect.tap(({ rows, truncated }) => tell(rows.length, truncated))
         )
-      // Inline takes the fewest round trips. A result that is too large for that ran for nothing, once for each text.
-      const work = large.has(text)
-        ? collect("EXTERNAL_LINKS")
-        : Effect.catchIf(collect("INLINE"), isTooLarge, (error) => {
-            if (!isReadOnly(text)) return Effect.fail(notAgain(error))
-            large.add(text)
-            return collect("EXTERNAL_LINKS")
-          })
-      const isKept = cache !== undefined && isReadOnly(text)
+      const justReads = isReadOnly(text)
+      // Inline takes the fewest round trips, but a result that is too large for it needs a second run. Statements that
+      // may both write and return many rows are therefore never inline.
+      const collected = (ended: () => void) =>
+        large.has(text) || (!justReads && returnsRows(text))
+          ? collect("EXTERNAL_LINKS", ended)
+          : Effect.catchIf(collect("INLINE", ended), isTooLarge, (error) => {
+              if (!justReads) return Effect.fail(notAgain(error))
+              large.add(text)
+              return collect("EXTERNAL_LINKS", ended)
+            })
+      const work = Effect.catch(limited("sql.query", timeout, options, collected), (error) =>
+        failed(error, { text, parameters })
+      )
+      const isKept = cache !== undefined && justReads
       return Operation.execute(cache === undefined || isKept ? work : Effect.andThen(warnOf(text), work), {
         name: "sql.query",
-        attributes,
-        timeout,
+        attributes: withLimit(attributes, timeout),
         totalTimeout,
-        // Its retries are not the operation's: a statement that has an id is never started twice.
+        // Retries are not the operation's, because a statement that has an id must not start twice.
         cache:
           isKept && Result.isSuccess(bound)
-            ? { ...cache, key: [attributes["warehouse.id"], catalog, schema, rowLimit, text, bound.success] }
+            ? { ...cache, key: [attributes["warehouse.id"], catalog, schema, rowLimit, expanded.text, bound.success] }
             : undefined
       })
-    }).pipe(Effect.provideService(ServiceContext, service))
+      // Also checked before the cache is read.
+    }).pipe(bound(service.principal), Effect.provideService(ServiceContext, service))
 
   const executeStream: Service["executeStream"] = ({ parameters, text }, options = {}) =>
     Stream.suspend(() => {
       const { retry, timeout } = Operation.merge(defaults, options)
-      const bound = SqlParameter.bind(parameters ?? {})
-      const started = run(text, bound, options, { disposition: "EXTERNAL_LINKS", retry })
+      const expanded = Lists.expand({ parameters, text })
+      const bound = SqlParameter.bind(expanded.parameters ?? {})
+      const started = limited("sql.stream", timeout, options, () =>
+        run(expanded.text, bound, options, { disposition: "EXTERNAL_LINKS", retry })
+      )
       let count = 0
       return Stream.unwrap(
-        Effect.map(
-          timeout === undefined ? started : Operation.timed(started, "sql.stream", Duration.fromInputUnsafe(timeout)),
-          ({ rows, ...result }) =>
-            rows.pipe(
-              Stream.map((rows) => {
-                count += rows.length
-                return { ...result, rows }
-              }),
-              Stream.onEnd(Effect.suspend(() => tell(count, result.truncated)))
-            )
+        Effect.map(started, ({ read, ...result }) =>
+          read(Results.read).pipe(
+            Stream.map((rows) => {
+              count += rows.length
+              return { ...result, rows }
+            }),
+            Stream.onEnd(Effect.suspend(() => tell(count, result.truncated)))
+          )
         )
-      ).pipe(Operation.executeStream({ name: "sql.stream", attributes: attributesOf(text, options) }))
+      ).pipe(
+        Stream.catch((error) => Stream.fromEffect(failed(error, { text, parameters }))),
+        Operation.executeStream({ name: "sql.stream", attributes: withLimit(attributesOf(text, options), timeout) })
+      )
     }).pipe(Stream.provideService(ServiceContext, service))
 
-  /** Runs a statement to its end; `rows` reads its result. */
+  const executeArrow: Service["executeArrow"] = ({ parameters, text }, options = {}) =>
+    Effect.suspend(() => {
+      const { retry, timeout } = Operation.merge(defaults, options)
+      const attributes = attributesOf(text, options)
+      const expanded = Lists.expand({ parameters, text })
+      const start = { disposition: "EXTERNAL_LINKS", format: "ARROW_STREAM", retry } as const
+      const started = limited("sql.arrow", timeout, options, () =>
+        run(expanded.text, SqlParameter.bind(expanded.parameters ?? {}), options, start)
+      )
+      return Effect.contextWith((context: Context.Context<ServiceContext>) =>
+        Effect.map(started, ({ read, ...result }): Arrow => {
+          const body = Stream.catch(read(ArrowResult.read), (error) =>
+            Stream.fromEffect(failed(error, { text, parameters }))
+          )
+          const operation = {
+            name: "sql.arrow.body",
+            attributes: { ...attributes, "statement.id": result.statementId }
+          }
+          return {
+            ...result,
+            body: Operation.executeStreamAs(body, ExecutionContext.callerOf(context), context, operation)
+          }
+        })
+      ).pipe(
+        Effect.catch((error) => failed(error, { text, parameters })),
+        Operation.execute({ name: "sql.arrow", attributes: withLimit(attributes, timeout) })
+      )
+    }).pipe(bound(service.principal), Effect.provideService(ServiceContext, service))
+
+  const ready: Service["ready"] = ({ timeout = Warehouses.startTimeout, warehouseId } = {}) => {
+    const limit = Duration.fromInputUnsafe(timeout)
+    return Stream.unwrap(
+      Effect.gen(function* () {
+        const caller = yield* ExecutionContext.current
+        const id = warehouseId ?? (yield* ExecutionContext.getWarehouseId)
+        yield* Effect.annotateCurrentSpan("warehouse.id", id)
+        return Stream.mapError(warehouses.untilRunning(caller, id), ranAs(caller))
+      })
+    ).pipe(
+      Stream.interruptWhen(Effect.andThen(Effect.sleep(limit), Operation.timedOut("sql.ready", limit))),
+      Operation.executeStream({ name: "sql.ready" }),
+      Stream.provideService(ServiceContext, service)
+    )
+  }
+
+  /** Runs a statement to its end; `read` reads its result. */
   const run = Effect.fnUntraced(function* (
     text: string,
     bound: ReturnType<typeof SqlParameter.bind>,
     { catalog, onProgress, rowLimit, schema, warehouseId }: StreamOptions,
-    start: Pick<Statements.RunOptions, "disposition" | "retry">
+    start: Pick<Statements.RunOptions, "disposition" | "format" | "retry">
   ) {
     const caller = yield* ExecutionContext.current
     const order = {
@@ -183,10 +262,14 @@ export const make = Effect.fnUntraced(function* (
     const { manifest, statement_id: statementId } = answer
     const truncated = manifest?.truncated ?? false
     if (truncated && rowLimit === undefined)
-      yield* Effect.logWarning(`The warehouse cut the result of the statement ${statementId} short`)
+      yield* Effect.logWarning(
+        `The warehouse truncated the result of the statement ${statementId}: ask for fewer rows, or set rowLimit`
+      )
     const ask = (index: number) => statements.chunk(caller, statementId, index)
-    const rows = Stream.mapError(Results.read({ host: service.host, fetch: client.fetch, ask }, answer), ranAs(caller))
-    return { statementId, columns: manifest?.schema.columns ?? [], rows, truncated }
+    const source = { host: service.host, fetch: client.fetch, ask }
+    const read = <A>(reader: (source: Source, answer: Answer) => Stream.Stream<A, DatabricksError>) =>
+      Stream.mapError(reader(source, answer), ranAs(caller))
+    return { statementId, columns: manifest?.schema.columns ?? [], truncated, read }
   })
 
   const attributesOf = (text: string, { warehouseId = Option.getOrUndefined(service.warehouseId) }: StreamOptions) => ({
@@ -195,8 +278,14 @@ export const make = Effect.fnUntraced(function* (
     "warehouse.id": warehouseId
   })
 
-  // Without `cache` nothing is kept, which the compiler cannot see through the options.
-  return { execute: execute as Service["execute"], executeStream }
+  // The compiler cannot see that options without `cache` require no cache.
+  return { execute: execute as Service["execute"], executeStream, executeArrow, ready }
+})
+
+// The limit is not the operation's: it leaves out the start of the warehouse.
+const withLimit = (attributes: Operation.SpanOptions["attributes"], timeout: Operation.Policy["timeout"]) => ({
+  ...attributes,
+  timeout_ms: timeout === undefined ? undefined : Duration.toMillis(timeout)
 })
 
 const tell = (rows: number, truncated: boolean) =>
@@ -204,7 +293,9 @@ const tell = (rows: number, truncated: boolean) =>
 
 const warnOf = (text: string) =>
   Effect.annotateLogs(
-    Effect.logWarning("This statement may write, so that its result is not cached: leave out `cache`"),
+    Effect.logWarning(
+      "The result of this statement is not cached, because the statement may write: remove the option `cache`, or, if it only reads, cache it with Operation.execute"
+    ),
     { "db.query.text": text }
   )
 
@@ -228,12 +319,12 @@ interface TooLarge extends DatabricksError {
 const isTooLarge = (error: unknown): error is TooLarge =>
   error instanceof DatabricksError &&
   error.reason._tag === "StatementFailedError" &&
-  error.reason.message.includes("Inline byte limit exceeded")
+  error.reason.message.includes(Statements.inlineLimit)
 
 const notAgain = ({ reason }: TooLarge) =>
   databricksError(
     new StatementFailedError({
       ...reason,
-      message: `${reason.message} It ran, and may have written, so that it is not run again: for such a result use SqlWarehouse.stream`
+      message: `${reason.message} It ran and may have written, so it is not run again: use SqlWarehouse.stream for a result of this size`
     })
   )

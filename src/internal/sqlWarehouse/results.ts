@@ -1,49 +1,60 @@
-/** The result of a statement, chunk by chunk: in order, whole, and no more of it in memory than is being read. */
-import { Cause, Clock, Effect, type Pull, Stream } from "effect"
+/** Reads the result of a statement chunk by chunk: complete, in order and in bounded memory. */
+import { Cause, Effect, type Pull, Stream } from "effect"
 import { type DatabricksError, InvalidResponseError, make as databricksError } from "../../DatabricksError.ts"
+import * as Retry from "../workspace/retry.ts"
 import * as Arrow from "./arrow.ts"
 import * as Json from "./json.ts"
-import { download, type Fetch, isStale } from "./links.ts"
-import { patiently } from "./patiently.ts"
-import type { Answer, Chunk, Link, Manifest, Place, TextRow } from "./wire.ts"
-
-export interface Source {
-  readonly host: string
-  readonly fetch: Fetch
-  /** Asks the workspace for a chunk, or for the link to it. */
-  readonly ask: (index: number) => Effect.Effect<Chunk, DatabricksError>
-}
+import * as Links from "./links.ts"
+import type { Answer, Chunk, Link, Place, TextRow } from "./wire.ts"
 
 interface Loaded {
   readonly place: Place
   readonly parts: Iterator<ReadonlyArray<unknown>>
 }
 
-// The most that is fetched ahead of the chunk that is being read.
-const chunksAhead = 4
+// The most chunks fetched ahead of the current one.
+export const chunksAhead = 4
 const bytesAhead = 64 * 1024 * 1024
 
-// 100 GiB, the most that a result has, in chunks of 100 kB.
+// 100 GiB, the largest result, in chunks of 100 kB.
 const maxChunks = 1_000_000
 
-/** Reads the rows in parts of a few hundred; fails if a chunk or a row is missing or comes twice. */
-export const read = (source: Source, answer: Answer): Stream.Stream<ReadonlyArray<TextRow>, DatabricksError> =>
-  Stream.suspend(() => {
-    const { manifest, result, statement_id } = answer
-    const count = manifest?.total_chunk_count ?? (result === undefined ? 0 : 1)
-    const width = manifest?.schema.columns?.length ?? 0
-    const total = manifest?.truncated === true ? undefined : manifest?.total_row_count
-    let rows = 0
-
-    const broken = (what: string) =>
-      Effect.fail(
-        databricksError(
-          new InvalidResponseError({ message: `The result of the statement ${statement_id} is not whole: ${what}` })
-        )
+/** The extent of a result. */
+export const extentOf = ({ manifest, result, statement_id }: Answer) => {
+  const count = manifest?.total_chunk_count ?? (result ? 1 : 0)
+  const total = manifest?.truncated === true ? undefined : manifest?.total_row_count
+  const broken = (what: string): Effect.Effect<never, DatabricksError> =>
+    Effect.fail(
+      databricksError(
+        new InvalidResponseError({ message: `The result of the statement ${statement_id} is incomplete: ${what}` })
       )
+    )
+  return {
+    count,
+    broken,
+    /** What is wrong with the number of chunks. */
+    tooMany: count > maxChunks ? `it has ${count} chunks` : undefined,
+    /** What is wrong with the place of a chunk that begins after `offset` rows. */
+    misplaced: (place: Place, index: number, offset: number) => misplaced(place, index, offset, index === count - 1),
+    /** Fails unless a chunk has the number of rows that its place says. */
+    wholeChunk: ({ row_count }: Place, index: number, rows: number) =>
+      (row_count ?? rows) === rows ? Effect.void : broken(`chunk ${index} has ${rows} rows in place of ${row_count}`),
+    /** Fails unless the result has the number of rows that its manifest says. */
+    whole: (rows: number) =>
+      (total ?? rows) === rows ? Effect.void : broken(`it has ${rows} rows in place of ${total}`)
+  }
+}
+
+/** Reads the rows in parts of a few hundred. Fails if a chunk or a row is missing or repeated. */
+export const read = (source: Links.Source, answer: Answer): Stream.Stream<ReadonlyArray<TextRow>, DatabricksError> =>
+  Stream.suspend(() => {
+    const { manifest, result } = answer
+    const { broken, count, misplaced, tooMany, whole, wholeChunk } = extentOf(answer)
+    const width = manifest?.schema.columns?.length ?? 0
+    let rows = 0
     const partsOf = ({ parts, place }: Loaded, index: number) => {
       const offset = rows
-      const wrong = misplaced(place, index, offset, index === count - 1)
+      const wrong = misplaced(place, index, offset)
       if (wrong !== undefined) return Stream.fromEffect(broken(wrong))
       const part = Effect.suspend((): Pull.Pull<readonly [ReadonlyArray<TextRow>], DatabricksError> => {
         try {
@@ -54,109 +65,83 @@ export const read = (source: Source, answer: Answer): Stream.Stream<ReadonlyArra
             return Effect.succeed([value] as const)
           }
         } catch {
-          return broken(`chunk ${index} breaks off, or is not of its format`)
+          return broken(`chunk ${index} is truncated, or not in its format`)
         }
-        return (place.row_count ?? rows - offset) === rows - offset
-          ? Cause.done()
-          : broken(`chunk ${index} has ${rows - offset} rows in place of ${place.row_count}`)
+        return Effect.andThen(wholeChunk(place, index, rows - offset), Cause.done())
       })
       return Stream.fromPull(Effect.succeed(part))
     }
-    const end = Effect.suspend(() =>
-      (total ?? rows) === rows ? Effect.void : broken(`it has ${rows} rows in place of ${total}`)
-    )
 
-    if (count > maxChunks) return Stream.fromEffect(broken(`it has ${count} chunks`))
+    if (tooMany !== undefined) return Stream.fromEffect(broken(tooMany))
     return Stream.range(0, count - 1).pipe(
       Stream.mapEffect(
-        (index) =>
-          Effect.map(load(source, manifest, index, index === 0 ? result : undefined), (loaded) => ({ index, loaded })),
-        // Most results are one chunk, which then needs no fiber of its own.
+        (index) => Effect.map(load(source, manifest, index, result), (loaded) => ({ index, loaded })),
+        // Most results have one chunk, which needs no fiber of its own.
         { concurrency: Math.min(aheadOf(manifest), count) }
       ),
       Stream.flatMap(({ index, loaded }) => partsOf(loaded, index)),
       Stream.filter((part) => part.length > 0),
-      Stream.onEnd(end)
+      Stream.onEnd(Effect.suspend(() => whole(rows)))
     )
   })
 
-// Two at least: one arrives while another is read.
-const aheadOf = (manifest: Manifest | undefined) => {
-  const largest = (manifest?.chunks ?? []).reduce((most, { byte_count = 1 }) => Math.max(most, byte_count), 1)
+// At least two, so that one arrives while another is read.
+const aheadOf = (manifest: Answer["manifest"]) => {
+  const largest = (manifest?.chunks ?? []).reduce((most, { byte_count }) => Math.max(most, byte_count ?? 1), 1)
   return Math.min(Math.max(Math.floor(bytesAhead / largest), 2), chunksAhead)
 }
 
-const load = Effect.fnUntraced(function* (
-  source: Source,
-  manifest: Manifest | undefined,
+/** A chunk, and its link if it has one. */
+export interface Located {
+  readonly place: Place
+  readonly chunk: Chunk
+  readonly link: Link | undefined
+}
+
+/** Requests a chunk, unless it came with the answer. */
+export const locate = (
+  source: Links.Source,
   index: number,
-  first: Chunk | undefined
+  first: Answer["result"]
+): Effect.Effect<Located, DatabricksError> =>
+  Effect.map(index === 0 && first ? Effect.succeed(first) : Retry.polled(source.ask(index)), (chunk) => {
+    const link = Links.linkIn(chunk, index)
+    return { place: link ?? chunk, chunk, link }
+  })
+
+export const bytesOf = (attachment: string): Uint8Array => new Uint8Array(Buffer.from(attachment, "base64"))
+
+const load = Effect.fnUntraced(function* (
+  source: Links.Source,
+  manifest: Answer["manifest"],
+  index: number,
+  first: Answer["result"]
 ): Effect.fn.Return<Loaded, DatabricksError> {
-  const chunk = first ?? (yield* patiently(source.ask(index)))
-  const link = linkIn(chunk, index)
+  const { chunk, link, place } = yield* locate(source, index, first)
   if (link !== undefined) {
-    const bytes = yield* fetched(source, index, link)
+    const bytes = yield* Retry.polled(Links.using(source, index, link, (_) => Links.download(source, _)))
     const parts = manifest?.format === "ARROW_STREAM" ? Arrow.partsOf(bytes) : Json.partsOf(bytes)
-    return { place: link, parts: thenFreed(parts, bytes) }
+    return { place, parts: thenFreed(parts, bytes) }
   }
   const { attachment, data_array } = chunk
   return {
-    place: chunk,
-    parts:
-      typeof attachment === "string"
-        ? Arrow.partsOf(new Uint8Array(Buffer.from(attachment, "base64")))
-        : [data_array ?? []][Symbol.iterator]()
+    place,
+    parts: typeof attachment === "string" ? Arrow.partsOf(bytesOf(attachment)) : [data_array ?? []][Symbol.iterator]()
   }
 })
 
-/** Frees the memory of a chunk with its last part, so that a stream stays within the memory that it promises. */
+/** Frees the memory of a chunk after its last part, to keep a stream within its memory bound. */
 function* thenFreed<A>(parts: Iterable<A>, { buffer }: Uint8Array) {
   yield* parts
-  // TypeScript's library does not have it yet.
+  // TypeScript's library does not declare it yet.
   ;(buffer as ArrayBufferLike & { readonly transfer: (length: number) => unknown }).transfer(0)
 }
 
-const linkIn = ({ external_links }: Chunk, index: number) =>
-  external_links?.find(({ chunk_index }) => (chunk_index ?? index) === index)
-
-/** Asks for a new link if this one has expired or the storage refuses it. */
-const fetched = (source: Source, index: number, first: Link): Effect.Effect<Uint8Array, DatabricksError> => {
-  let link: Link | undefined = first
-  let refusals = 0
-  const fetch: Effect.Effect<Uint8Array, DatabricksError> = Effect.gen(function* () {
-    if (link === undefined || isStale(link, yield* Clock.currentTimeMillis)) {
-      link = linkIn(yield* source.ask(index), index)
-    }
-    return link === undefined ? yield* noLink(index) : yield* download(source.fetch, source.host, link)
-  }).pipe(
-    Effect.catchTag("LinkRefused", ({ status }) => {
-      link = undefined
-      return ++refusals < 3 ? fetch : refused(index, status)
-    })
-  )
-  return patiently(fetch)
-}
-
-const noLink = (index: number) =>
-  Effect.fail(
-    databricksError(new InvalidResponseError({ message: `The workspace has no link to chunk ${index} of a result` }))
-  )
-
-const refused = (index: number, status: number) =>
-  Effect.fail(
-    databricksError(
-      new InvalidResponseError({
-        message: `The storage refuses every new link to chunk ${index} of a result (${status})`,
-        status
-      })
-    )
-  )
-
 const misplaced = (place: Place, index: number, offset: number, isLast: boolean): string | undefined => {
-  const { chunk_index = index, next_chunk_index, row_offset = offset } = place
-  if (chunk_index !== index) return `chunk ${chunk_index} came in place of ${index}`
-  if (row_offset !== offset) return `chunk ${index} begins with row ${row_offset}, after ${offset} rows`
-  return isLast && typeof next_chunk_index === "number" ? `it goes on after its last chunk, ${index}` : undefined
+  const { chunk_index, next_chunk_index, row_offset } = place
+  if ((chunk_index ?? index) !== index) return `chunk ${chunk_index} came in place of ${index}`
+  if ((row_offset ?? offset) !== offset) return `chunk ${index} begins with row ${row_offset}, after ${offset} rows`
+  return isLast && typeof next_chunk_index === "number" ? `it continues after its last chunk, ${index}` : undefined
 }
 
 const isRows = (part: ReadonlyArray<unknown>, width: number): part is ReadonlyArray<TextRow> =>

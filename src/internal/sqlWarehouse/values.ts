@@ -1,21 +1,23 @@
 /**
- * From the text of a column to the value of its type, and from that to JSON.
+ * Converts the text of a column to a value of its type, and such a value to JSON.
  *
- * DATE and TIMESTAMP_NTZ stay text, in ISO form: they have no time zone, and every JavaScript type for a day has one.
+ * DATE and TIMESTAMP_NTZ remain text, in ISO form, because they have no time zone and JavaScript's Date has one.
  */
 import { BigDecimal, DateTime, Result } from "effect"
 import { Base64 } from "effect/encoding"
-import { type ColumnType, parse } from "./columnType.ts"
+import { type ColumnType, parse as parseType } from "./columnType.ts"
+import { isDate, isLocal, timestamp } from "./dateTime.ts"
 import type { Column, Json, Value } from "../../SqlWarehouse.ts"
 import type { Mismatch } from "./rows.ts"
 import type { TextRow } from "./wire.ts"
+import { isExact, parseWith, plain } from "../workspace/exactJson.ts"
 
-/** `undefined` for a value that does not match the type. */
+/** Reads a value; `undefined` if it does not match the type. */
 export type Read<A> = (from: A) => Value | undefined
 
-/** The rows in the order of the columns, since two columns may have the same name; `before` is how many have been. */
+/** Returns rows in the order of the columns, whose names may repeat; `before` is the number of earlier rows. */
 export const valuesOf = (columns: ReadonlyArray<Column>) => {
-  const readers = columns.map(({ type_text }) => reader(parse(type_text)))
+  const readers = columns.map(({ type_text }) => reader(parseType(type_text)))
   return (
     rows: ReadonlyArray<TextRow>,
     before: number
@@ -35,26 +37,26 @@ export const valuesOf = (columns: ReadonlyArray<Column>) => {
   }
 }
 
-// Without the value, which is somebody's data and may end in a log.
+// Omits the value, which is personal data and may end in a log.
 const mismatch = ({ name, type_text }: Column, row: number): Mismatch => ({
   row,
   column: name,
   message: `Row ${row}, column "${name}": the value does not match ${type_text}`
 })
 
-/** For the text of a whole column. */
-export const reader = (type: ColumnType): Read<string> => {
+/** Returns the reader for the text of a column. */
+const reader = (type: ColumnType): Read<string> => {
   switch (type._tag) {
     case "Variant":
     case "Array":
     case "Map":
     case "Struct": {
-      const read = nested(type)
+      const read = valueOf(type)
       return (text) => {
         try {
-          return read(JSON.parse(text, exactly))
+          return read(parse(text))
         } catch {
-          // No JSON, or nested deeper than the stack.
+          // Not JSON, or nested deeper than the stack.
           return undefined
         }
       }
@@ -64,7 +66,7 @@ export const reader = (type: ColumnType): Read<string> => {
   }
 }
 
-/** A number that JavaScript would write otherwise than it was sent, such as an integer beyond 2^53. */
+/** A number that a double cannot represent, or that JavaScript would format differently. */
 class Exact {
   readonly source: string
   constructor(source: string) {
@@ -72,14 +74,12 @@ class Exact {
   }
 }
 
-// TypeScript's library does not have the third argument yet.
-const exactly = ((_key: string, value: unknown, { source }: { readonly source?: string }) =>
-  typeof value === "number" && String(value) !== source ? new Exact(source ?? String(value)) : value) as (
-  key: string,
-  value: unknown
-) => unknown
+/** Parses the JSON of a nested value. */
+export const parse = (text: string): unknown =>
+  parseWith(text, (value, source) => (String(value) === source && isExact(source) ? value : new Exact(source)))
 
-const nested = (type: ColumnType): Read<unknown> => {
+/** Returns the reader for the JSON of a nested value. */
+export const valueOf = (type: ColumnType): Read<unknown> => {
   const read = notNull(type)
   return (json) => (json === null ? null : read(json))
 }
@@ -89,22 +89,22 @@ const notNull = (type: ColumnType): Read<unknown> => {
     case "Variant":
       return variant
     case "Array":
-      return all(nested(type.element))
+      return all(valueOf(type.element))
     case "Map": {
-      const entries = all(all(nested(type.key), nested(type.value)))
+      const entries = all(all(valueOf(type.key), valueOf(type.value)))
       return (json) => {
         const read = entries(pairsOf(json))
-        // Two to an entry, as `pairsOf` gives them.
+        // Two to an entry, as from `pairsOf`.
         return read === undefined ? undefined : new Map(read as unknown as ReadonlyArray<readonly [Value, Value]>)
       }
     }
     case "Struct": {
-      const fields = type.fields.map(({ name, type }) => [name, nested(type)] as const)
+      const fields = type.fields.map(({ name, type }) => [name, valueOf(type)] as const)
       return (json) => {
         if (!isRecord(json)) return undefined
         const struct: Array<readonly [string, Value]> = []
         for (const [name, read] of fields) {
-          // Spark leaves a field out when it is NULL.
+          // Spark omits a field that is NULL.
           const value = Object.hasOwn(json, name) ? read(json[name]) : null
           if (value === undefined) return undefined
           struct.push([name, value])
@@ -122,7 +122,7 @@ const notNull = (type: ColumnType): Read<unknown> => {
   }
 }
 
-/** The readers take turns. */
+/** Reads a list; the readers alternate. */
 const all =
   (...readers: ReadonlyArray<Read<unknown>>): ((json: unknown) => ReadonlyArray<Value> | undefined) =>
   (json) => {
@@ -136,33 +136,38 @@ const all =
     return values
   }
 
-/** A map is an object, a list of `{key, value}` (where its keys are no strings), or a list of pairs. */
-const pairsOf = (json: unknown): unknown =>
-  Array.isArray(json)
-    ? json.map((entry) =>
-        Array.isArray(entry)
-          ? entry.length === 2 && entry
-          : isRecord(entry) && Object.hasOwn(entry, "key") && [entry["key"], entry["value"] ?? null]
-      )
-    : isRecord(json) && Object.entries(json)
+/** A map is an object, a list of `{key, value}` (if its keys are not strings), or a list of pairs. */
+export const pairsOf = (json: unknown): ReadonlyArray<readonly [unknown, unknown]> => {
+  if (isRecord(json)) return Object.entries(json)
+  if (!Array.isArray(json)) throw new TypeError("The value is not a map")
+  return json.map((entry) => {
+    if (Array.isArray(entry) && entry.length === 2) return [entry[0], entry[1]]
+    if (isRecord(entry) && Object.hasOwn(entry, "key")) return [entry["key"], entry["value"] ?? null]
+    throw new TypeError("The value is not a map")
+  })
+}
 
-const variant = (json: unknown): Value => {
-  if (json instanceof Exact) return /^-?\d+$/.test(json.source) ? integerOf(json.source) : Number(json.source)
-  if (Array.isArray(json)) return json.map(variant)
-  if (isRecord(json)) return Object.fromEntries(Object.entries(json).map(([name, value]) => [name, variant(value)]))
-  // JSON has nothing else.
+const variant = (json: unknown): Value | undefined => {
+  if (json instanceof Exact) {
+    if (isExact(json.source)) return Number(json.source)
+    const digits = plain(json.source)
+    return /^-?\d+$/.test(digits) ? BigInt(digits) : decimal(digits)
+  }
+  if (Array.isArray(json)) return all(variant)(json)
+  if (isRecord(json)) {
+    const fields = Object.entries(json).map(([name, value]) => [name, variant(value)] as const)
+    return fields.some(([, value]) => value === undefined)
+      ? undefined
+      : (Object.fromEntries(fields) as { readonly [name: string]: Value }) // none is undefined
+  }
+  // JSON has no other types.
   return json as null | string | boolean | number
 }
 
-const integerOf = (text: string) => {
-  const value = Number(text)
-  return Number.isSafeInteger(value) ? value : BigInt(text)
-}
-
-const isRecord = (json: unknown): json is Readonly<Record<string, unknown>> =>
+export const isRecord = (json: unknown): json is Readonly<Record<string, unknown>> =>
   typeof json === "object" && json !== null && !Array.isArray(json) && !(json instanceof Exact)
 
-const textOf = (json: unknown): string | undefined =>
+export const textOf = (json: unknown): string | undefined =>
   typeof json === "string"
     ? json
     : json instanceof Exact
@@ -184,11 +189,11 @@ const scalar = (type: ColumnType): Read<string> => {
     case "Binary":
       return (text) => Result.getOrUndefined(Base64.decode(text))
     case "Date":
-      return (text) => (date.test(text) ? text : undefined)
+      return (text) => (isDate(text) ? text : undefined)
     case "Timestamp":
       return timestamp
     case "TimestampNtz":
-      return (text) => (local.test(text) ? text.replace(" ", "T") : undefined)
+      return (text) => (isLocal(text) ? text.replace(" ", "T") : undefined)
     case "Void":
       return () => undefined
     default:
@@ -212,7 +217,7 @@ const long: Read<string> = (text) => {
 const float: Read<string> = (text) =>
   /^(?:NaN|-?Infinity|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)$/.test(text) ? Number(text) : undefined
 
-// At most three digits for the exponent: a decimal is written out, and a warehouse has no longer ones.
+// At most three digits of exponent: longer ones do not occur, and decimals are written out in full.
 const decimal: Read<string> = (text) => {
   if (!/^-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?$/.test(text)) return undefined
   if (/[eE]/.test(text)) return BigDecimal.fromStringUnsafe(text)
@@ -222,40 +227,7 @@ const decimal: Read<string> = (text) => {
     : BigDecimal.make(BigInt(text.slice(0, point) + text.slice(point + 1)), text.length - point - 1)
 }
 
-const day = "\\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\\d|3[01])"
-const time = "(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d"
-const date = new RegExp(`^${day}$`)
-const local = new RegExp(`^${day}[T ]${time}(?:\\.\\d+)?$`)
-const moment = new RegExp(`^${day}[T ]${time}(?:\\.\\d+)?(?:Z|[+-]\\d\\d:\\d\\d)$`)
-
-// By the places of its digits: Date.parse takes most of the time of a row.
-const timestamp: Read<string> = (text) => {
-  if (!moment.test(text)) return undefined
-  const year = two(text, 0) * 100 + two(text, 2)
-  const zone = text.endsWith("Z") ? text.length - 1 : text.length - "+00:00".length
-  let millis = 0
-  for (let at = 20, unit = 100; at < zone && unit >= 1; at++, unit /= 10) millis += unit * (text.charCodeAt(at) - 48)
-  // Date.UTC takes the years before 100 for others; 400 years later the calendar is the same.
-  const shift = year < 100 ? 400 : 0
-  const local = Date.UTC(
-    year + shift,
-    two(text, 5) - 1,
-    two(text, 8),
-    two(text, 11),
-    two(text, 14),
-    two(text, 17),
-    millis
-  )
-  const offset = zone === text.length - 1 ? 0 : (two(text, zone + 1) * 60 + two(text, zone + 4)) * 60_000
-  return DateTime.makeUnsafe(local - shift * yearMillis + (text[zone] === "-" ? offset : -offset))
-}
-
-// On average, over 400 years.
-const yearMillis = 365.2425 * 86_400_000
-
-const two = (text: string, at: number) => text.charCodeAt(at) * 10 + text.charCodeAt(at + 1) - 11 * 48
-
-/** A reader of the value's type makes the value of its JSON again. */
+/** Converts a value to JSON, from which the reader of its type makes the same value. */
 export const toJson = (value: Value): Json => {
   switch (typeof value) {
     case "bigint":
@@ -275,7 +247,9 @@ export const toJson = (value: Value): Json => {
   return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, toJson(field)]))
 }
 
-/** All digits of the scale: BigDecimal.format drops its zeros, and writes an exponent from 16 decimals on. */
+/**
+ * Formats all digits of the scale. BigDecimal.format omits trailing zeros, and uses an exponent from 16 decimals on.
+ */
 export const decimalText = ({ scale, value }: Pick<BigDecimal.BigDecimal, "scale" | "value">): string => {
   if (scale <= 0) return String(value * 10n ** BigInt(-scale))
   const digits = String(value < 0n ? -value : value).padStart(scale + 1, "0")

@@ -1,7 +1,8 @@
-/** What the statement execution API sends and is sent. */
+/** The requests and responses of the statement execution API. */
 import { Schema } from "effect"
+import { absent } from "../workspace/absent.ts"
 
-/** What the API calls an order: `POST /api/2.0/sql/statements`. */
+/** The body of `POST /api/2.0/sql/statements`. */
 export interface Order {
   readonly statement: string
   readonly warehouse_id: string
@@ -15,7 +16,7 @@ export interface Order {
   }>
 }
 
-/** `INLINE`: in the answers themselves, 25 MiB at most. `EXTERNAL_LINKS`: in a storage, of any size. */
+/** `INLINE`: in the responses, up to 25 MiB. `EXTERNAL_LINKS`: in a storage, of any size. */
 export type Disposition = "INLINE" | "EXTERNAL_LINKS"
 
 export const Format = Schema.Literals(["JSON_ARRAY", "ARROW_STREAM"])
@@ -24,22 +25,22 @@ export type Format = typeof Format.Type
 
 export const Column = Schema.Struct({
   name: Schema.String,
-  /** Such as `DECIMAL(10,2)` or `ARRAY<STRING>`. */
+  /** The SQL type, such as `DECIMAL(10,2)` or `ARRAY<STRING>`. */
   type_text: Schema.String,
-  /** Such as `LONG` for BIGINT, and `DECIMAL`. */
+  /** The API's name of the type, such as `LONG` for BIGINT, or `DECIMAL`. */
   type_name: Schema.String
 })
 
-/** The text of each value, as JSON_ARRAY has it. */
+/** The text of each value, in the format of JSON_ARRAY. */
 export type TextRow = ReadonlyArray<string | null>
 
 const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 
 const place = {
-  chunk_index: Schema.optional(Count),
-  row_offset: Schema.optional(Count),
-  row_count: Schema.optional(Count),
-  next_chunk_index: Schema.optional(Schema.NullOr(Count))
+  chunk_index: absent(Count),
+  row_offset: absent(Count),
+  row_count: absent(Count),
+  next_chunk_index: absent(Count)
 }
 
 export type Place = Partial<{ [Name in keyof typeof place]: (typeof place)[Name]["Type"] }>
@@ -47,30 +48,30 @@ export type Place = Partial<{ [Name in keyof typeof place]: (typeof place)[Name]
 export const Link = Schema.Struct({
   ...place,
   external_link: Schema.String,
-  expiration: Schema.optional(Schema.String),
-  http_headers: Schema.optional(Schema.NullOr(Schema.Record(Schema.String, Schema.String)))
+  expiration: absent(Schema.String),
+  http_headers: absent(Schema.Record(Schema.String, Schema.String))
 })
 
 export type Link = typeof Link.Type
 
 export const Chunk = Schema.Struct({
   ...place,
-  // Rows are checked one by one when they are read, at a tenth of the cost of a Schema.
-  data_array: Schema.optional(Schema.NullOr(Schema.Array(Schema.Unknown))),
+  // Rows are checked one by one on reading, at a tenth of the cost of a Schema.
+  data_array: absent(Schema.Array(Schema.Unknown)),
   /** An Arrow stream in base64. */
-  attachment: Schema.optional(Schema.NullOr(Schema.String)),
-  external_links: Schema.optional(Schema.NullOr(Schema.Array(Link)))
+  attachment: absent(Schema.String),
+  external_links: absent(Schema.Array(Link))
 })
 
 export type Chunk = typeof Chunk.Type
 
 export const Manifest = Schema.Struct({
-  format: Schema.optional(Format),
-  schema: Schema.Struct({ columns: Schema.optional(Schema.Array(Column)) }),
-  total_chunk_count: Schema.optional(Count),
-  total_row_count: Schema.optional(Count),
-  chunks: Schema.optional(Schema.Array(Schema.Struct({ byte_count: Schema.optional(Count) }))),
-  truncated: Schema.optional(Schema.Boolean)
+  format: absent(Format),
+  schema: Schema.Struct({ columns: absent(Schema.Array(Column)) }),
+  total_chunk_count: absent(Count),
+  total_row_count: absent(Count),
+  chunks: absent(Schema.Array(Schema.Struct({ byte_count: absent(Count) }))),
+  truncated: absent(Schema.Boolean)
 })
 
 export type Manifest = typeof Manifest.Type
@@ -81,13 +82,11 @@ export const Answer = Schema.Struct({
   statement_id: Schema.String,
   status: Schema.Struct({
     state: State,
-    error: Schema.optional(
-      Schema.Struct({ error_code: Schema.optional(Schema.String), message: Schema.optional(Schema.String) })
-    ),
-    sql_state: Schema.optional(Schema.String)
+    error: absent(Schema.Struct({ error_code: absent(Schema.String), message: absent(Schema.String) })),
+    sql_state: absent(Schema.String)
   }),
-  manifest: Schema.optional(Manifest),
-  result: Schema.optional(Chunk)
+  manifest: absent(Manifest),
+  result: absent(Chunk)
 })
 
 export type Answer = typeof Answer.Type

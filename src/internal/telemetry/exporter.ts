@@ -1,6 +1,6 @@
 /**
- * OpenTelemetry's exporters, made of their parts with every setting given: the packages of the exporters would merge
- * `OTEL_*` of the process into them. What is left are the variables of Node's TLS and of grpc-js (`GRPC_*`, `*_proxy`).
+ * OpenTelemetry's exporters, assembled from their parts with all settings explicit: the exporter packages would read
+ * `OTEL_*` from the process. Only Node's TLS and grpc-js read variables of the process (`GRPC_*`, `*_proxy`).
  */
 import { type ExportResult, ExportResultCode } from "@opentelemetry/core"
 import type { IOtlpExportDelegate } from "@opentelemetry/otlp-exporter-base"
@@ -11,11 +11,13 @@ import type { ReadableSpan } from "@opentelemetry/sdk-trace"
 import { Cause, Duration, Effect, Exit, FiberSet, Schedule, type Scope } from "effect"
 import type { Agent } from "node:http"
 import type { Settings } from "../../Telemetry.ts"
+import * as Loggers from "../logs/loggers.ts"
+import * as Proxy from "../proxy.ts"
 
-/** The most spans, and the most logs, that wait to be sent: of spans about 80 MB, of logs 30. More are dropped. */
+/** The size of each queue: about 80 MB of spans and 30 MB of logs. Further ones are dropped. */
 export const maxQueueSize = 65_536
 
-/** The longest that Node's timers take. */
+/** The longest delay of Node's timers. */
 export const maxMillis = 2 ** 31 - 1
 
 export const millis = (duration: Duration.Duration) => Math.min(Duration.toMillis(duration), maxMillis)
@@ -60,10 +62,10 @@ interface Exporter<Items> {
 
 export type Make = <Items>(signal: Signal<Items>) => Effect.Effect<Exporter<Items>, never, Scope.Scope>
 
-/** Makes the exporter of each signal; together they say once that exporting fails, and once that it works again. */
-export const make = Effect.fnUntraced(function* (settings: Settings) {
-  const delegate = settings.protocol === "grpc" ? yield* overGrpc(settings) : yield* overHttp(settings)
-  const report = reporter(settings)
+/** Makes the exporter of each signal. Together they log once that exporting fails, and once that it works again. */
+export const make = Effect.fnUntraced(function* (settings: Settings, route: Proxy.Route | undefined) {
+  const delegate = settings.protocol === "grpc" ? yield* overGrpc(settings) : yield* overHttp(settings, route)
+  const report = reporter(settings, yield* Loggers.ApplicationLog)
   const exporter: Make = Effect.fnUntraced(function* (signal) {
     const to = yield* delegate(signal)
     const fibers = yield* FiberSet.make<void>()
@@ -73,7 +75,7 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
         to.export(items, ({ error }) => resume(error === undefined ? Effect.void : Effect.fail(error)))
       ).pipe(
         Effect.retry({ schedule: backoff, while: isTransient, times: 5 }),
-        Effect.timeoutOrElse({ duration: settings.requestTimeout, orElse: () => Effect.fail(new Error("no answer")) })
+        Effect.timeoutOrElse({ duration: settings.requestTimeout, orElse: () => Effect.fail(new Error("no response")) })
       )
     const settled = () => Effect.runPromise(FiberSet.awaitEmpty(fibers))
     return {
@@ -82,7 +84,7 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
           send(items).pipe(
             Effect.onExit((exit) => report(signal.name, exit)),
             Effect.ignoreCause,
-            // Of a failure a processor would tell OpenTelemetry's global error handler.
+            // On a failure a processor would call OpenTelemetry's global error handler.
             Effect.ensuring(Effect.sync(() => done({ code: ExportResultCode.SUCCESS })))
           )
         ),
@@ -95,15 +97,18 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
 
 type MakeDelegate = <Items>(signal: Signal<Items>) => Effect.Effect<IOtlpExportDelegate<Items>, never, Scope.Scope>
 
-const overHttp = Effect.fnUntraced(function* (settings: Settings) {
+const overHttp = Effect.fnUntraced(function* (settings: Settings, route: Proxy.Route | undefined) {
   const { createOtlpHttpExportDelegate, httpAgentFactoryFromOptions } = yield* Effect.promise(
     () => import("@opentelemetry/otlp-exporter-base/node-http")
   )
   const isJson = settings.protocol === "http/json"
   const contentType = isJson ? "application/json" : "application/x-protobuf"
   const delegate: MakeDelegate = Effect.fnUntraced(function* (signal) {
-    // A request cannot be interrupted; its socket can, and what is tried again finds no headers.
-    const makeAgent = httpAgentFactoryFromOptions({ keepAlive: true })
+    // A request cannot be interrupted, but its socket can be destroyed, and a retry gets no headers.
+    const url = new URL(settings.endpoint)
+    const proxy = route?.(url)
+    const direct = httpAgentFactoryFromOptions({ keepAlive: true })
+    const makeAgent = proxy === undefined ? direct : () => Proxy.agent(proxy, url)
     let agent: Agent | undefined
     let closed = false
     yield* Effect.addFinalizer(() =>
@@ -134,7 +139,7 @@ const overHttp = Effect.fnUntraced(function* (settings: Settings) {
 const overGrpc = Effect.fnUntraced(function* (settings: Settings) {
   const Grpc = yield* Effect.promise(() => import("@opentelemetry/otlp-grpc-exporter-base"))
   const isPlain = settings.endpoint.startsWith("http://")
-  // Made here, so that grpc-js is loaded at the start and not beside the first requests.
+  // Made here, to load grpc-js at the start rather than during the first requests.
   const credentials = isPlain ? Grpc.createInsecureCredentials() : Grpc.createSslCredentials()
   const delegate: MakeDelegate = (signal) =>
     Effect.acquireRelease(
@@ -146,7 +151,7 @@ const overGrpc = Effect.fnUntraced(function* (settings: Settings) {
             credentials: () => credentials,
             metadata: () => {
               const metadata = Grpc.createEmptyMetadata()
-              // The collector that stands beside an application may start after it, or again.
+              // The collector of an application may start after it, or restart.
               metadata.setOptions({ waitForReady: true })
               for (const [name, value] of Object.entries(settings.headers)) metadata.set(name, value)
               return metadata
@@ -167,14 +172,14 @@ const overGrpc = Effect.fnUntraced(function* (settings: Settings) {
 
 const shared = (settings: Settings) => ({
   timeoutMillis: millis(settings.requestTimeout),
-  // At the end all that waits is sent at once.
+  // Sends the whole queue at once when it closes.
   concurrencyLimit: Math.ceil(maxQueueSize / settings.maxBatchSize) + 1,
   compression: "none" as const
 })
 
-// By gRPC OpenTelemetry's exporter tries once; by HTTP it retries for itself, and ends with a status that is none of these.
+// OpenTelemetry's gRPC exporter does not retry. Its HTTP exporter does, and fails with other statuses than these.
 const backoff = Schedule.exponential("1 second", 1.5).pipe(Schedule.jittered)
-const isTransient = (error: Error) => "code" in error && transient.has(error.code)
+const isTransient = (error: Error) => "code" in error && (transient.has(error.code) || Proxy.mayPass(error.code))
 const transient = new Set<unknown>([
   1, // CANCELLED
   4, // DEADLINE_EXCEEDED
@@ -185,28 +190,29 @@ const transient = new Set<unknown>([
   15 // DATA_LOSS
 ])
 
-const reporter = (settings: Settings) => {
+const reporter = (settings: Settings, log: Loggers.ApplicationLog["Service"]) => {
   const { host } = new URL(settings.endpoint)
   const failing = new Set<string>()
   return (signal: string, exit: Exit.Exit<void, Error>) =>
     Effect.suspend(() => {
-      // The application stopped first: that says nothing of the collector.
+      // Interrupted because the application stopped: the collector may be fine.
       if (Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)) return Effect.void
       const failed = failing.size > 0
       if (Exit.isSuccess(exit)) failing.delete(signal)
       else failing.add(signal)
       if (failed === failing.size > 0) return Effect.void
-      return Exit.isSuccess(exit)
+      const line = Exit.isSuccess(exit)
         ? Effect.logInfo(`Telemetry is exported to ${host} again`)
         : Effect.logWarning(
-            `Telemetry is not exported to ${host}: ${reason(exit.cause, settings)}. It is dropped until the collector takes it`
+            `Telemetry is not exported to ${host}: ${reason(exit.cause, settings)}. It is dropped until the collector accepts it`
           )
+      return Effect.provideContext(line, log.references)
     })
 }
 
-// Of what a collector says just its status: it could repeat the headers.
+// Only the status of the collector's response, whose text could repeat our headers.
 const reason = (cause: Cause.Cause<Error>, { headers, protocol }: Settings) => {
-  const error = Cause.squash(cause) as Error & { readonly code?: unknown } // or a defect of the exporter's, thrown as an Error
+  const error = Cause.squash(cause) as Error & { readonly code?: unknown } // or a defect of the exporter, thrown as an Error
   if (typeof error.code === "string") return error.code
   if (typeof error.code === "number") {
     return protocol === "grpc" ? `gRPC status ${error.message.split(":")[0]}` : `HTTP status ${error.code}`

@@ -1,7 +1,8 @@
 /**
- * OpenTelemetry's SDK under Effect's spans, metrics and logs. Loaded where telemetry is on. Nothing is registered globally.
+ * Connects Effect's spans, metrics and logs to OpenTelemetry's SDK, without global registration. Loaded if telemetry is
+ * on.
  *
- * Not `NodeSdk.layer`: it reads `OTEL_*` again by itself, and brings a context manager and two packages for nothing.
+ * `NodeSdk.layer` would read `OTEL_*` itself, and add a context manager and two packages that are not needed.
  */
 import * as OtelLogger from "@effect/opentelemetry/OtelLogger"
 import * as OtelMetrics from "@effect/opentelemetry/OtelMetrics"
@@ -10,20 +11,22 @@ import * as Resource from "@effect/opentelemetry/Resource"
 import { BatchLogRecordProcessor, LoggerProvider } from "@opentelemetry/sdk-logs"
 import { PeriodicExportingMetricReader } from "@opentelemetry/sdk-metrics"
 import { AlwaysOnSampler, BatchSpanProcessor, TracerProvider } from "@opentelemetry/sdk-trace"
-import { Effect, Layer, Logger, Tracer } from "effect"
+import { Effect, Layer, Tracer } from "effect"
 import type { Settings } from "../../Telemetry.ts"
+import * as Loggers from "../logs/loggers.ts"
+import type * as Proxy from "../proxy.ts"
 import * as Exporter from "./exporter.ts"
 
-export const layer = (settings: Settings): Layer.Layer<never> =>
+export const layer = (settings: Settings, route: Proxy.Route | undefined): Layer.Layer<never> =>
   Layer.unwrap(
-    Effect.map(Exporter.make(settings), (exporter) =>
+    Effect.map(Exporter.make(settings, route), (exporter) =>
       Layer.mergeAll(
         layerTracer(settings, exporter),
         layerMetrics(settings, exporter),
         layerLogger(settings, exporter)
       ).pipe(Layer.provide(Resource.layer(settings.resource)))
     )
-  )
+  ).pipe(Layer.provide(Loggers.ApplicationLog.layer))
 
 const layerTracer = (settings: Settings, exporter: Exporter.Make) =>
   Layer.effect(
@@ -42,9 +45,9 @@ const layerTracer = (settings: Settings, exporter: Exporter.Make) =>
         Effect.provideService(OtelTracer.OtelTracerProvider, provider)
       )
       return Tracer.make({
-        // Effect has decided what is sampled, by parent, level and `sampled`; of these OpenTelemetry sees the parent only.
+        // Effect has already sampled by parent, level and `sampled`; OpenTelemetry sees the parent only.
         span: (options) => (options.sampled ? tracer.span(options) : new Tracer.NativeSpan(options))
-        // Without `context`: it enters OpenTelemetry's context around every step, and there is no context manager.
+        // Omits `context`, which would enter OpenTelemetry's context around every step without a context manager.
       })
     })
   )
@@ -53,7 +56,7 @@ const layerMetrics = (settings: Settings, exporter: Exporter.Make) =>
   Layer.unwrap(
     Effect.map(exporter(Exporter.metrics), (exporter) => {
       const exportIntervalMillis = Exporter.millis(settings.metricInterval)
-      // The exporter ends every export by itself; here the bound may not be above the interval.
+      // The exporter limits each export itself, because this timeout may not exceed the interval.
       const reader = () =>
         new PeriodicExportingMetricReader({
           exporter,
@@ -65,8 +68,10 @@ const layerMetrics = (settings: Settings, exporter: Exporter.Make) =>
   )
 
 const layerLogger = (settings: Settings, exporter: Exporter.Make) =>
-  Logger.layer(
-    [
+  Layer.merge(
+    Loggers.layer({ prints: false }),
+    Layer.effect(
+      Loggers.Collector,
       Effect.gen(function* () {
         const provider = yield* closing(
           settings,
@@ -79,18 +84,17 @@ const layerLogger = (settings: Settings, exporter: Exporter.Make) =>
         )
         return yield* Effect.provideService(OtelLogger.make, OtelLogger.OtelLoggerProvider, provider)
       })
-    ],
-    { mergeWithExisting: true }
+    )
   )
 
 const batches = (settings: Settings) => ({
   maxQueueSize: Exporter.maxQueueSize,
   maxExportBatchSize: settings.maxBatchSize,
   scheduledDelayMillis: Exporter.millis(settings.exportInterval),
-  exportTimeoutMillis: Exporter.maxMillis // the exporter ends every export by itself
+  exportTimeoutMillis: Exporter.maxMillis // the exporter limits each export itself
 })
 
-/** Sends what is left when the scope closes. */
+/** Sends the remaining batches when the scope closes. */
 const closing = <A extends { readonly shutdown: () => Promise<void> }>({ flushTimeout }: Settings, provider: A) =>
   Effect.acquireRelease(Effect.succeed(provider), () =>
     Effect.promise(() => provider.shutdown()).pipe(Effect.interruptible, Effect.timeoutOption(flushTimeout))

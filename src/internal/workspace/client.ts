@@ -1,5 +1,5 @@
 /** The workspace's APIs as the caller of the running fiber. */
-import { type Context, Effect } from "effect"
+import { type Context, Effect, Schema } from "effect"
 import type { HttpClientRequest } from "effect/http"
 import type { DatabricksError } from "../../DatabricksError.ts"
 import { callerIn, refused } from "../../ExecutionContext.ts"
@@ -7,10 +7,11 @@ import * as Operation from "../../Operation.ts"
 import { ServiceContext } from "../../ServiceContext.ts"
 import type { WorkspaceClient } from "../../WorkspaceClient.ts"
 import * as Answer from "./answer.ts"
+import { elsewhere } from "./bound.ts"
 import * as Sdk from "./sdk.ts"
 import * as Transport from "./transport.ts"
 
-/** The client over a transport that is told whose credential to send. */
+/** Makes the client over a transport. */
 export const make = (
   service: ServiceContext["Service"],
   transport: { readonly send: Transport.Send; readonly fetch: WorkspaceClient["Service"]["fetch"] }
@@ -18,7 +19,7 @@ export const make = (
   const send = (request: HttpClientRequest.HttpClientRequest) =>
     Effect.contextWith((context: Context.Context<never>) => {
       const caller = callerIn(context, service.principal)
-      return refused(context, caller) ?? transport.send(caller, request)
+      return refused(context, caller) ?? elsewhere(caller, service.principal) ?? transport.send(caller, request)
     })
   const execute = <A, R, O extends Operation.Policy>(
     effect: Effect.Effect<A, DatabricksError, R>,
@@ -29,7 +30,7 @@ export const make = (
     return effect.pipe(
       Operation.execute({ ...operation, retry, timeout, totalTimeout }),
       Effect.provideService(ServiceContext, service)
-      // Without a timeout there is no timeout error, which the compiler cannot see through the options.
+      // The compiler cannot see that options without a timeout cause no timeout error.
     ) as Effect.Effect<A, DatabricksError | Operation.TimeoutOf<O>, Exclude<R, ServiceContext>>
   }
   const ofRequest = (request: HttpClientRequest.HttpClientRequest) => ({
@@ -41,7 +42,7 @@ export const make = (
     fetch: transport.fetch,
     request: (request, options) => execute(send(request), options, ofRequest(request)),
     requestJson: (request, schema, options) =>
-      execute(Effect.flatMap(send(request), Transport.json(schema)), options, ofRequest(request)),
+      execute(Effect.flatMap(send(request), Transport.json(Schema.toCodecJson(schema))), options, ofRequest(request)),
     use: (call, options) => execute(Sdk.use(service.host, send, call), options, { name: "workspace.use" })
   }
 }

@@ -2,18 +2,32 @@
 import { type Config, Effect } from "effect"
 import { refused } from "./settings.ts"
 
-/** Whether nobody on the way can read what is sent there. */
+export interface Address {
+  readonly origin: string
+  /** The workspace id in `?o=` of the URL, for a host that has several workspaces. */
+  readonly workspaceId: string | undefined
+}
+
+/** Whether requests to this address are encrypted, or stay on this machine. */
 export const isPrivate = (url: URL): boolean =>
   url.protocol === "https:" || (url.protocol === "http:" && /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname))
 
-/** The origin of a URL or bare host name; `setting` is where it was found. */
-export const parse = (host: string, setting = "DATABRICKS_HOST"): Effect.Effect<string, Config.ConfigError> => {
-  const url = URL.parse(host.includes("://") ? host.trim() : `https://${host.trim()}`)
+const urlOf = (host: string) => URL.parse(host.includes("://") ? host.trim() : `https://${host.trim()}`)
+
+/** Returns the origin of an address, else the text itself. */
+export const originOf = (host: string): string => urlOf(host)?.origin ?? host
+
+/** Parses a URL or host name; `setting` names its variable in errors. */
+export const parse = (host: string, setting = "DATABRICKS_HOST"): Effect.Effect<Address, Config.ConfigError> => {
+  const url = urlOf(host)
   if (url === null || url.hostname === "") {
     return refused(`${setting} is neither a URL nor a host name: "${host.replace(/^.*@/s, "…@")}"`)
   }
   if (!isPrivate(url)) {
-    return refused(`${setting} must begin with https://, or credentials would travel in the open: "${url.origin}"`)
+    return refused(`${setting} must begin with https://, or credentials would be sent in plaintext: "${url.origin}"`)
   }
-  return Effect.succeed(url.origin)
+  const workspaceId = url.searchParams.get("o") || undefined
+  return workspaceId === undefined || /^\d+$/.test(workspaceId)
+    ? Effect.succeed({ origin: url.origin, workspaceId })
+    : refused(`${setting} has an ?o= that is not a workspace id, which is a number: ${JSON.stringify(workspaceId)}`)
 }

@@ -1,32 +1,46 @@
 /**
- * OAuth for machines. The SDK has it too, but its requests cannot be interrupted, have no timeout, and are made by
- * every call at once when a token has expired; and it tells its failures in sentences only.
+ * OAuth for machines. In the SDK's own implementation requests cannot be interrupted, have no timeout, and are repeated
+ * by every concurrent call when a token has expired; and its failures have no codes.
  */
 import { Duration, Effect, Exit, Redacted, Schema } from "effect"
 import { Base64 } from "effect/encoding"
 import { type HttpClient, HttpClientRequest } from "effect/http"
-import type { Caller } from "../../Caller.ts"
-import { type DatabricksError, InvalidResponseError, make as databricksError } from "../../DatabricksError.ts"
+import {
+  type DatabricksError,
+  InvalidCredentialError,
+  InvalidResponseError,
+  make as databricksError
+} from "../../DatabricksError.ts"
 import * as Answer from "./answer.ts"
 import { isPrivate } from "./host.ts"
 import * as TokenCache from "./tokenCache.ts"
+import type { Renewable } from "./renewal.ts"
+import * as Retry from "./retry.ts"
 import { exchange, json, maxShortAnswer } from "./transport.ts"
 
-export const authorization = (
-  http: HttpClient.HttpClient,
-  host: string,
-  client: { readonly id: string; readonly secret: Redacted.Redacted }
-): Effect.Effect<Caller["authorization"]> =>
+interface Client {
+  readonly id: string
+  readonly secret: Redacted.Redacted
+  readonly scopes: ReadonlyArray<string>
+}
+
+export const credential = (http: HttpClient.HttpClient, host: string, client: Client): Effect.Effect<Renewable> =>
   Effect.map(
     TokenCache.make<Fetched, DatabricksError>({
       capacity: 1,
       timeToLive: (exit) => (Exit.isSuccess(exit) ? exit.value.timeToLive : Duration.zero)
     }),
-    (tokens) => Effect.map(tokens.get("token", fetchToken(http, host, client)), (_) => _.authorization)
+    (tokens) => ({
+      authorization: Effect.map(tokens.get("token", inTime(signIn(http, host, client))), (_) => _.authorization),
+      forget: (refused) => tokens.invalidateWhen("token", ({ authorization }) => authorization === refused)
+    })
   )
 
-// The SDKs' own: Azure refuses a token that lives for 30 seconds or less.
+// As in the SDKs: Azure refuses a token that expires within 30 seconds.
 const margin = 40
+
+// For a token without an expiry. One that expires earlier is refused, and replaced.
+const defaultTimeToLive = 300
 
 const timeout = Duration.seconds(30)
 
@@ -37,7 +51,8 @@ const decodeDiscovery = json(Schema.Struct({ token_endpoint: Schema.String }), m
 const decodeToken = json(
   Schema.Struct({
     access_token: Schema.NonEmptyString,
-    expires_in: Schema.Union([Schema.Finite, Schema.FiniteFromString])
+    // Any type, because the token is valid without it.
+    expires_in: Schema.optional(Schema.Unknown)
   }),
   maxShortAnswer
 )
@@ -47,35 +62,52 @@ interface Fetched {
   readonly timeToLive: Duration.Duration
 }
 
-const fetchToken = Effect.fnUntraced(
-  function* (
-    http: HttpClient.HttpClient,
-    host: string,
-    client: { readonly id: string; readonly secret: Redacted.Redacted }
-  ): Effect.fn.Return<Fetched, DatabricksError> {
-    const discovery = yield* exchange(http, HttpClientRequest.get(`${host}${discoveryPath}`))
-    const { token_endpoint } = yield* decodeDiscovery(discovery)
-    const endpoint = URL.parse(token_endpoint)
-    if (endpoint === null || !isPrivate(endpoint)) {
-      return yield* databricksError(
-        new InvalidResponseError({ message: `GET ${discoveryPath} names a token endpoint that is no https:// address` })
-      )
-    }
-    const answer = yield* exchange(
-      http,
-      HttpClientRequest.post(endpoint).pipe(
-        HttpClientRequest.bodyUrlParams({ grant_type: "client_credentials", scope: "all-apis" })
-      ),
-      Redacted.make(`Basic ${Base64.encode(`${client.id}:${Redacted.value(client.secret)}`)}`)
-    )
-    const { access_token, expires_in } = yield* decodeToken(answer)
-    return {
-      authorization: Redacted.make(`Bearer ${access_token}`, { label: "authorization" }),
-      timeToLive: Duration.seconds(Math.max(0, expires_in - margin))
-    }
-  },
-  Effect.timeoutOrElse({
-    duration: timeout,
-    orElse: () => Effect.fail(Answer.connection("the service principal's sign-in", "timeout"))
-  })
+// Requesting a token twice does no harm.
+const inTime = Retry.inTime(timeout, Retry.repeatable, () =>
+  Answer.connection("the service principal's sign-in", "timeout")
 )
+
+const fetchToken = Effect.fnUntraced(function* (
+  http: HttpClient.HttpClient,
+  host: string,
+  client: Client
+): Effect.fn.Return<Fetched, DatabricksError> {
+  const discovery = yield* exchange(http, HttpClientRequest.get(`${host}${discoveryPath}`))
+  const { token_endpoint } = yield* decodeDiscovery(discovery)
+  const endpoint = URL.parse(token_endpoint)
+  if (endpoint === null || !isPrivate(endpoint)) {
+    return yield* databricksError(
+      new InvalidResponseError({
+        message: `GET ${discoveryPath} names a token endpoint that is not an https:// address`
+      })
+    )
+  }
+  const answer = yield* exchange(
+    http,
+    HttpClientRequest.post(endpoint).pipe(
+      HttpClientRequest.bodyUrlParams({ grant_type: "client_credentials", scope: client.scopes.join(" ") })
+    ),
+    Redacted.make(`Basic ${Base64.encode(`${client.id}:${Redacted.value(client.secret)}`)}`)
+  )
+  const { access_token, expires_in } = yield* decodeToken(answer)
+  return {
+    authorization: Redacted.make(`Bearer ${access_token}`, { label: "authorization" }),
+    timeToLive: Duration.seconds(lifetimeOf(expires_in))
+  }
+})
+
+// An invalid request means invalid settings, so its error is one of the credentials.
+const signIn = (http: HttpClient.HttpClient, host: string, client: Client) =>
+  Effect.mapError(fetchToken(http, host, client), (error) => {
+    const { _tag, errorCode, message, requestId, status } = error.reason
+    return _tag === "InvalidRequestError"
+      ? databricksError(new InvalidCredentialError({ message, status, errorCode, requestId }))
+      : error
+  })
+
+const lifetimeOf = (expiresIn: unknown) => {
+  const seconds = typeof expiresIn === "string" ? Number.parseFloat(expiresIn) : expiresIn
+  return typeof seconds === "number" && Number.isFinite(seconds) && seconds > 0
+    ? Math.max(0, seconds - margin)
+    : defaultTimeToLive
+}

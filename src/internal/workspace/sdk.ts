@@ -1,11 +1,19 @@
 /** The official SDK, with its requests sent by our transport. */
 import type * as Sdk from "@databricks/sdk-experimental"
-import { Effect, Predicate, Schema, Stream } from "effect"
+import { Effect, Predicate, Stream } from "effect"
+import { identity } from "effect/Function"
 import { HttpBody, HttpClientRequest, type HttpClientResponse } from "effect/http"
-import { DatabricksError, make as databricksError, WorkspaceFailedError } from "../../DatabricksError.ts"
+import {
+  DatabricksError,
+  InvalidRequestError,
+  make as databricksError,
+  WorkspaceFailedError
+} from "../../DatabricksError.ts"
+import { type Redact, redactorOf } from "./answer.ts"
+import * as ExactJson from "./exactJson.ts"
 import * as Transport from "./transport.ts"
 
-/** Makes a call of the SDK whose requests leave by `send`; interruption aborts them. */
+/** Calls the SDK, and sends its requests with `send`. Interruption aborts them. */
 export const use = Effect.fnUntraced(function* <A>(
   host: string,
   send: (
@@ -13,15 +21,22 @@ export const use = Effect.fnUntraced(function* <A>(
   ) => Effect.Effect<HttpClientResponse.HttpClientResponse, DatabricksError>,
   call: (sdk: Sdk.WorkspaceClient) => Promise<A>
 ): Effect.fn.Return<A, DatabricksError> {
-  // Loaded by the first call: it takes a tenth of a second.
+  // Loaded by the first call, because loading takes a tenth of a second.
   const sdk = yield* Effect.promise(() => import("@databricks/sdk-experimental"))
   const waiting = yield* Effect.promise(() => import("@databricks/sdk-experimental/dist/apis/apiError.js"))
   const context = yield* Effect.context<never>()
+  let redact: Redact = identity
   return yield* Effect.tryPromise({
     try: (signal) =>
       call(
         makeSdk(sdk, host, (request, read) =>
-          Effect.runPromiseWith(context)(Effect.flatMap(send(request), read), { signal })
+          Effect.runPromiseWith(context)(
+            Effect.flatMap(send(request), (response) => {
+              redact = redactorOf(response)
+              return read(response)
+            }),
+            { signal }
+          )
         )
       ),
     catch: (cause) => cause
@@ -31,7 +46,7 @@ export const use = Effect.fnUntraced(function* <A>(
       if (cause instanceof Error) {
         if (cause.cause instanceof DatabricksError) return Effect.fail(cause.cause)
         if (cause instanceof waiting.ApiError || cause instanceof sdk.retries.TimeoutError) {
-          return Effect.fail(databricksError(new WorkspaceFailedError({ message: cause.message })))
+          return Effect.fail(databricksError(new WorkspaceFailedError({ message: redact(cause.message) })))
         }
       }
       return Effect.die(cause)
@@ -44,17 +59,17 @@ type Exchange = <A>(
   read: (response: HttpClientResponse.HttpClientResponse) => Effect.Effect<A, DatabricksError>
 ) => Promise<A>
 
-// One client a call: it is nothing but closures, and so there is none that could be used for somebody else. The SDK
-// names paths and shapes; its requests go the way of all others, because its own transport retries for five minutes
-// whatever `Retry-After` says, loses error codes, hangs on redirects and keeps its own connections.
+// One client per call, so that no client can be used for another caller; a client is only closures. Its requests use our
+// transport: the SDK's own retries for five minutes regardless of `Retry-After`, loses error codes, hangs on redirects
+// and keeps connections of its own.
 const makeSdk = (sdk: typeof Sdk, host: string, exchange: Exchange): Sdk.WorkspaceClient => {
-  // No loaders: neither the environment nor a profile may add the service principal's credentials to a user's.
+  // No loaders, so that neither environment nor profile adds the service principal's credentials to a user's.
   const config = new sdk.Config({ host, loaders: [], authType: "pat" })
   const client = new sdk.WorkspaceClient(config, { product: "effect-databricks" })
   client.apiClient.request = async ({ headers, method, path, payload, query, raw, responseHeaders = [] }) => {
-    // The SDK puts ids into a path as they are.
-    const url = path.replaceAll(/[?#]/g, encodeURIComponent)
-    const search = client.apiClient.searchParams(query ?? {})
+    // The SDK does not encode ids in a path, and a URL drops spaces at its end.
+    const url = path.replaceAll(/[%?# ]/g, encodeURIComponent)
+    const search = client.apiClient.searchParams(exact(query ?? {}))
     const request = HttpClientRequest.make(method)(search === "" ? url : `${url}?${search}`, {
       headers: { ...Object.fromEntries(headers), "user-agent": client.apiClient.userAgent() },
       body: bodyOf(payload)
@@ -66,7 +81,7 @@ const makeSdk = (sdk: typeof Sdk, host: string, exchange: Exchange): Sdk.Workspa
           : body
       )
     ).catch((error: unknown) => {
-      // Code around the SDK catches its ApiError.
+      // Existing code around the SDK catches its ApiError.
       throw error instanceof DatabricksError && error.status !== undefined
         ? Object.assign(new sdk.ApiError(error.message, error.reason.errorCode ?? "UNKNOWN", error.status, "", []), {
             cause: error
@@ -85,15 +100,37 @@ const bodyOf = (payload: unknown): HttpBody.HttpBody =>
           Stream.fromReadableStream({ evaluate: () => payload, onError: (cause) => cause }),
           "application/octet-stream"
         )
-      : HttpBody.jsonUnsafe(payload)
+      : HttpBody.text(ExactJson.stringify(payload, rounded), "application/json")
 
 const contents = (response: HttpClientResponse.HttpClientResponse) =>
   Effect.succeed({ contents: Stream.toReadableStream(response.stream) })
 
-// An answer without a body is an empty object to the SDK.
+const exact = <A>(query: A): A => {
+  ExactJson.stringify(query, rounded)
+  return query
+}
+
+const rounded = (name: string, value: unknown): never => {
+  throw databricksError(
+    new InvalidRequestError({
+      message: Number.isFinite(value)
+        ? `The request's "${name}" is an integer beyond 2^53, which JavaScript may have rounded: pass it as a bigint`
+        : `The request's "${name}" is ${String(value)}, which JSON cannot represent`
+    })
+  )
+}
+
+// For the SDK a response without a body is an empty object, and every number is a JavaScript number.
 const sdkJson = (response: HttpClientResponse.HttpClientResponse) =>
   Effect.flatMap(Transport.text(response), (text): Effect.Effect<unknown, DatabricksError> =>
-    text === "" ? Effect.succeed({}) : decodeJson(response, text)
+    text === ""
+      ? Effect.succeed({})
+      : Transport.parsed(response, text, () =>
+          ExactJson.parse(text, (_, name) => {
+            throw Transport.invalid(
+              response,
+              `a number in "${name}" that the SDK would round: make this call with requestJson, with Schema.BigInt or Schema.String`
+            )
+          })
+        )
   )
-
-const decodeJson = Transport.decoder(Schema.Unknown)

@@ -1,6 +1,6 @@
 import { Data } from "effect"
 
-/** Why the local workspace did not start. */
+/** The error of a local workspace that did not start. */
 export class StartError extends Data.TaggedError("StartError")<{
   readonly message: string
   readonly cause?: unknown

@@ -1,13 +1,19 @@
-/** One local workspace: its people, its Postgres, its warehouses, and the HTTP server in front of them. */
+/** One local workspace: its principals, Postgres, warehouses and HTTP server. */
 import { Clock, Duration, Effect, Redacted, Scope } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import type { Options, RecordedRequest, TokenOptions } from "../LocalWorkspace.ts"
+import * as FileRoutes from "./files/routes.ts"
+import * as GenieRoutes from "./genie/routes.ts"
 import * as Faults from "./http/faults.ts"
 import { serve } from "./http/server.ts"
 import * as Directory from "./identity/directory.ts"
 import { allScopes, type Principal } from "./identity/principals.ts"
 import * as IdentityRoutes from "./identity/routes.ts"
+import * as Kept from "./kept.ts"
+import * as JobsRoutes from "./jobs/routes.ts"
 import * as Lakebase from "./postgres/lakebase.ts"
+import * as SearchRoutes from "./search/routes.ts"
+import * as ServingRoutes from "./serving/routes.ts"
 import * as ExternalLinks from "./sql/externalLinks.ts"
 import * as SqlRoutes from "./sql/routes.ts"
 import * as Warehouses from "./sql/warehouses.ts"
@@ -15,23 +21,38 @@ import * as Warehouses from "./sql/warehouses.ts"
 const endpoint = "projects/local/branches/production/endpoints/primary"
 // The name of the scope for database credentials is inferred.
 const credentialScope = "postgres"
-const userScopes = ["iam.current-user:read", "iam.access-control:read", "sql", credentialScope]
+const userScopes = [
+  "iam.current-user:read",
+  "iam.access-control:read",
+  "sql",
+  credentialScope,
+  "files",
+  "genie",
+  "model-serving",
+  "vector-search"
+]
 const requestsKept = 10_000
 
-/** Starts it, until the scope closes. */
+/** Starts a local workspace until the scope closes. */
 export const start = Effect.fnUntraced(function* (options: Options) {
   const scope = yield* Scope.Scope
   const clock = yield* Clock.Clock
   const now = () => clock.currentTimeMillisUnsafe()
   let origin = ""
-  const { workspaceId = "7405612890431178" } = options
+  const kept = options.directory === undefined ? undefined : yield* Kept.open(options.directory)
+  const { workspaceId = kept?.workspaceId ?? Kept.newWorkspaceId() } = options
 
   const directory = Directory.make(
     options.users ?? [{ userName: "alice@example.com" }, { userName: "bob@example.com" }],
-    now
+    now,
+    kept?.clientId
   )
   const { service } = directory
-  const postgres = yield* Lakebase.start(directory, { maxConnections: options.maxConnections ?? 104, ssl: options.ssl })
+  const postgres = yield* Lakebase.start(directory, {
+    maxConnections: options.maxConnections ?? 104,
+    ssl: options.ssl,
+    kept: kept?.data
+  })
   const warehouses = Warehouses.makeAll(
     scope,
     options.warehouseStartTime ?? "500 millis",
@@ -49,7 +70,7 @@ export const start = Effect.fnUntraced(function* (options: Options) {
     serviceTokenTtl: Duration.fromInputUnsafe(options.serviceTokenTtl ?? "1 hour"),
     credentialScope
   })
-  yield* SqlRoutes.addTo(router, {
+  const sql = yield* SqlRoutes.addTo(router, {
     directory,
     warehouses,
     faults,
@@ -60,9 +81,35 @@ export const start = Effect.fnUntraced(function* (options: Options) {
       ttlMillis: Duration.toMillis(options.externalLinkTtl ?? "15 minutes"),
       headers: options.externalLinkHeaders ?? {}
     }),
+    metricViews: options.metricViews ?? [],
     scope,
     login: postgres.loginOf
   })
+  yield* FileRoutes.addTo(router, { directory, files: options.files ?? {}, kept: kept?.files })
+  yield* ServingRoutes.addTo(router, { directory, endpoints: options.serving ?? {} })
+  yield* SearchRoutes.addTo(router, { directory, indexes: options.search ?? {}, run: postgres.administer })
+  const all = [...warehouses.values()]
+  const running = all.find((warehouse) => warehouse.state() === "RUNNING") ?? all[0]
+  yield* GenieRoutes.addTo(router, {
+    directory,
+    now,
+    spaces: options.genie ?? [],
+    run: (owner, text, rowLimit) =>
+      running === undefined
+        ? Effect.die(new Error("A Genie space needs a warehouse"))
+        : sql.run({
+            owner,
+            sql: text,
+            rowLimit,
+            warehouse: running,
+            disposition: "INLINE",
+            format: "JSON_ARRAY",
+            schema: undefined,
+            parameters: [],
+            byteLimit: undefined
+          })
+  })
+  yield* JobsRoutes.addTo(router, { directory, jobs: options.jobs ?? [], origin: () => origin, scope })
   const requests: Array<RecordedRequest> = []
   const record = (request: RecordedRequest) => {
     if (requests.push(request) > requestsKept) requests.shift()
@@ -77,14 +124,13 @@ export const start = Effect.fnUntraced(function* (options: Options) {
       scopes ?? (principal === service ? [allScopes] : (options.userScopes ?? userScopes))
     )
   const headers = (principal: Principal, tokenOptions?: TokenOptions): Record<string, string> => ({
-    "x-forwarded-user": `${principal.forwardedId}@${workspaceId}`,
+    "x-forwarded-user": `${principal.id}@${workspaceId}`,
     "x-forwarded-email": principal.userName,
     "x-forwarded-preferred-username": principal.displayName,
     "x-forwarded-access-token": Redacted.value(token(principal, tokenOptions))
   })
 
-  const all = [...warehouses.values()]
-  const warehouseId = (all.find((warehouse) => warehouse.state() === "RUNNING") ?? all[0])?.id ?? ""
+  const warehouseId = running?.id ?? ""
   return {
     origin,
     workspaceId,

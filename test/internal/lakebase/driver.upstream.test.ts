@@ -5,7 +5,7 @@
 import { PgClient, PgConnection } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Cause, Deferred, Duration, Effect, Exit, Fiber, Option, Scope, Stream } from "effect"
+import { Cause, Deferred, Duration, Effect, Exit, Fiber, Logger, Option, Scope, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { SqlError } from "effect/sql"
 import * as Net from "node:net"
@@ -61,12 +61,131 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
     }).pipe(Effect.scoped)
   )
 
+  it.effect("ends the connection at COPY, and calls that a lost one (copy.ts)", () =>
+    Effect.gen(function* () {
+      const { query } = yield* connection
+      const error = yield* Effect.flip(query("COPY (SELECT 1) TO STDOUT"))
+      assert.isTrue(error.isRetryable)
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(query("SELECT 1"))))
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("hands on values, and calls a protocol violation retryable (failures.ts)", () =>
+    Effect.gen(function* () {
+      const { query } = yield* connection
+      const raise = `DO $$ BEGIN RAISE EXCEPTION 'm' USING HINT = 'a value', ERRCODE = '25P04'; END $$`
+      const said = yield* Effect.flip(query(raise))
+      assert.deepInclude(said.reason.cause as object, { hint: "a value" }) // an Error with the fields of the server
+      assert.isFalse(said.isRetryable)
+      assert.isTrue((yield* Effect.flip(query("SELECT $1::int + $2::int", [1]))).isRetryable)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect(
+    "reads real, json, dates and elements of created types as other values than they are (types.ts, values.ts)",
+    () =>
+      Effect.gen(function* () {
+        const { query } = yield* connection
+        yield* query("CREATE DOMAIN pg_temp.number AS int4")
+        const { rows } = yield* query(`
+        SELECT 0.1::real AS r, '12345678901234567890'::json AS j, date '0044-03-15 BC' AS d, timetz '00:00:00+00:00:30' AS t,
+               ARRAY[1094861636]::pg_temp.number[] AS e`)
+        const { e, ...others } = rows[0]!
+        assert.deepStrictEqual(others, {
+          r: 0.10000000149011612,
+          j: 12345678901234567000,
+          d: "-0043-03-15",
+          t: "00:00:00+00:00"
+        })
+        assert.match(String(e), /ABCD$/)
+      }).pipe(Effect.scoped)
+  )
+
+  it.effect("rounds numbers and Dates, and refuses lists of mixed, nested, null and no elements (parameters.ts)", () =>
+    Effect.gen(function* () {
+      const { query } = yield* connection
+      const valueOf = (type: string, value: unknown) =>
+        Effect.map(query(`SELECT $1::${type}::text AS value`, [value]), ({ rows }) => rows[0]!["value"])
+      assert.strictEqual(yield* valueOf("numeric", 123456789012.3456), "123456789012.346")
+      assert.include(yield* valueOf("timestamptz", new Date("-000617-11-07T01:15:46.247Z")), ".247008")
+      for (const list of [[1, 2.5], [null], [[1]]]) {
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(valueOf("numeric[]", list))), JSON.stringify(list))
+      }
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("decodes a repeated FETCH with the columns of the first (prepared.ts)", () =>
+    Effect.gen(function* () {
+      const { query } = yield* connection
+      const fetched = Effect.fnUntraced(function* (expression: string) {
+        yield* query(`DECLARE c CURSOR WITH HOLD FOR SELECT ${expression} AS value`)
+        const { rows } = yield* query("FETCH c")
+        yield* query("CLOSE c")
+        return rows[0]!["value"]
+      })
+      assert.strictEqual(yield* fetched("7::int8"), 7n)
+      assert.strictEqual(yield* fetched("19.99::float8"), 4626319902466574909n)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("keeps a prepared statement whose parameter has another type by now (prepared.ts)", () =>
+    Effect.gen(function* () {
+      const { query } = yield* connection
+      const insert = (value: string) => Effect.exit(query("INSERT INTO t VALUES ($1)", [value]))
+      yield* query("CREATE TEMPORARY TABLE t (a int4)")
+      yield* insert("1")
+      yield* query("ALTER TABLE t ALTER a TYPE text")
+      for (const value of ["a", "b", "c"]) assert.isTrue(Exit.isFailure(yield* insert(value)))
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("prepares statements of any size (prepared.ts)", () =>
+    Effect.gen(function* () {
+      const { query } = yield* connection
+      yield* query(`SELECT '${"x".repeat(100_000)}'`)
+      const { rows } = yield* query("SELECT max(length(statement)) AS length FROM pg_prepared_statements")
+      assert.isAbove(Number(rows[0]!["length"]), 100_000)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("drops notices (notices.ts)", () =>
+    Effect.gen(function* () {
+      const { query } = yield* connection
+      let logged = 0
+      yield* query("DO $$ BEGIN RAISE WARNING 'look out'; END $$").pipe(
+        Effect.provide(Logger.layer([Logger.make(() => logged++)]))
+      )
+      assert.strictEqual(logged, 0)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("drops the keys that the first row of an insert lacks, and dies of no rows (rows.ts)", () =>
+    Effect.gen(function* () {
+      const sql = yield* client
+      const rows = [{ a: 1 }, { a: 2, b: "dropped" }] as const
+      assert.deepStrictEqual(sql`INSERT INTO t ${sql.insert(rows)}`.compile()[1], [1, 2])
+      assert.deepStrictEqual(sql`INSERT INTO t ${sql.insert({ a: sql`now()` })}`.compile()[1], [null])
+      const exit = yield* Effect.exit(sql`INSERT INTO t ${sql.insert([] as never)}`)
+      assert.isTrue(Exit.isFailure(exit) && exit.cause.reasons.some(Cause.isDieReason))
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("lends a connection in the middle of a transaction (messages.ts)", () =>
     Effect.gen(function* () {
       const sql = yield* client
       yield* Effect.scoped(Effect.flatMap(sql.reserve, (_) => _.executeRaw("BEGIN", [])))
       const transaction = sql<{ id: string }>`SELECT pg_current_xact_id()::text AS id`
       assert.deepStrictEqual(yield* transaction, yield* transaction)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("hangs a statement inside the stream of its own transaction (streams.ts)", () =>
+    Effect.gen(function* () {
+      const sql = yield* client
+      const inside = Stream.runForEach(sql`SELECT generate_series(1, 3) AS n`.stream, () => sql`SELECT 1`)
+      const fiber = yield* Effect.forkChild(sql.withTransaction(inside))
+      assert.isFalse(yield* endsSoon(fiber))
+      yield* Fiber.interrupt(fiber)
     }).pipe(Effect.scoped)
   )
 

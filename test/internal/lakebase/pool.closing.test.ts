@@ -54,7 +54,7 @@ describe("the pool", () => {
     )
   }
 
-  it.effect("leaks nothing when a call is interrupted before it takes what it was granted", () =>
+  it.effect("leaks nothing when a call is interrupted before it takes its granted connection", () =>
     Effect.gen(function* () {
       for (const granted of ["connection", "place"]) {
         const { hold, made, pool, use, wrong } = yield* Fixture.make({ total: 1 })
@@ -158,7 +158,10 @@ describe("the pool", () => {
     keyOf: (caller) => Buffer.alloc(2_000, `${caller} `).toString("latin1"),
     open: () => Effect.sync(() => ({})),
     isUsable: () => true,
-    exhausted: "exhausted",
+    expire: () => Effect.void,
+    refusedBy: () => undefined,
+    exhausted: () => "exhausted",
+    stuck: () => "stuck",
     closed: "closed"
   }
 
@@ -170,7 +173,7 @@ describe("the pool", () => {
           Array.from({ length: 10_000 }, (_, i) => first + i),
           (caller) =>
             Effect.timeoutOption(
-              pool.use(caller, 0, () => Effect.yieldNow),
+              pool.use(caller, [], () => Effect.yieldNow),
               "9 seconds"
             ),
           { concurrency: 100, discard: true }
@@ -194,9 +197,9 @@ describe("the pool", () => {
       yield* Effect.scoped(
         Effect.gen(function* () {
           const pool = yield* Pool.make({ ...limits, total: 1 }, driver)
-          yield* pool.use(1, 0, () => Effect.void)
+          yield* pool.use(1, [], () => Effect.void)
           // The call has to wait, which starts the timer of the grace period.
-          const fiber = yield* Effect.forkChild(pool.use(2, 0, () => Effect.void))
+          const fiber = yield* Effect.forkChild(pool.use(2, [], () => Effect.void))
           yield* Effect.yieldNow
           assert.isAbove(timers.asleep, 1)
           yield* Fiber.interrupt(fiber)

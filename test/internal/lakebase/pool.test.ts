@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Scope } from "effect"
+import * as Deadlocks from "../../../src/internal/lakebase/deadlocks.ts"
 import * as Fixture from "../../fixtures/pool.ts"
 import { pass, settle } from "../../fixtures/pool.ts"
 
@@ -84,10 +85,28 @@ describe("the pool", () => {
       }
       // In 10 minutes: each connection lives 5 at most.
       assert.strictEqual(made.length, 3)
+      // From one that is lent it is taken.
       const holder = yield* hold("carol")
-      yield* pass("10 minutes")
+      yield* pass("299 seconds")
+      assert.isTrue(made[3]!.alive)
+      yield* pass("2 seconds")
+      assert.isFalse(made[3]!.alive)
       yield* holder.end
       assert.strictEqual(alive("carol"), 0)
+    })
+  )
+
+  it.effect("lends no connection past maxLifetime when the system's clock is set back", () =>
+    Effect.gen(function* () {
+      const { made, use } = yield* Fixture.make({ maxLifetime: Duration.minutes(5) })
+      yield* use("alice", Effect.void)
+      yield* pass("-1 day")
+      for (let i = 0; i < 15; i++) {
+        assert.strictEqual(made.length, 1)
+        yield* pass("20 seconds")
+        yield* use("alice", Effect.void)
+      }
+      assert.strictEqual(made.length, 2)
     })
   )
 
@@ -200,13 +219,16 @@ describe("the pool", () => {
     Effect.gen(function* () {
       const { made, pool } = yield* Fixture.make()
       const scope = yield* Scope.make()
-      const resource = yield* Scope.provide(pool.lease("alice", 0), scope)
+      const hold = Deadlocks.make()
+      const resource = yield* Scope.provide(pool.lease("alice", [], hold), scope)
       assert.strictEqual(resource, made[0])
       assert.deepInclude(pool.stats(), { total: 1, idle: 0 })
+      assert.isTrue(Deadlocks.isLive(hold))
       yield* Scope.close(scope, Exit.void)
+      assert.isTrue(Deadlocks.hasEnded(hold))
       assert.deepInclude(pool.stats(), { total: 1, idle: 1 })
       const interrupted = yield* Scope.make()
-      yield* Scope.provide(pool.lease("alice", 0), interrupted)
+      yield* Scope.provide(pool.lease("alice", [], Deadlocks.make()), interrupted)
       yield* Scope.close(interrupted, Exit.interrupt(1))
       yield* settle
       assert.deepInclude(pool.stats(), none)

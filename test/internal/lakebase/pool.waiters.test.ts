@@ -1,7 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber } from "effect"
+import type * as Pool from "../../../src/internal/lakebase/pool.ts"
 import * as Fixture from "../../fixtures/pool.ts"
+import * as Deadlocks from "../../../src/internal/lakebase/deadlocks.ts"
 import { pass, settle } from "../../fixtures/pool.ts"
+
+/** What a nested call is inside of. */
+const inside: ReadonlyArray<Pool.Hold> = [{ ...Deadlocks.make(), state: "live" }]
 
 const none = { total: 0, idle: 0, waiting: 0 }
 
@@ -37,7 +42,7 @@ describe("the pool", () => {
   it.effect("serves other callers while one caller waits at its own limit", () =>
     Effect.gen(function* () {
       const { hold, pool } = yield* Fixture.make({ total: 6, perCaller: 2 })
-      for (let i = 0; i < 5; i++) yield* hold("alice")
+      for (let i = 0; i < 5; i++) yield* hold("alice", [], false)
       assert.strictEqual(pool.stats().waiting, 3)
       const bob = yield* hold("bob")
       assert.isTrue(bob.has())
@@ -68,7 +73,7 @@ describe("the pool", () => {
       yield* pass("9999 millis")
       assert.isUndefined(bob.pollUnsafe())
       yield* pass("1 millis")
-      assert.strictEqual(yield* Fiber.join(bob), "exhausted")
+      assert.strictEqual(yield* Fiber.join(bob), "exhausted: total 1")
       assert.deepInclude(pool.stats(), { total: 1, waiting: 0 })
       yield* alice.end
       assert.deepInclude(pool.stats(), { total: 1, idle: 1, waiting: 0 })
@@ -86,7 +91,7 @@ describe("the pool", () => {
       yield* pass("1 second")
       const bob = yield* Effect.forkChild(Effect.flip(use("bob", Effect.void)))
       yield* pass("10 seconds")
-      assert.strictEqual(yield* Fiber.join(bob), "exhausted")
+      assert.strictEqual(yield* Fiber.join(bob), "exhausted: total 1")
       assert.strictEqual(alive(), 1)
       assert.deepInclude(pool.stats(), { total: 1, waiting: 0 })
       yield* pass("1 minute")
@@ -99,7 +104,7 @@ describe("the pool", () => {
       const n = 10_000
       const { hold, looks, pool, use, wrong } = yield* Fixture.make({ total: 50, acquireTimeout: Duration.hours(1) })
       const holders = []
-      for (let i = 0; i < 48; i++) holders.push(yield* hold(`holder ${i}`))
+      for (let i = 0; i < 50; i++) holders.push(yield* hold(`holder ${i}`, [], false))
       const arriving = looks()
       const fibers = []
       for (let i = 0; i < n; i++) fibers.push(yield* Effect.forkChild(use(`user ${i}`, Effect.void)))
@@ -136,22 +141,23 @@ describe("the pool", () => {
         const service = yield* Fixture.make(limits)
         const users = yield* Fixture.make(limits)
         const work = Effect.sleep("10 millis")
-        const one = Array.from({ length: 30 }, (_, i) =>
-          i % 2 === 0
-            ? service.use("service", Effect.andThen(work, users.use(`user ${i}`, work, 1)))
-            : users.use(`user ${i}`, Effect.andThen(work, service.use("service", work, 1)))
-        )
-        const two = Array.from({ length: 30 }, (_, i) =>
-          i % 2 === 0
-            ? service.use(
-                "service",
-                Effect.andThen(work, users.use(`user ${i}`, Effect.andThen(work, users.use(`friend ${i}`, work, 2)), 1))
-              )
-            : users.use(
-                `user ${i}`,
-                Effect.andThen(work, users.use(`friend ${i}`, Effect.andThen(work, service.use("service", work, 2)), 1))
-              )
-        )
+        // Each keeps what it has while it goes on to the next.
+        const chain = (
+          [first, ...rest]: ReadonlyArray<readonly [typeof service, string]>,
+          within: ReadonlyArray<Pool.Hold> = []
+        ): Effect.Effect<void, string> =>
+          first === undefined
+            ? Effect.void
+            : first[0].keep(first[1], (within) => Effect.andThen(work, chain(rest, within)), within)
+        const app = [service, "service"] as const
+        const one = Array.from({ length: 30 }, (_, i) => {
+          const user = [users, `user ${i}`] as const
+          return chain(i % 2 === 0 ? [app, user] : [user, app])
+        })
+        const two = Array.from({ length: 30 }, (_, i) => {
+          const [user, friend] = [[users, `user ${i}`] as const, [users, `friend ${i}`] as const]
+          return chain(i % 2 === 0 ? [app, user, friend] : [user, friend, app])
+        })
         // In the second round the connections of nested calls are idle, and the reserve still holds.
         for (let round = 0; round < 2; round++) {
           const fiber = yield* Effect.forkChild(
@@ -169,10 +175,10 @@ describe("the pool", () => {
   it.effect("serves a nested call first, as if it had waited as long as its caller's own call", () =>
     Effect.gen(function* () {
       const { hold } = yield* Fixture.make({ total: 3, closeTakes: 0 })
-      const holders = [yield* hold("alice"), yield* hold("bob"), yield* hold("dave", 1)]
+      const holders = [yield* hold("alice"), yield* hold("bob"), yield* hold("dave", inside)]
       yield* hold("carol")
       yield* pass("1 second")
-      const nested = yield* hold("carol", 1)
+      const nested = yield* hold("carol", inside)
       for (const holder of holders.slice(0, 2)) yield* holder.end
       assert.isTrue(nested.has())
     })
@@ -184,9 +190,9 @@ describe("the pool", () => {
       const alice = yield* hold("alice")
       const bob = yield* hold("bob")
       assert.isFalse(bob.has())
-      const nested = yield* hold("carol", 1)
+      const nested = yield* hold("carol", inside)
       assert.isTrue(nested.has())
-      const another = yield* hold("dave", 1)
+      const another = yield* hold("dave", inside)
       yield* pass("1 second")
       yield* alice.end
       assert.deepStrictEqual([bob.has(), another.has()], [false, true])

@@ -6,6 +6,7 @@ import { isDeepStrictEqual } from "node:util"
 import { encode } from "../../../src/internal/operation/key.ts"
 
 const caller = (context: Caller.Caller["context"], scimId: string): Caller.Caller => ({
+  workspaceId: "1",
   context,
   scimId,
   id: scimId,

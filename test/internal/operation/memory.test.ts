@@ -3,7 +3,7 @@ import type { OperationCache } from "effect-databricks"
 import { Clock, Duration, Effect, Option, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { entryBytes, make } from "../../../src/internal/operation/memory.ts"
-import { weigh } from "../../../src/internal/operation/weigh.ts"
+import { sizeOf } from "../../../src/internal/operation/sizeOf.ts"
 
 const Caller = Schema.Literals(["a", "b", "c"])
 const Operation = Schema.Literals(["x", "y", "z"])
@@ -29,6 +29,7 @@ const Step = Schema.Union([
   Schema.Struct({ do: Schema.Literal("removeCaller"), caller: Caller }),
   Schema.Struct({ do: Schema.Literal("removeBoth"), caller: Caller, operation: Operation }),
   Schema.Struct({ do: Schema.Literal("removeOperation"), operation: Operation }),
+  Schema.Struct({ do: Schema.Literal("removeName"), name: Schema.Literals(["n", "z"]) }),
   Schema.Struct({ do: Schema.Literal("pass"), seconds: Schema.Literals([1, 9, 600]) })
 ])
 
@@ -39,7 +40,12 @@ interface Kept {
   readonly expiresAt: number
 }
 
-const keyOf = (caller: string, operation: string): OperationCache.Key => ({ caller, operation, id: operation + caller })
+const keyOf = (caller: string, operation: string): OperationCache.Key => ({
+  caller,
+  name: operation === "z" ? "z" : "n",
+  operation,
+  id: operation + caller
+})
 
 const all = ["a", "b", "c"].flatMap((caller) => ["x", "y", "z"].map((operation) => keyOf(caller, operation)))
 
@@ -50,6 +56,7 @@ const makeModel = (maxEntries: number, maxBytes: number) => {
     list.filter(
       ({ key }) =>
         (which.caller !== undefined && which.caller !== key.caller) ||
+        (which.name !== undefined && which.name !== key.name) ||
         (which.operation !== undefined && which.operation !== key.operation)
     )
   return {
@@ -62,7 +69,7 @@ const makeModel = (maxEntries: number, maxBytes: number) => {
     },
     set: (key: OperationCache.Key, value: object, expiresAt: number) => {
       list = without(key)
-      const bytes = weigh(value, maxBytes) + 2 * key.id.length + entryBytes
+      const bytes = sizeOf(value, maxBytes) + 2 * key.id.length + entryBytes
       if (bytes > maxBytes) return
       list = [...list, { key, value, bytes, expiresAt }]
       const taken = () => list.reduce((sum, _) => sum + _.bytes, 0)
@@ -76,7 +83,7 @@ const makeModel = (maxEntries: number, maxBytes: number) => {
 
 describe("memory.make", () => {
   it.effect.prop(
-    "keeps what a least-recently-used list keeps, in any sequence of calls",
+    "keeps the entries that a least-recently-used list keeps, in any sequence of calls",
     {
       steps: Schema.Array(Step).check(Schema.isMinLength(100), Schema.isMaxLength(200)),
       maxEntries: Schema.Literals([0, 1, 2, 4, 100]),
@@ -113,6 +120,9 @@ describe("memory.make", () => {
               break
             case "removeOperation":
               yield* remove({ operation: step.operation })
+              break
+            case "removeName":
+              yield* remove({ name: step.name })
               break
             case "removeBoth":
               yield* remove({ caller: step.caller, operation: step.operation })

@@ -68,6 +68,35 @@ describe("arrow.partsOf", () => {
     ])
   })
 
+  it.prop("returns any 32-bit float in at most 9 digits that are the same float", { n: Schema.Number }, ({ n }) => {
+    for (const value of [n, n * 2 ** -140].map(Math.fround)) {
+      const [text] = texts(Arrow.float32(), [value])
+      assert.isTrue(Object.is(Math.fround(Number(text)), value), `${text} for ${value}`)
+      const digits = text!
+        .replace(/e.*/, "")
+        .replaceAll(/[-.]|\.0$/g, "")
+        .replaceAll(/^0+|0+$/g, "")
+      if (Number.isFinite(value)) assert.isAtMost(digits.length, 9, text!)
+    }
+    assert.deepStrictEqual(texts(Arrow.float32(), [2 ** -149]), ["1e-45"])
+  })
+
+  it("returns days and moments of any year, with its sign before 0 and beyond 9999", () => {
+    const days = ["+010000-01-01", "-000043-03-15", "0000-02-29", "9999-12-31"].map((day) => Date.parse(day))
+    assert.deepStrictEqual(texts(Arrow.dateDay(), [...days, (2 ** 31 - 1) * 86_400_000]), [
+      "+10000-01-01",
+      "-0043-03-15",
+      "0000-02-29",
+      "9999-12-31",
+      "+5881580-07-11"
+    ])
+    const moments = Arrow.timestamp(Arrow.TimeUnit.MILLISECOND, "UTC")
+    assert.deepStrictEqual(texts(moments, days.slice(0, 2)), [
+      "+10000-01-01T00:00:00.000Z",
+      "-0043-03-15T00:00:00.000Z"
+    ])
+  })
+
   it("throws for a chunk that is cut off or of an unknown type, or returns its first rows", () => {
     const bytes = stream({ x: Arrow.columnFromArray(["a", "b"], Arrow.utf8()) })
     for (let length = 0; length < bytes.length; length++) {

@@ -1,15 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Schema, Stream } from "effect"
 import { HttpClientResponse } from "effect/http"
-import { download, type Fetch, isStale } from "../../../src/internal/sqlWarehouse/links.ts"
+import { skipping } from "../../fixtures/clock.ts"
+import { download, type Fetch, isStale, type Source, stream } from "../../../src/internal/sqlWarehouse/links.ts"
 
 const answering =
   (response: () => Response): Fetch =>
   (request) =>
     Effect.sync(() => HttpClientResponse.fromWeb(request, response()))
 
+const from = (host: string, fetch: Fetch): Source => ({ host, fetch, ask: () => Effect.die("has its link") })
+
 const reasonOf = (external_link: string, host: string, fetch = answering(() => new Response("x"))) =>
-  Effect.map(Effect.flip(download(fetch, host, { external_link })), (error) =>
+  Effect.map(Effect.flip(download(from(host, fetch), { external_link })), (error) =>
     error._tag === "DatabricksError" ? error.reason._tag : error._tag
   )
 
@@ -25,7 +28,7 @@ describe("links.download", () => {
         ["http://127.0.0.1:1/x", "http://127.0.0.1:1"],
         ["https://storage.invalid/x", "https://workspace.invalid"]
       ] as const) {
-        assert.deepStrictEqual(yield* download(bytes, host, { external_link: link }), new Uint8Array([120]))
+        assert.deepStrictEqual(yield* download(from(host, bytes), { external_link: link }), new Uint8Array([120]))
       }
     })
   )
@@ -79,4 +82,59 @@ describe("links.isStale", () => {
     assert.isFalse(isStale({ external_link: "https://s/x" }, at))
     assert.isFalse(isStale({ external_link: "https://s/x", expiration: "soon" }, at))
   })
+})
+
+describe("links.stream", () => {
+  const content = Uint8Array.from({ length: 100 }, (_, index) => index)
+
+  /** Breaks off each attempt after as many bytes as the list says, in parts of 7, and completes the last. */
+  const breaking = (ends: ReadonlyArray<number>) => {
+    let attempts = 0
+    return answering(() => {
+      const end = ends[attempts++]
+      let at = 0
+      return new Response(
+        new ReadableStream({
+          pull: (controller) => {
+            if (at === end) return controller.error(new Error("reset"))
+            if (at === content.length) return controller.close()
+            const next = Math.min(at + 7, end ?? content.length)
+            controller.enqueue(content.slice(at, next))
+            at = next
+          }
+        })
+      )
+    })
+  }
+  const read = (fetch: Fetch) =>
+    Stream.runCollect(stream(from("https://w", fetch), 0, { external_link: "https://s/x" })).pipe(
+      Effect.map((parts) => Buffer.concat(parts)),
+      skipping("1 minute")
+    )
+
+  it.effect.prop(
+    "has each byte once, wherever the connection breaks off",
+    { ends: Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 99 }))) },
+    ({ ends }) => Effect.map(read(breaking(ends)), (bytes) => assert.deepStrictEqual(bytes, Buffer.from(content)))
+  )
+
+  it.effect("requests a new link each time that the storage refuses the last one, as long as bytes arrive", () =>
+    Effect.gen(function* () {
+      const broken = breaking([10, 20, 30, 40, 50])
+      const refused = answering(() => new Response(null, { status: 403 }))
+      let requests = 0
+      const fetch: Fetch = (request) => (requests++ % 2 === 0 ? refused : broken)(request)
+      const link = { external_link: "https://s/x" }
+      const source: Source = { host: "https://w", fetch, ask: () => Effect.succeed({ external_links: [link] }) }
+      const parts = yield* Stream.runCollect(stream(source, 0, link)).pipe(skipping("1 minute"))
+      assert.deepStrictEqual(Buffer.concat(parts), Buffer.from(content))
+    })
+  )
+
+  it.effect("fails with ConnectionError after 5 minutes without a further byte", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(read(breaking(Array.from({ length: 1000 }, () => 50))))
+      assert.strictEqual(error.reason._tag, "ConnectionError")
+    })
+  )
 })

@@ -16,7 +16,14 @@ const reading = [
   "EXPLAIN SELECT 1",
   "-- of today\nSELECT 1",
   "-- DROP TABLE sales\r\n/* and * more */ SELECT updated_at, inserted FROM deletes -- the end",
-  "SELECT replace(name, 'a', 'b') FROM sales WHERE word = 'created'"
+  "SELECT replace(name, 'a', 'b') FROM sales WHERE word = 'created'",
+  // What it calls only computes.
+  "SELECT COUNT (*), sum(a) OVER (PARTITION BY b ORDER BY c) FROM sales WHERE d IN (1, 2) AND (e OR NOT (f))",
+  "SELECT count(*) FILTER (WHERE a > 1), percentile_cont(0.5) WITHIN GROUP (ORDER BY a) FROM sales",
+  "SELECT CAST(a AS DECIMAL(10, 2)), -(b), c / (1 + 2) FROM IDENTIFIER(:table)",
+  "WITH t(a, b) AS (SELECT 1, 2), u (c) AS\n(VALUES (1)) SELECT * FROM t, u",
+  "SELECT * FROM (VALUES (1, 2)) AS t(a, b) JOIN (SELECT 1) u (c) USING (a)",
+  "EXPLAIN (FORMAT JSON) SELECT 1"
 ]
 
 const writing = [
@@ -59,7 +66,32 @@ const writing = [
   "-- a\rDROP TABLE sales\nSELECT 1",
   "/* SELECT 1",
   "SELECT 'a\\'; DROP TABLE sales --'",
-  "SELECT 'a\\' FROM t /* ' */ INTO x"
+  "SELECT 'a\\' FROM t /* ' */ INTO x",
+  // It calls what may write.
+  "SELECT nextval('numbers')",
+  "SELECT main.sales.book(1)",
+  "SELECT count(*), book (1) FROM sales",
+  "SELECT * FROM book(1) AS t(a)",
+  "SELECT 1 WHERE book(1) IS NULL",
+  "WITH t AS (SELECT book(1) AS x) SELECT * FROM t",
+  "VALUES (book(1))",
+  "SELECT book\n\t(1)",
+  "SELECT http_request(conn => 'x')",
+  "SELECT ai_query('model', 'text')",
+  "SELECT java_method('a.B', 'c')",
+  "SELECT ƒ(1)",
+  // Its name is that of a built-in function, and it is another.
+  "SELECT main.count(1)",
+  'SELECT "count"(1)',
+  "SELECT `count`(1)",
+  // Its name is not what stands before the parenthesis.
+  "SELECT book/* */(1)",
+  "SELECT book -- of today\n (1)",
+  "SELECT IDENTIFIER('book')(1)",
+  "SELECT (book)(1)",
+  // What looks like an alias ends a comment.
+  "SELECT -- AS\n book(1)",
+  "SELECT -- )\n book(1)"
 ]
 
 describe("isReadOnly", () => {

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema, Stream } from "effect"
+import type * as Links from "../../../src/internal/sqlWarehouse/links.ts"
 import * as Results from "../../../src/internal/sqlWarehouse/results.ts"
 import type { Answer, Chunk, TextRow } from "../../../src/internal/sqlWarehouse/wire.ts"
 
@@ -27,7 +28,7 @@ const answerOf = (chunks: ReadonlyArray<Chunk>, total: number): Answer => ({
   result: chunks[0] ?? {}
 })
 
-const source = (ask: Results.Source["ask"]): Results.Source => ({
+const source = (ask: Links.Source["ask"]): Links.Source => ({
   host: "https://workspace.invalid",
   fetch: () => Effect.die("nothing is linked to"),
   ask
@@ -82,7 +83,7 @@ describe("results.read", () => {
         if (unharmed) return assert.strictEqual(exit._tag, "Success")
         if (exit._tag === "Success") return assert.fail(`${how} was not seen`)
         assert.strictEqual(exit.failure.reason._tag, "InvalidResponseError")
-        assert.match(exit.failure.message, /^The result of the statement s is not whole: /)
+        assert.match(exit.failure.message, /^The result of the statement s is incomplete: /)
       })
   )
 
@@ -94,7 +95,10 @@ describe("results.read", () => {
         1
       )
       assert.match((yield* Effect.flip(read([], endless))).message, /it has 1000001 chunks/)
-      assert.match((yield* Effect.flip(read([first!], answerOf([first!], 2)))).message, /goes on after its last chunk/)
+      assert.match(
+        (yield* Effect.flip(read([first!], answerOf([first!], 2)))).message,
+        /continues after its last chunk/
+      )
       const { result, ...answer } = answerOf([second!], 1)
       assert.strictEqual(
         (yield* Effect.flip(read([], { ...answer, manifest: undefined, result }))).reason._tag,

@@ -1,9 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { BigDecimal, DateTime, Result, Schema } from "effect"
-import type { ColumnType } from "../../../src/internal/sqlWarehouse/columnType.ts"
 import { toJson, valuesOf } from "../../../src/internal/sqlWarehouse/values.ts"
 import type { Value } from "../../../src/SqlWarehouse.ts"
-import { print, Type } from "../../fixtures/columnTypes.ts"
+import { distinct, print, sample, Type } from "../../fixtures/columnTypes.ts"
 
 const column = (type_text: string, name = "x") => ({ name, type_text, type_name: "" })
 
@@ -132,56 +131,3 @@ describe("values.toJson", () => {
     { arbitrary: { runs: 1_000 } }
   )
 })
-
-// JSON, which is how the warehouse sends them, has no two fields of one name. Names that it has to escape are left out:
-// V8 may read them as others that it has read before (nodejs/node#63785).
-const distinct = (type: ColumnType): ColumnType => {
-  switch (type._tag) {
-    case "Array":
-      return { ...type, element: distinct(type.element) }
-    case "Map":
-      return { ...type, value: distinct(type.value) }
-    case "Struct":
-      return {
-        ...type,
-        fields: type.fields.map((field, index) => ({
-          name: `${index}${field.name.replaceAll(/[\p{C}"\\]/gu, "")}`,
-          type: distinct(field.type)
-        }))
-      }
-    default:
-      return type
-  }
-}
-
-const sample = (type: ColumnType, seed: number): Value => {
-  if (seed % 11 === 0 || type._tag === "Void") return null
-  switch (type._tag) {
-    case "Integer":
-      return type.bits === 64 ? BigInt.asIntN(64, BigInt(seed) ** 4n) : (seed % 256) - 128
-    case "Float":
-      return [seed / 7, -0, Number.NaN, Infinity, 1e300, 5e-324][seed % 6]!
-    case "Decimal":
-      return BigDecimal.make(BigInt(seed) ** 2n - 1000n, seed % 20)
-    case "Boolean":
-      return seed % 2 === 0
-    case "Binary":
-      return new Uint8Array([seed & 255, 0, 255].slice(seed % 3))
-    case "Date":
-      return "2024-02-29"
-    case "Timestamp":
-      return DateTime.makeUnsafe(seed)
-    case "TimestampNtz":
-      return "2026-03-29T02:30:00.123456"
-    case "Text":
-      return `"${seed}\u2028`
-    case "Variant":
-      return { a: [1.5, "x", null, { b: true }] }
-    case "Array":
-      return [sample(type.element, seed + 1), sample(type.element, seed + 2)]
-    case "Map":
-      return new Map([[sample(type.key, seed + 1), sample(type.value, seed + 2)]])
-    case "Struct":
-      return Object.fromEntries(type.fields.map((field, index) => [field.name, sample(field.type, seed + index)]))
-  }
-}

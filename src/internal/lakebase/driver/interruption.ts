@@ -1,25 +1,26 @@
 /**
- * The driver holds an interrupted caller up until the server has stopped their statement or stream: on a server that
- * hangs for 5 s. Here the caller waits 100 ms, and the rest happens behind the scenes. Goes when "holds up an
+ * Limits the time that an interrupted call waits for the server to stop its statement or stream to 100 ms; the rest
+ * happens in the background. The driver would wait up to 5 seconds on a server that hangs. Remove when "holds up an
  * interrupt …" fails in driver.upstream.test.ts.
  */
 import { type Context, Duration, Effect, Exit, Fiber, Scope, Stream } from "effect"
 import type { SqlError } from "effect/sql"
+import { isPostgresError } from "../../failures/sqlState.ts"
 
 export interface State {
-  /** Nobody may have the connection again. */
-  spoilt: boolean
-  /** Ends when the server has stopped what was interrupted, or the driver has given it up after 5 seconds. */
+  /** Whether the connection must not be lent again. */
+  mustClose: boolean
+  /** Ends when the server has stopped the interrupted work, or the driver has given up after 5 seconds. */
   stopping: Effect.Effect<unknown, SqlError.SqlError> | undefined
 }
 
-/** How long an interrupted caller waits. A server that lives stops a statement within milliseconds. */
+/** The longest wait of an interrupted call. A healthy server stops a statement within milliseconds. */
 export const patience = Duration.millis(100)
 
 export const soon = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A | undefined, E> =>
   Effect.raceFirst(Effect.interruptible(effect), Effect.interruptible(Effect.as(Effect.sleep(patience), undefined)))
 
-/** Runs work whose end may take long once it is interrupted; then nobody may have the connection again. */
+/** Runs work that may end slowly after an interrupt, in which case the connection is not lent again. */
 export const stoppable = <A>(
   state: State,
   work: Effect.Effect<A, SqlError.SqlError>
@@ -38,12 +39,12 @@ export const stoppable = <A>(
 }
 
 const stop = (state: State, stopped: Effect.Effect<unknown>): Effect.Effect<void> => {
-  state.spoilt = true
+  state.mustClose = true
   state.stopping = stopped
   return Effect.asVoid(soon(stopped))
 }
 
-/** The same for a stream: one that is left early leaves a cancel request behind, which could hit the next statement. */
+/** The same for a stream. Leaving it early sends a cancel request, which could hit the next statement. */
 export const stoppableStream = <A>(state: State, stream: Stream.Stream<A, SqlError.SqlError>) =>
   Stream.unwrap(
     Effect.gen(function* () {
@@ -57,11 +58,12 @@ export const stoppableStream = <A>(state: State, stream: Stream.Stream<A, SqlErr
         )
       })
       if (state.stopping !== undefined) yield* state.stopping
-      const whole = Stream.onEnd(
-        stream,
-        Effect.sync(() => {
-          ended = true
-        })
+      const end = Effect.sync(() => {
+        ended = true
+      })
+      // A stream that the server refuses has ended on the connection too.
+      const whole = Stream.tapError(Stream.onEnd(stream, end), ({ reason }) =>
+        isPostgresError(reason.cause) ? end : Effect.void
       )
       return Stream.fromPull(Effect.succeed(yield* Scope.provide(Stream.toPull(whole), scope)))
     })

@@ -1,13 +1,14 @@
 /**
- * The driver calls a connection closed once it has said goodbye; the server counts it until its process has ended, and a
- * budget counts as the server does. Goes when "calls a connection closed …" fails in driver.upstream.test.ts.
+ * Waits until the server has ended a session. The driver reports a connection as closed once it has sent Terminate, but
+ * the server counts it until its process ends. Remove when "calls a connection closed …" fails in
+ * driver.upstream.test.ts.
  */
 import { Effect } from "effect"
 import * as Net from "node:net"
 
 export const connect = (host: string, port: number) => Net.connect({ host, port, noDelay: true, keepAlive: true })
 
-/** Waits until the server has closed its end, which it does when its process ends; at most 2 s. */
+/** Waits until the server has closed its end, when its process ends; at most 2 seconds. */
 export const closed = (socket: Net.Socket) =>
   Effect.callback<void>((resume) => {
     if (socket.destroyed) return resume(Effect.void)
@@ -16,6 +17,6 @@ export const closed = (socket: Net.Socket) =>
       clearTimeout(giveUp)
       resume(Effect.void)
     })
-    // Nobody reads what the server still has to say, and only what is read ends.
+    // Reads and drops the rest, because only a socket that is read to its end closes.
     socket.on("error", () => {}).resume()
   })

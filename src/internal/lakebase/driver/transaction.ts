@@ -1,9 +1,8 @@
 /**
- * Effect's `withTransaction` sends what ends a transaction where nobody may be interrupted, waits for it however long the
- * server hangs, and makes a defect of a ROLLBACK that fails. Here an interrupt is heard, a failure is typed, and a
- * transaction that cannot be ended ends with its connection. Goes when "waits for a COMMIT …", "waits for a ROLLBACK …"
- * and "makes a defect …" fail in driver.upstream.test.ts. `commit` is the driver's own, which test/types/driver.ts says
- * it does not export.
+ * Ends transactions interruptibly and with typed failures; a transaction that cannot be ended ends with its connection.
+ * Effect's `withTransaction` sends COMMIT and ROLLBACK uninterruptibly, waits without limit on a server that hangs, and
+ * dies if a ROLLBACK fails. Remove when "waits for a COMMIT …", "waits for a ROLLBACK …" and "makes a defect …" fail in
+ * driver.upstream.test.ts. `commit` is a copy of the driver's, which it does not export (test/types/driver.ts).
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import type { Result } from "@effect/sql-pg/PgConnection"
@@ -14,7 +13,7 @@ import { patience, soon, type State } from "./interruption.ts"
 
 export type Transactions = Pick<SqlClient.SqlClient, "afterCommit" | "withTransaction">
 
-/** Transactions, nested ones as savepoints, on a connection that runs what opens and ends them through `settled`. */
+/** Makes transactions, with savepoints for nested ones, on a connection that opens and ends them through `settled`. */
 export const make = (control: SqlConnection.Connection) =>
   Effect.map(
     SqlClient.make({
@@ -35,13 +34,13 @@ export const make = (control: SqlConnection.Connection) =>
     })
   )
 
-/** Whether whoever began the transaction may be interrupted. */
+/** Whether the code that began the transaction is interruptible. */
 const Interruptibility = Context.Reference<<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>>(
   "effect-databricks/Lakebase/Interruptibility",
   { defaultValue: () => identity }
 )
 
-/** Runs what opens or ends a transaction. */
+/** Runs a statement that opens or ends a transaction. */
 export const settled = (
   state: State,
   sql: string,
@@ -50,8 +49,8 @@ export const settled = (
   sql === "ROLLBACK" ? rollBack(state, query) : outcomeKnown(state, query)
 
 /**
- * An interrupt has to wait, so that it is known what has become of the transaction, but not on a server that hangs: then
- * the outcome is unknown, and nothing more runs on the connection.
+ * Delays an interrupt until the outcome of the transaction is known, but not on a server that hangs: then the outcome
+ * is unknown, and the connection is not used again.
  */
 const outcomeKnown = <A>(
   state: State,
@@ -68,7 +67,7 @@ const outcomeKnown = <A>(
         Effect.flatMap((exit) => {
           if (exit !== undefined) return exit
           fiber.interruptUnsafe()
-          state.spoilt = true
+          state.mustClose = true
           state.stopping = Effect.all([before ?? Effect.void, Fiber.await(fiber), Effect.fail(unsettled)])
           return Effect.interrupt
         })
@@ -78,16 +77,16 @@ const outcomeKnown = <A>(
 const unsettled = new SqlError.SqlError({
   reason: new SqlError.ConnectionError({
     cause: undefined,
-    message: "The server did not answer in time, and the transaction is given up with its connection",
+    message: "The database did not respond in time: the transaction was abandoned, and its connection closed",
     operation: "execute"
   })
 })
 
-// Postgres rolls back by itself when a connection ends, so one that cannot be asked is ended instead.
+// If ROLLBACK fails, ends the connection, because Postgres then rolls back by itself.
 const rollBack = (state: State, query: Effect.Effect<Result, SqlError.SqlError>): Effect.Effect<Result> =>
   Effect.suspend(() => {
     const ended = Effect.sync(() => {
-      state.spoilt = true
+      state.mustClose = true
       return nothingDone
     })
     if (state.stopping !== undefined) return ended
@@ -103,7 +102,7 @@ const rollBack = (state: State, query: Effect.Effect<Result, SqlError.SqlError>)
 
 const nothingDone: Result = { command: "ROLLBACK", rowCount: 0, oid: null, rows: [], fields: [] }
 
-// Server and client part ways here: COMMIT of a transaction that has failed succeeds as ROLLBACK.
+// COMMIT of a failed transaction succeeds at the server, as ROLLBACK, but must fail here.
 const commit = (connection: SqlConnection.Connection): Effect.Effect<void, SqlError.SqlError> =>
   Effect.flatMap(connection.executeRaw("COMMIT", []), (result) =>
     commandOf(result) === "ROLLBACK"
@@ -122,7 +121,7 @@ const commit = (connection: SqlConnection.Connection): Effect.Effect<void, SqlEr
 const commandOf = (result: unknown) =>
   typeof result === "object" && result !== null && "command" in result ? result.command : undefined
 
-/** The failure of what ends a transaction is a defect to Effect: to whoever called it is a failure like others. */
+/** Turns the defect that Effect makes of a failure to end a transaction back into a failure. */
 const typed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError.SqlError, R> =>
   Effect.catchCause(effect, (cause): Effect.Effect<never, E | SqlError.SqlError> => {
     const died = cause.reasons.find(Cause.isDieReason)

@@ -1,249 +1,185 @@
 /**
- * The driver ends the connection at a value that it cannot decode, and reads others as bytes, or as bigint, which JSON
- * does not have. Here every value that is decoded reaches JSON, and one that is not fails its statement. Goes when "ends
- * the connection …" and "reads ranges, bits …" fail in driver.upstream.test.ts.
+ * Decodes every value to one that JSON can represent, looks up unknown types, and fails the statement of a value that
+ * cannot be decoded. The driver would end the connection at such a value, decode others as bytes or bigint, and guess
+ * unknown types. Remove when "ends the connection …" and "reads ranges, bits …" fail in driver.upstream.test.ts.
  */
-import type * as PgConnection from "@effect/sql-pg/PgConnection"
-import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
-import { Effect, Result, Stream } from "effect"
-import { SqlError } from "effect/sql"
+import { Result } from "effect"
+import type { Type } from "./catalogue.ts"
+import * as Values from "./values.ts"
 
 const { OID } = PgTypes
 
-/** Of the types that Postgres has from the start, those whose binary form is text, and those whose is an oid. */
-const texts: ReadonlySet<number> = new Set([18, 142, 194, 705, 1790, 2275, 2278])
-const oids: ReadonlySet<number> = new Set([24, 28, 29, 2202, 2203, 2204, 2206, 3734, 3769, 4089, 4096, 4191])
-const bits: ReadonlySet<number> = new Set([1560, 1562])
-const ranges: ReadonlyMap<number, number> = new Map([
-  [3904, OID.int4],
-  [3906, OID.numeric],
-  [3908, OID.timestamp],
-  [3910, OID.timestamptz],
-  [3912, OID.date],
-  [3926, OID.int8]
+/** Types that the driver does not list: nested rows, and `void`. */
+const [record, nothing] = [2249, 2278]
+
+const texts = new Set([
+  "bpcharsend",
+  "charsend",
+  "cstring_send",
+  "enum_send",
+  "namesend",
+  "textsend",
+  "unknownsend",
+  "varcharsend",
+  "xml_send"
 ])
-const record = 2249
-/** Types that were created in the database have this oid or a higher one. */
-const firstCreated = 16_384
+const oids = /^(oid|xid|cid|reg\w+)send$/
+const bits = new Set(["bit_send", "varbit_send"])
+const arrays = new Set(["array_send", "int2vectorsend", "oidvectorsend"])
 
-type Read = (bytes: Uint8Array) => unknown
-
-export interface Types {
-  readonly registry: PgTypes.Registry
-  /** Takes notice of the columns of a result, before the driver reads its first row. */
-  readonly learn: (result: PgProtocol.RowDescription) => void
-  /** Says that a statement begins. */
-  readonly reset: () => void
-  /** The failure of the statement, if one of its values could not be decoded. */
-  readonly failure: () => SqlError.SqlError | undefined
-}
-
-export type Queries = Pick<PgConnection.PgConnection, "query" | "queryValues" | "stream">
-
-/** Fails the statements whose values cannot be decoded. */
-export const checked = (session: Queries, { reset, failure }: Types): Queries => {
-  const check = <A>(query: Effect.Effect<A, SqlError.SqlError>) =>
-    Effect.andThen(
-      Effect.sync(reset),
-      Effect.flatMap(query, (result) => {
-        const error = failure()
-        return error === undefined ? Effect.succeed(result) : Effect.fail(error)
-      })
-    )
-  return {
-    query: (sql, params, prepare) => check(session.query(sql, params, prepare)),
-    queryValues: (sql, params, prepare) => check(session.queryValues(sql, params, prepare)),
-    stream: (sql, params) =>
-      Stream.suspend(() => {
-        reset()
-        return Stream.mapArrayEffect(session.stream(sql, params), (rows) => {
-          const error = failure()
-          return error === undefined ? Effect.succeed(rows) : Effect.fail(error)
-        })
-      })
+/** A value that was not decoded on arrival. */
+export class Unread {
+  readonly oid: number
+  readonly bytes: Uint8Array
+  constructor(oid: number, bytes: Uint8Array) {
+    this.oid = oid
+    // A copy, which does not retain the parser's whole buffer.
+    this.bytes = bytes.slice()
   }
 }
 
-/** For one session, which runs one statement at a time. */
+/**
+ * The type of a value, or of a part of it, that is unknown, or that has a name but cannot be decoded. Thrown for each
+ * value, and therefore not an `Error`, which would record a stack each time.
+ */
+export class NoReader {
+  readonly oid: number
+  readonly name: string
+  constructor(oid: number, name = "") {
+    this.oid = oid
+    this.name = name
+  }
+}
+
+export interface Types {
+  readonly registry: PgTypes.Registry
+  /** Records the columns of a result, before the driver reads its first row. */
+  readonly expect: (columns: ReadonlyArray<number>) => void
+  /** Returns the types that must be looked up. */
+  readonly unknown: (oids: ReadonlyArray<number>) => ReadonlyArray<number>
+  readonly define: (types: ReadonlyArray<Type>) => void
+  /** Decodes a value that was not decoded on arrival. */
+  readonly read: (value: Unread) => Result.Result<unknown, NoReader>
+  /** Returns the number of values that were not decoded on arrival. */
+  readonly unread: () => number
+}
+
+/** Makes the types of one session, because another database of the same name has other oids. */
 export const make = (): Types => {
   const registry = PgTypes.makeRegistry()
-  const known = new Set<number>(Object.values(OID))
-  let undecodable: number | undefined
+  const readers = new Map<number, Values.Read>()
+  const expected = new Set<number>(Object.values(OID))
+  let unread = 0
 
-  const register = (oid: number, read: Read, encode?: (value: unknown) => unknown) =>
+  const decode: Values.Decode = (bytes, oid) => {
+    const read = readers.get(oid)
+    if (read !== undefined) return read(bytes)
+    if (!builtIn.has(oid)) throw new NoReader(oid)
+    return Result.getOrThrow(PgTypes.decode(bytes, oid, 1))
+  }
+
+  /** Stores a value for later decoding. */
+  const put = (oid: number, bytes: Uint8Array) => {
+    unread++
+    return new Unread(oid, bytes)
+  }
+
+  const register = (oid: number, read: Values.Read = (bytes) => decode(bytes, oid)) =>
     registry.register<unknown>(oid, {
       decode: (bytes) => {
         try {
           return Result.succeed(read(bytes))
         } catch {
-          undecodable ??= oid
-          return Result.succeed(undefined)
+          return Result.succeed(put(oid, bytes))
         }
       },
-      encode: (value) => PgTypes.encode(encode === undefined ? value : encode(value), oid)
+      encode: (value) => PgTypes.encode(value, oid, encoders)
     })
 
-  const decode = (bytes: Uint8Array, oid: number) => {
-    learn(oid)
-    return Result.getOrThrow(PgTypes.decode(bytes, oid, 1, registry))
+  const array = Values.array(decode)
+  const fields = Values.fields(decode)
+
+  const own: ReadonlyArray<readonly [number, Values.Read]> = [
+    [OID.int8, Values.int8],
+    [OID.float4, Values.float4],
+    [OID.json, Values.json],
+    [OID.jsonb, Values.jsonb],
+    [OID.date, (bytes) => Values.date(String(Result.getOrThrow(PgTypes.decode(bytes, OID.date, 1))))],
+    [OID.timestamp, Values.instant],
+    [OID.timestamptz, Values.instant],
+    [OID.time, Values.time],
+    [OID.timetz, Values.timetz],
+    [OID.interval, Values.interval],
+    [record, fields],
+    [nothing, Values.utf8],
+    ...Object.entries(OID).flatMap(([name, oid]) => (name.endsWith("Array") ? [[oid, array] as const] : []))
+  ]
+  for (const [oid, read] of own) {
+    readers.set(oid, read)
+    register(oid, read)
+  }
+  // Decoded in place, because they are frequent.
+  for (const oid of [OID.timestamp, OID.timestamptz]) {
+    const read = (bytes: Uint8Array, at: number) =>
+      Result.succeed(Values.instantAt(bytes, at) ?? put(oid, bytes.subarray(at, at + 8)))
+    registry.register<unknown>(oid, { ...instant, decode: (bytes) => read(bytes, 0), read })
   }
 
-  const array: Read = (bytes) => {
-    const view = viewOf(bytes)
-    const dimensions = view.getInt32(0)
-    const element = view.getUint32(8)
-    if (dimensions < 0 || dimensions > 6 || view.getUint32(4) > 1 || element === 0) throw notThis
-    let offset = 12 + 8 * dimensions
-    const values = (dimension: number): ReadonlyArray<unknown> => {
-      const length = view.getInt32(12 + 8 * dimension)
-      if (length < 1) throw notThis
-      return Array.from({ length }, () => {
-        if (dimension < dimensions - 1) return values(dimension + 1)
-        const size = view.getInt32(offset)
-        const start = offset + 4
-        offset = start + Math.max(size, 0)
-        return size < 0 ? null : decode(bytes.subarray(start, offset), element)
-      })
+  const readerOf = ({ base, name, oid, send, subtype }: Type): Values.Read => {
+    if (base !== 0) return (bytes) => decode(bytes, base)
+    if (send === "range_send" && subtype !== null) return Values.range(decode, subtype)
+    if (send === "record_send") return fields
+    if (send !== null) {
+      if (arrays.has(send)) return array
+      if (texts.has(send)) return Values.utf8
+      if (bits.has(send)) return Values.bitString
+      if (oids.test(send)) return Values.uint32
     }
-    const result = dimensions === 0 ? [] : values(0)
-    if (offset !== bytes.length) throw notThis
-    return result
-  }
-
-  /** The fields of a row in a row, in order: their names are not sent. */
-  const fields: Read = (bytes) => {
-    const view = viewOf(bytes)
-    const count = view.getUint32(0)
-    if (count > 1_664) throw notThis
-    let offset = 4
-    const result = Array.from({ length: count }, () => {
-      const oid = view.getUint32(offset)
-      const size = view.getInt32(offset + 4)
-      const start = offset + 8
-      offset = start + Math.max(size, 0)
-      return size < 0 ? null : decode(bytes.subarray(start, offset), oid)
-    })
-    if (offset !== bytes.length) throw notThis
-    return result
-  }
-
-  /** As Postgres writes it, with times in ISO 8601. */
-  const range =
-    (of: number): Read =>
-    (bytes) => {
-      const [flags = 0] = bytes
-      if ((flags & 1) !== 0) return "empty"
-      const view = viewOf(bytes)
-      let offset = 1
-      const bound = (isInfinite: boolean) => {
-        if (isInfinite) return ""
-        const start = offset + 4
-        offset = start + view.getInt32(offset)
-        const value = decode(bytes.subarray(start, offset), of)
-        return value instanceof Date ? value.toISOString() : String(value)
-      }
-      const lower = bound((flags & 8) !== 0)
-      const upper = bound((flags & 16) !== 0)
-      return `${flags & 2 ? "[" : "("}${lower},${upper}${flags & 4 ? "]" : ")"}`
+    return () => {
+      throw new NoReader(oid, name)
     }
-
-  // Nothing says what a type is that was created in the database; its arrays and rows look like no others.
-  const created: Read = (bytes) => {
-    const before = undecodable
-    for (const read of [array, fields]) {
-      try {
-        return read(bytes)
-      } catch {
-        undecodable = before
-      }
-    }
-    return printable(bytes)
   }
-
-  const readerOf = (oid: number): Read => {
-    const element = ranges.get(oid)
-    if (element !== undefined) return range(element)
-    if (oid === record) return fields
-    if (texts.has(oid)) return utf8
-    if (oids.has(oid)) return (bytes) => viewOf(bytes).getUint32(0)
-    if (bits.has(oid)) return bitString
-    return oid < firstCreated ? array : created
-  }
-
-  const learn = (oid: number) => {
-    if (known.has(oid)) return
-    known.add(oid)
-    register(oid, readerOf(oid))
-  }
-
-  register(
-    OID.int8,
-    (bytes) => String(viewOf(bytes).getBigInt64(0)),
-    (value) => (typeof value === "string" ? BigInt(value) : value)
-  )
-  register(OID.time, (bytes) => clock(viewOf(bytes).getBigInt64(0)))
-  register(OID.interval, interval)
-  for (const [name, oid] of Object.entries(OID)) if (name.endsWith("Array")) register(oid, array)
 
   return {
     registry,
-    learn: ({ fields }) => fields.forEach(({ dataTypeOid }) => learn(dataTypeOid)),
-    reset: () => {
-      undecodable = undefined
+    expect: (columns) => {
+      for (const oid of columns) {
+        if (expected.has(oid)) continue
+        expected.add(oid)
+        register(oid)
+      }
     },
-    failure: () => (undecodable === undefined ? undefined : failed(undecodable))
+    unknown: (oids) => oids.filter((oid) => !readers.has(oid) && !builtIn.has(oid)),
+    define: (types) => {
+      for (const type of types) {
+        if (!readers.has(type.oid) && !builtIn.has(type.oid)) readers.set(type.oid, readerOf(type))
+      }
+    },
+    read: ({ bytes, oid }) =>
+      Result.try({
+        try: () => decode(bytes, oid),
+        catch: (error) => (error instanceof NoReader ? error : new NoReader(oid, nameOf.get(oid) ?? `OID ${oid}`))
+      }),
+    unread: () => unread
   }
 }
 
-const notThis = new Error("The value has another shape")
+const builtIn: ReadonlySet<number> = new Set(Object.values(OID))
 
-const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+const nameOf: ReadonlyMap<number, string> = new Map(Object.entries(OID).map(([name, oid]) => [oid, name]))
 
-const decoder = new TextDecoder("utf-8", { fatal: true })
-
-const utf8: Read = (bytes) => decoder.decode(bytes)
-
-// Labels and words have none of the characters that binary values are full of.
-const printable: Read = (bytes) => {
-  const text = decoder.decode(bytes)
-  // oxlint-disable-next-line no-control-regex
-  if (/[\0-\x08\x0e-\x1f\x7f]/.test(text)) throw notThis
-  return text
+const instant: PgTypes.Codec<unknown> = {
+  decode: (bytes) => Result.succeed(Values.instantAt(bytes, 0)),
+  // The driver's number of microseconds rounds before 1684 and after 2255.
+  encode: (value) => {
+    if (!(value instanceof Date)) return PgTypes.encode(value, OID.timestamptz)
+    const bytes = new Uint8Array(8)
+    Values.viewOf(bytes).setBigInt64(0, BigInt(value.getTime() - Values.year2000) * 1000n)
+    return Result.succeed(bytes)
+  }
 }
 
-const bitString: Read = (bytes) =>
-  Array.from(bytes.subarray(4), (byte) => byte.toString(2).padStart(8, "0"))
-    .join("")
-    .slice(0, viewOf(bytes).getInt32(0))
-
-const two = (n: bigint) => String(n).padStart(2, "0")
-
-const fraction = (microseconds: bigint) =>
-  microseconds === 0n ? "" : `.${String(microseconds).padStart(6, "0").replace(/0+$/, "")}`
-
-const clock = (microseconds: bigint) => {
-  const seconds = microseconds / 1_000_000n
-  const rest = fraction(microseconds % 1_000_000n)
-  return `${two(seconds / 3600n)}:${two((seconds / 60n) % 60n)}:${two(seconds % 60n)}${rest}`
-}
-
-/** ISO 8601, which Postgres reads too. */
-const interval: Read = (bytes) => {
-  const view = viewOf(bytes)
-  const [microseconds, days, months] = [view.getBigInt64(0), view.getInt32(8), view.getInt32(12)]
-  if (months === 2 ** 31 - 1) return "infinity"
-  if (months === -(2 ** 31)) return "-infinity"
-  const sign = microseconds < 0n ? "-" : ""
-  const size = microseconds < 0n ? -microseconds : microseconds
-  return `P${months}M${days}DT${sign}${size / 1_000_000n}${fraction(size % 1_000_000n)}S`
-}
-
-const failed = (oid: number) =>
-  new SqlError.SqlError({
-    reason: new SqlError.UnknownError({
-      cause: new PgTypes.CodecError({ message: `No codec for the type with the OID ${oid}` }),
-      message: `A column's type (OID ${oid}) cannot be decoded: cast it to text`,
-      operation: "execute"
-    })
-  })
+/** The driver's encoders, also for arrays, except for the types that it formats differently. */
+const encoders = PgTypes.makeRegistry()
+for (const oid of [OID.timestamp, OID.timestamptz]) encoders.register(oid, instant)

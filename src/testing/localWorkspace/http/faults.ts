@@ -1,5 +1,6 @@
-/** How the workspace misbehaves where it is told to. */
-import { Effect, type Scope } from "effect"
+/** The misbehaviours of the workspace that a test switches on. */
+import { Effect, type Scope, Stream } from "effect"
+import * as HttpBody from "effect/http/HttpBody"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { toIncomingMessage } from "@effect/platform-node/NodeHttpServerRequest"
@@ -20,19 +21,51 @@ const drop = (request: HttpServerRequest.HttpServerRequest) =>
   Effect.suspend(() => {
     const raw = toIncomingMessage(request)
     if (hasSocket(raw)) raw.socket.destroy()
-    // The server interrupts the request once it notices.
+    // The server interrupts the request when it notices.
     return Effect.never
   })
 
-const halve = (response: HttpServerResponse.HttpServerResponse) => {
-  const body = response.body._tag === "Uint8Array" ? response.body.body : new Uint8Array()
-  return HttpServerResponse.uint8Array(body.subarray(0, Math.floor(body.length / 2)), {
-    status: response.status,
-    contentType: response.headers["content-type"] ?? "application/json"
-  })
+/** Returns the first half of a body, and its size. */
+const halfOf = ({
+  body
+}: HttpServerResponse.HttpServerResponse): readonly [Stream.Stream<Uint8Array, unknown>, number] => {
+  if (body._tag === "Uint8Array") {
+    const half = Math.floor(body.contentLength / 2)
+    return [Stream.make(body.body.subarray(0, half)), half]
+  }
+  if (body._tag !== "Stream" || body.contentLength === undefined) return [Stream.empty, 0]
+  const half = Math.floor(body.contentLength / 2)
+  const parts = Stream.mapAccum(
+    body.stream,
+    () => half,
+    (left, chunk) => [left - chunk.length, [chunk.subarray(0, Math.max(0, left))]] as const
+  )
+  return [Stream.takeUntil(parts, (part) => part.length === 0), half]
 }
 
-/** The misbehaviours that are switched on: none at first. */
+const withBody = (
+  response: HttpServerResponse.HttpServerResponse,
+  content: Stream.Stream<Uint8Array, unknown>,
+  contentLength: number | undefined
+) =>
+  HttpServerResponse.setBody(
+    response,
+    HttpBody.stream(content, response.headers["content-type"] ?? "application/json", contentLength)
+  )
+
+const halve = (response: HttpServerResponse.HttpServerResponse) => withBody(response, ...halfOf(response))
+
+const cut = (response: HttpServerResponse.HttpServerResponse, andThen: Effect.Effect<never>) => {
+  const [half] = halfOf(response)
+  const { body } = response
+  return withBody(
+    response,
+    Stream.concat(half, Stream.fromEffect(andThen)),
+    body._tag === "Empty" ? undefined : body.contentLength
+  )
+}
+
+/** Makes the set of active misbehaviours, which is empty at first. */
 export const make = () => {
   const active = new Set<Active>()
 
@@ -57,13 +90,13 @@ export const make = () => {
         (one) => Effect.sync(() => active.delete(one))
       ),
 
-    /** How many polls a statement started by this request is to look PENDING. */
+    /** Returns the number of polls for which a statement of this request looks PENDING. */
     pendingPolls: (method: string, path: string): number => {
       const fault = take(method, path, (fault) => fault.kind === "pending")
       return fault?.kind === "pending" ? fault.polls : 0
     },
 
-    /** Answers a request as the misbehaviour that it meets says, or else properly. */
+    /** Responds to a request with the active misbehaviour that matches it, else properly. */
     apply: <E, R>(
       request: HttpServerRequest.HttpServerRequest,
       path: string,
@@ -81,6 +114,10 @@ export const make = () => {
             return Effect.map(answer, halve)
           case "drop":
             return fault.when === "after" ? Effect.andThen(answer, drop(request)) : drop(request)
+          case "cut":
+            return Effect.map(answer, (response) => cut(response, drop(request)))
+          case "stall":
+            return Effect.map(answer, (response) => cut(response, Effect.never))
           case "hang":
             return Effect.never
           default:

@@ -1,8 +1,8 @@
-/** What Databricks answers where the reference is not sure: all in one place, so that each is corrected with one edit. */
+/** The responses of Databricks that the reference does not confirm, in one place, so that each is corrected once. */
 import { Data } from "effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 
-/** An answer that ends the handling of a request. */
+/** A response that ends the handling of a request. */
 export class Refused extends Data.TaggedError("Refused")<{
   readonly response: HttpServerResponse.HttpServerResponse
 }> {}
@@ -10,8 +10,10 @@ export class Refused extends Data.TaggedError("Refused")<{
 const refuse = (status: number, body: unknown, headers?: Record<string, string>) =>
   new Refused({ response: HttpServerResponse.jsonUnsafe(body, { status, ...(headers && { headers }) }) })
 
-const apiError = (status: number, error_code: string, message: string) =>
-  refuse(status, { error_code, message, details: [] })
+const apiError = (status: number, error_code: string, message: string, reason?: string) => {
+  const info = { "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason }
+  return refuse(status, { error_code, message, details: reason === undefined ? [] : [info] })
+}
 
 export const credentialMissing = refuse(
   401,
@@ -21,7 +23,7 @@ export const credentialMissing = refuse(
 
 export const tokenRejected = refuse(403, { error_code: 403, message: "Invalid access token." })
 
-// Both forms occur; SQL is known for the plain one.
+// Both forms occur; the SQL API is known to use the plain one.
 export const scopeMissing = (scope: string) =>
   scope === "sql"
     ? new Refused({
@@ -41,7 +43,25 @@ export const unknownWarehouse = (id: string) => invalidParameter(`${id} is not a
 export const warehouseNotFound = (id: string) =>
   apiError(404, "RESOURCE_DOES_NOT_EXIST", `SQL warehouse ${id} does not exist.`)
 
+// Inferred, for each way to use a warehouse.
+export const warehouseForbidden = (id: string) =>
+  apiError(403, "PERMISSION_DENIED", `You do not have permission to use the SQL warehouse ${id}.`)
+
 export const statementNotFound = (id: string) => apiError(404, "NOT_FOUND", `The statement ${id} was not found.`)
+
+// Both inferred: a workspace may also answer a missing permission with RESOURCE_DOES_NOT_EXIST.
+export const spaceForbidden = apiError(
+  403,
+  "PERMISSION_DENIED",
+  'You need "Can Run" permission to perform this action.'
+)
+
+export const spaceNotFound = (id: string) =>
+  apiError(404, "RESOURCE_DOES_NOT_EXIST", `Unable to get space [${id}]. It does not exist.`)
+
+// Inferred, also for a result that has expired.
+export const genieNotFound = (what: string, id: string) =>
+  apiError(404, "RESOURCE_DOES_NOT_EXIST", `${what} ${id} does not exist.`)
 
 export const chunkNotFound = (index: number) => invalidParameter(`Chunk index ${index} is out of range.`)
 
@@ -51,7 +71,7 @@ export const inlineOnlyJson = invalidParameter(
 
 export const inlineOnlyArrow = invalidParameter("Inline disposition only supports ARROW_STREAM format")
 
-// The storage that an external link points to belongs to a cloud and speaks XML.
+// External links point to a cloud's storage, which responds in XML.
 const storageError = (status: number, code: string, message: string) =>
   new Refused({
     response: HttpServerResponse.text(`<Error><Code>${code}</Code><Message>${message}</Message></Error>`, {
@@ -75,12 +95,77 @@ export const linkGone = storageError(404, "NoSuchKey", "The specified key does n
 export const statementNotReady = (id: string, state: string) =>
   invalidParameter(`The statement ${id} has no result: its state is ${state}.`)
 
+export const volumeNotFound = (name: string) => apiError(404, "NOT_FOUND", `Volume '${name}' does not exist.`)
+
+export const volumeDenied = (permission: string, name: string) =>
+  apiError(403, "PERMISSION_DENIED", `User does not have ${permission} on Volume '${name}'.`)
+
+export const fileNotFound = (path: string) =>
+  apiError(404, "NOT_FOUND", `The file or directory ${path} does not exist.`)
+
+export const fileExists = apiError(409, "ALREADY_EXISTS", "The file being created already exists.")
+
+export const isDirectory = (path: string) => invalidParameter(`${path} is a directory.`)
+
+export const directoryNotEmpty = (path: string) =>
+  apiError(400, "INVALID_PARAMETER_VALUE", `The directory ${path} is not empty.`, "FILES_API_DIRECTORY_IS_NOT_EMPTY")
+
+export const invalidPath = (path: string) => invalidParameter(`Invalid path: ${path}`)
+
+export const rangeNotSatisfiable = apiError(416, "INVALID_PARAMETER_VALUE", "The requested range is not satisfiable.")
+
+export const jobNotFound = (id: string) => invalidParameter(`Job ${id} does not exist.`)
+
+export const runNotFound = (id: string) => invalidParameter(`Run ${id} does not exist.`)
+
+export const jobForbidden = (userName: string, permission: string, id: string) =>
+  apiError(403, "PERMISSION_DENIED", `User ${userName} does not have ${permission} permissions on job ${id}.`)
+
+export const tokenTooLong = invalidParameter("The idempotency token may have at most 64 characters.")
+
+export const jobParameterUnknown = (name: string) =>
+  invalidParameter(`The job parameter ${name} is not defined in the job's settings.`)
+
+export const outputOfManyTasks = invalidParameter(
+  "Retrieving the output of runs with multiple tasks is not supported. Please retrieve the output of each individual task run instead."
+)
+
 export const endpointUnknown = (endpoint: string) => apiError(404, "NOT_FOUND", `Endpoint ${endpoint} not found.`)
+
+export const servingEndpointNotFound = (name: string) =>
+  apiError(404, "RESOURCE_DOES_NOT_EXIST", `The serving endpoint ${name} does not exist.`)
+
+export const servingEndpointForbidden = (name: string) =>
+  apiError(403, "PERMISSION_DENIED", `You do not have permission to query the serving endpoint ${name}.`)
+
+export const servedModelNotFound = (name: string) =>
+  apiError(404, "RESOURCE_DOES_NOT_EXIST", `The served model ${name} does not exist.`)
+
+export const servingEndpointNotReady = (name: string) =>
+  apiError(503, "TEMPORARILY_UNAVAILABLE", `The serving endpoint ${name} is not ready.`)
+
+// Inferred, except for the refusals of a page token and of a sync.
+export const indexNotFound = (name: string) =>
+  apiError(404, "RESOURCE_DOES_NOT_EXIST", `Vector index ${name} does not exist.`)
+
+export const indexForbidden = (name: string) =>
+  apiError(403, "PERMISSION_DENIED", `User does not have SELECT on Table '${name}'.`)
+
+export const indexNotReady = (name: string) => apiError(400, "BAD_REQUEST", `Vector index ${name} is not ready.`)
+
+export const indexIsSyncing = apiError(
+  400,
+  "BAD_REQUEST",
+  "Index is not ready to sync yet. Pipeline is in state RUNNING and needs to be in one of the following states to sync: COMPLETED, FAILED, CANCELED."
+)
+
+export const pageTokenInvalid = (token: string) =>
+  invalidParameter(`Invalid page token: ${token}, please use the page token returned from previous page.`)
 
 export const oauthError = (status: number, error: string, description: string) =>
   refuse(status, { error, error_description: description })
 
-/** A failed statement: still HTTP 200. */
+/** A failed statement, which is still an HTTP 200. */
 export interface StatementError {
   readonly error_code: string
   readonly message: string
@@ -106,12 +191,12 @@ export const inlineLimitExceeded = (limit: number): StatementError => ({
   sql_state: "54000"
 })
 
-// Postgres has values, such as an infinite date, that Databricks has not.
+// Postgres has values that Databricks lacks, such as an infinite date.
 export const resultNotEncoded = (format: string, reason: string) =>
   statementError("RESULT_NOT_ENCODED", `The result cannot be written as ${format}: ${reason}.`, "22000")
 
-// The error condition and SQLSTATE of Databricks for those of Postgres. A value that cannot be cast is a failure of the
-// statement, not of the request, wherever the cast stands: in a parameter's declared type or in the SQL.
+// The error condition and SQLSTATE of Databricks for those of Postgres. A value that cannot be cast fails the
+// statement, not the request, whether the cast is a parameter's declared type or part of the SQL.
 const conditions: Readonly<Record<string, readonly [condition: string, sqlState: string]>> = {
   "22P02": ["CAST_INVALID_INPUT", "22018"],
   "22007": ["CAST_INVALID_INPUT", "22018"],

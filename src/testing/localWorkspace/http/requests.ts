@@ -1,4 +1,4 @@
-/** What every route needs: the body, the token, the path of a request, and refusals as answers. */
+/** Reads body, token and path of a request, and turns refusals into responses. */
 import { Effect, Redacted, Schema } from "effect"
 import type * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
@@ -7,7 +7,7 @@ import type { Directory } from "../identity/directory.ts"
 import { allScopes, type Principal } from "../identity/principals.ts"
 import * as Replies from "./replies.ts"
 
-/** Decodes the JSON body of the current request, or refuses it as malformed. */
+/** Decodes the JSON body of the current request, and refuses a malformed one. */
 export const body = <A, I>(schema: Schema.Codec<A, I>) =>
   Effect.gen(function* () {
     const request = yield* HttpServerRequest.HttpServerRequest
@@ -19,16 +19,16 @@ export const body = <A, I>(schema: Schema.Codec<A, I>) =>
     )
   })
 
-/** The bearer token of a request. */
+/** Returns the bearer token of a request. */
 export const bearer = (request: HttpServerRequest.HttpServerRequest): Redacted.Redacted<string> | undefined => {
   const token = /^Bearer\s+(\S+)$/i.exec(request.headers["authorization"] ?? "")?.[1]
   return token === undefined ? undefined : Redacted.make(token, { label: "token" })
 }
 
-/** The part of the target before the query. */
+/** Returns the request's target without the query. */
 export const pathOf = (request: HttpServerRequest.HttpServerRequest) => request.url.split("?", 1)[0] ?? request.url
 
-/** Lets a request through when its token is live and has the scope. */
+/** Accepts a request if its token is live and has the scope. */
 export const authenticated =
   (directory: Directory) =>
   <E, R>(scope: string, handle: (caller: Principal) => Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>) =>
@@ -42,11 +42,11 @@ export const authenticated =
       return yield* handle(grant.principal)
     })
 
-/** Adds a route whose refusals are answers. */
+/** Adds a route whose refusals become responses. */
 export const adder =
   (router: HttpRouter.HttpRouter) =>
   (
-    method: "GET" | "POST" | "DELETE",
+    method: "GET" | "POST" | "PUT" | "DELETE",
     path: `/${string}`,
     handler: Effect.Effect<
       HttpServerResponse.HttpServerResponse,

@@ -1,4 +1,4 @@
-/** The HTTP server of the workspace: its routes, with the misbehaviours and the record of requests around them. */
+/** The HTTP server of the workspace, with its misbehaviours and its record of requests. */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { toIncomingMessage } from "@effect/platform-node/NodeHttpServerRequest"
 import { Effect, Redacted } from "effect"
@@ -14,6 +14,15 @@ import { bearer, pathOf } from "./requests.ts"
 
 const loopback = "127.0.0.1"
 
+/** The body of a request that is text, JSON or a form, which the route then need not wait for. */
+const textOf = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<string | undefined> =>
+  /json|text|form-urlencoded/.test(request.headers["content-type"] ?? "")
+    ? Effect.orElseSucceed(request.text, () => undefined)
+    : Effect.succeed(undefined)
+
+const longestBody = 16_384
+const bounded = (text: string) => (text.length > longestBody ? `${text.slice(0, longestBody)}…` : text)
+
 /** Serves until the scope closes. */
 export const serve = (
   port: number,
@@ -24,13 +33,22 @@ export const serve = (
 ) =>
   Effect.gen(function* () {
     const sockets = new WeakMap<object, number>()
+    const recorded = new WeakMap<object, { aborted: boolean }>()
     let accepted = 0
-    const node = createServer({ keepAliveTimeout: 60_000 })
+    // Large enough for the workspace, rather than Node, to refuse a long token.
+    const node = createServer({ keepAliveTimeout: 60_000, maxHeaderSize: 128 * 1024 })
     node.on("connection", (socket) => {
       accepted++
       sockets.set(socket, accepted)
     })
-    // The only way for it to fail is that no route has the path.
+    // A body is sent after its handler has returned.
+    node.on("request", (request, response) => {
+      response.once("close", () => {
+        const seen = recorded.get(request)
+        if (seen !== undefined && !response.writableFinished) seen.aborted = true
+      })
+    })
+    // It only fails if no route has the path.
     const app = Effect.catch(router.asHttpEffect(), () =>
       Effect.map(
         HttpServerRequest.HttpServerRequest,
@@ -46,13 +64,18 @@ export const serve = (
         path,
         user: token && directory.grant(Redacted.value(token))?.principal.userName,
         token,
+        body: undefined as string | undefined,
         connection: sockets.get(toIncomingMessage(request).socket) ?? 0,
         aborted: false
       }
       record(seen)
-      // Only what is inside a route is interruptible by default, and a fault may wait for ever outside of one.
-      return yield* Effect.interruptible(faults.apply(request, path, app)).pipe(
-        Effect.onInterrupt(() => Effect.sync(() => (seen.aborted = true)))
+      recorded.set(toIncomingMessage(request), seen)
+      // Only routes are interruptible by default, and a fault may wait forever outside of one.
+      return yield* Effect.interruptible(
+        Effect.andThen(
+          Effect.map(textOf(request), (text) => void (seen.body = text && bounded(directory.redact(text)))),
+          faults.apply(request, path, app)
+        )
       )
     })
     const server = yield* NodeHttpServer.make(() => node, {
@@ -60,10 +83,10 @@ export const serve = (
       port,
       disablePreemptiveShutdown: true
     }).pipe(
-      Effect.mapError((cause) => new StartError({ message: "The port of the workspace cannot be served", cause }))
+      Effect.mapError((cause) => new StartError({ message: "The local workspace cannot listen on its port", cause }))
     )
     yield* server.serve(handler)
-    // Otherwise the end would wait for whoever keeps a connection, or for an answer that never comes.
+    // Otherwise closing would wait for clients that keep connections, or for a response that never comes.
     yield* Effect.addFinalizer(() => Effect.sync(() => node.close().closeAllConnections()))
     const address = node.address()
     const bound = address !== null && typeof address === "object" ? address.port : port

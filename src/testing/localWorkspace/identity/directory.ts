@@ -1,18 +1,18 @@
-/** Everybody who can call the workspace, with what they call it with. */
+/** The principals of the workspace and their tokens. */
 import { Redacted } from "effect"
 import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto"
-import type { User } from "../../LocalWorkspace.ts"
+import type { User, UserChange } from "../../LocalWorkspace.ts"
 import { type Principal, servicePrincipal, user } from "./principals.ts"
 
-/** What a token stands for while it lives. */
+/** The principal and scopes of a live token. */
 export interface Grant {
   readonly principal: Principal
   readonly scopes: ReadonlySet<string>
   readonly expiresAt: number
 }
 
-// Postgres's radius method carries passwords of 128 bytes at most. That leaves no room for an e-mail address or a whole
-// signature, so `sub` is the SCIM id and the signature is cut to 128 bits; the registry below decides, not the signature.
+// Postgres's radius method limits passwords to 128 bytes, too few for an e-mail address or a whole signature. Therefore
+// `sub` is the SCIM id and the signature has 128 bits; the registry below decides, not the signature.
 const signatureBytes = 16
 
 const base64url = (value: string | Uint8Array) => Buffer.from(value).toString("base64url")
@@ -21,18 +21,18 @@ const digest = (text: string) => createHash("sha256").update(text).digest()
 
 const sameText = (left: string, right: string) => timingSafeEqual(digest(left), digest(right))
 
-export const make = (users: ReadonlyArray<User>, now: () => number) => {
-  const service = servicePrincipal("local-app")
-  const principals: ReadonlyMap<string, Principal> = new Map(
-    [service, ...users.map(user)].map((principal) => [principal.userName, principal])
-  )
+const redacted = String(Redacted.make(""))
+
+export const make = (users: ReadonlyArray<User>, now: () => number, clientId?: string) => {
+  const service = servicePrincipal("local-app", clientId)
+  const principals = new Map([service, ...users.map(user)].map((principal) => [principal.userName, principal]))
   const clientSecret = Redacted.make(`dose${randomBytes(16).toString("hex")}`)
-  /** Opens any role in Postgres; it never leaves this process. */
+  /** The password for any role in Postgres, which never leaves this process. */
   const masterKey = randomBytes(24).toString("base64url")
   const signingKey = randomBytes(32)
   const grants = new Map<string, Grant>()
 
-  /** The live grant behind a token. */
+  /** Returns the live grant of a token. */
   const grant = (token: string): Grant | undefined => {
     const found = grants.get(token)
     return found !== undefined && found.expiresAt > now() ? found : undefined
@@ -40,7 +40,14 @@ export const make = (users: ReadonlyArray<User>, now: () => number) => {
 
   return {
     service,
-    principals,
+    principals: principals as ReadonlyMap<string, Principal>,
+    /** Renames a principal, or sets whether they are active. They keep their tokens. */
+    update: (principal: Principal, { active, userName }: UserChange) => {
+      principals.delete(principal.userName)
+      principal.active = active ?? principal.active
+      principal.userName = userName ?? principal.userName
+      principals.set(principal.userName, principal)
+    },
     clientSecret,
     masterKey,
     grant,
@@ -54,8 +61,15 @@ export const make = (users: ReadonlyArray<User>, now: () => number) => {
       grants.set(token, { principal, scopes: new Set(scopes), expiresAt })
       return Redacted.make(token, { label: "token" })
     },
+    /** A text without the tokens and the secrets in it. */
+    redact: (text: string): string =>
+      text
+        .replaceAll(/\beyJ[\w-]+\.[\w-]+\.[\w-]*/g, redacted)
+        .replaceAll(Redacted.value(clientSecret), redacted)
+        .replaceAll(/\b(client_secret|client_assertion|refresh_token|code|password)=[^&]*/g, `$1=${redacted}`),
+    revoke: (token: string): void => void grants.delete(token),
     isClient: (id: string, secret: string) => id === service.userName && sameText(secret, Redacted.value(clientSecret)),
-    /** Whether Postgres lets this password in as this role. */
+    /** Whether Postgres accepts this password for this role. */
     mayLogIn: (role: string, password: string) =>
       sameText(password, masterKey) || grant(password)?.principal.userName === role
   }

@@ -1,36 +1,35 @@
-/** Who can call the workspace. */
-import { randomUUID } from "node:crypto"
+/** The users and service principals of the workspace. */
+import { createHash, randomUUID } from "node:crypto"
 import type { User } from "../../LocalWorkspace.ts"
 
 /** A user or a service principal of the workspace. */
 export interface Principal {
-  readonly kind: "user" | "service"
-  /** The SCIM id: a decimal string. */
+  /** The SCIM id, a decimal string, which the Apps proxy sends before the `@`. */
   readonly id: string
   /** The SCIM user name and the Postgres role: an e-mail address, or the client UUID. */
-  readonly userName: string
+  userName: string
   readonly displayName: string
-  /** What the Apps proxy puts before the `@`; deliberately not the SCIM id, as nobody may assume that it is. */
-  readonly forwardedId: string
+  active: boolean
 }
 
-/** The scope that stands for every other. */
+/** The scope that includes all others. */
 export const allScopes = "all-apis"
 
-const decimalId = (prefix: string, index: number) => `${prefix}${String(index).padStart(16 - prefix.length, "0")}`
+const decimalId = (prefix: string, number: number) => `${prefix}${String(number).padStart(16 - prefix.length, "0")}`
 
-export const user = ({ userName, displayName }: User, index: number): Principal => ({
-  kind: "user",
-  id: decimalId("40", index + 1),
+/** The same name has the same id in each workspace, whatever other users it has. */
+const numberOf = (userName: string) => createHash("sha256").update(userName).digest().readUIntBE(0, 6) % 10 ** 14
+
+export const user = ({ active = true, displayName, id, userName }: User): Principal => ({
+  id: id ?? decimalId("40", numberOf(userName)),
   userName,
   displayName: displayName ?? userName.split("@")[0] ?? userName,
-  forwardedId: decimalId("70", index + 1)
+  active
 })
 
-export const servicePrincipal = (displayName: string): Principal => ({
-  kind: "service",
+export const servicePrincipal = (displayName: string, clientId: string = randomUUID()): Principal => ({
   id: decimalId("30", 1),
-  userName: randomUUID(),
+  userName: clientId,
   displayName,
-  forwardedId: decimalId("60", 1)
+  active: true
 })

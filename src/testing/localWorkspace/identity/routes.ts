@@ -1,4 +1,4 @@
-/** The routes about people and tokens: SCIM Me, OAuth for machines, database credentials. */
+/** The routes of SCIM Me, OAuth for machines, and database credentials. */
 import { Duration, Effect, Redacted, Schema } from "effect"
 import type * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
@@ -23,8 +23,8 @@ const scimUser = (principal: Principal) => ({
   id: principal.id,
   userName: principal.userName,
   displayName: principal.displayName,
-  active: true,
-  ...(principal.kind === "user" && {
+  active: principal.active,
+  ...(principal.userName.includes("@") && {
     emails: [{ type: "work", value: principal.userName, primary: true }],
     name: { givenName: principal.displayName }
   }),
@@ -53,7 +53,7 @@ const basic = (header: string | undefined) => {
   return { id, secret: secret.join(":") }
 }
 
-// The bounds of the documented `ttl` of a database credential, and what it is when it is not given.
+// The documented bounds of a database credential's `ttl`, and its default.
 const minTtlSeconds = 300
 const maxTtlSeconds = 3600
 
@@ -107,7 +107,7 @@ export const addTo = (router: HttpRouter.HttpRouter, options: Options) =>
       })
     })
 
-    // A database credential opens Postgres and nothing else.
+    // A database credential is valid for Postgres only.
     const credential = (caller: Principal, seconds: number) => ({
       token: Redacted.value(directory.mint(caller, seconds * 1000, [])),
       expires: new Date(options.now() + seconds * 1000).toISOString()

@@ -1,6 +1,6 @@
 /**
- * Keeps the empty cluster that initdb makes in the temporary folder, for initdb takes a second of CPU and unpacking 60 ms.
- * It is one file, which is moved there when it is whole: there is all of it or none, whoever crashes or tidies up.
+ * Keeps the empty cluster of initdb in the temporary folder: initdb takes 1 s of CPU, and unpacking 60 ms. The archive is
+ * one file that is renamed when it is complete, so that a crash leaves no partial archive.
  */
 import { Effect } from "effect"
 import { createHash } from "node:crypto"
@@ -10,13 +10,13 @@ import { join } from "node:path"
 import { type Owner, run } from "./installation.ts"
 
 export interface Archive {
-  /** Unpacks the folder `data` into a directory; fails when there is no archive to trust. */
+  /** Unpacks the folder `data` into a directory. Fails if this account has no archive. */
   readonly unpack: (directory: string, owner: Owner) => Effect.Effect<void, unknown>
-  /** Packs the folder `data` of a directory, on which no Postgres runs, and forgets those of other versions. */
+  /** Packs the folder `data` of a directory without a running Postgres. Deletes archives of other versions. */
   readonly pack: (directory: string, owner: Owner) => Effect.Effect<void, unknown>
 }
 
-/** The archive of what was made in this way. */
+/** Returns the archive of clusters that are created with these versions, flags and statements. */
 export const make = (way: ReadonlyArray<string>): Archive => {
   const folder = tmpdir()
   const account = process.getuid?.()
@@ -34,7 +34,7 @@ export const make = (way: ReadonlyArray<string>): Archive => {
   return {
     unpack: (directory, owner) =>
       Effect.gen(function* () {
-        // The name can be guessed. In a temporary folder nobody else can replace a file that is this account's.
+        // Another account can create a file of this name first, but cannot replace a file of this account.
         const found = yield* Effect.tryPromise(() => lstat(file))
         if (!found.isFile() || found.uid !== account || (found.mode & 0o077) !== 0) {
           return yield* Effect.fail(`${file} is not this account's own`)

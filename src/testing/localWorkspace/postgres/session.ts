@@ -1,12 +1,12 @@
-/** One statement on a connection of its own: whatever the local workspace itself asks of Postgres. */
+/** Runs one statement on its own connection to Postgres, for the local workspace itself. */
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import { Data, Effect, Result } from "effect"
 import { connect } from "node:net"
 
-// Postgres describes a column's precision and writes every type as text only to those who ask for text, which the
-// drivers do not: hence the few messages of its protocol that one statement needs, over the codec of @effect/sql-pg.
+// The text format has every type as text and the precision of columns. Drivers request the binary format. Hence this
+// module sends the messages of one statement itself, with the codec of @effect/sql-pg.
 
-/** Where a session logs in, and as whom: the role of the caller itself, so that there is no other role to go back to. */
+/** The login of a session. Its role is the caller's own, so that RESET ROLE leads to no other. */
 export interface Login {
   readonly port: number
   readonly database: string
@@ -15,34 +15,38 @@ export interface Login {
   readonly parameters?: Readonly<Record<string, string>>
 }
 
-/** One statement with its bind parameters as text and the object identifiers of their types. */
+/** One statement with its bound parameters as text, and the object identifiers of their types. */
 export interface Command {
   readonly sql: string
   readonly types: ReadonlyArray<number>
   readonly values: ReadonlyArray<string | null>
-  /** Zero means all. */
+  /** The most rows; 0 is unlimited. */
   readonly maxRows: number
+  /** Whether to ask for the fields only, and run nothing. */
+  readonly describes?: boolean
 }
 
-/** What a statement came to. */
+/** The result of a statement. */
 export interface Outcome {
-  /** Undefined when the statement returns no rows at all, as DDL does. */
+  /** `undefined` if the statement returns no rows, as DDL does. */
   readonly fields: ReadonlyArray<PgProtocol.FieldDescription> | undefined
   readonly rows: ReadonlyArray<ReadonlyArray<string | null>>
   readonly tag: string
 }
 
-/** What Postgres, or the lack of it, says instead. */
+/** An error of Postgres, or of the connection to it. */
 export class PostgresError extends Data.TaggedError("PostgresError")<{
   readonly code: string
   readonly message: string
+  /** The character of the statement at which the error is, from 1. */
+  readonly position?: number
 }> {}
 
-/** Asks for the end of a statement that may not have started yet, without giving up on hearing how it went. */
+/** Cancels a statement, even before it starts, and still waits for its result. */
 export interface Cancellation {
   readonly requested: () => boolean
   readonly request: () => void
-  /** Has the one who runs the statement told when that is asked for. */
+  /** Sets the function that is called on request. */
   readonly onRequest: (ask: (() => void) | undefined) => void
 }
 
@@ -61,7 +65,7 @@ export const makeCancellation = (): Cancellation => {
   }
 }
 
-/** A name as an identifier of SQL. */
+/** Quotes a name as an identifier of SQL. */
 export const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`
 
 const cancelAgainMillis = 20
@@ -102,8 +106,13 @@ const readText = (bytes: Uint8Array, offset: number, size: number): string | nul
 const encodeCommand = (command: Command | string): Uint8Array | undefined => {
   if (typeof command === "string") return framed("Q", Buffer.from(`${command}\0`, "utf8"))
   const parse = PgProtocol.encodeParse({ name: "", query: command.sql, parameterTypes: command.types })
-  return Result.isFailure(parse)
-    ? undefined
+  if (Result.isFailure(parse)) return undefined
+  return command.describes === true
+    ? Buffer.concat([
+        parse.success,
+        PgProtocol.encodeDescribe({ target: "statement", name: "" }),
+        PgProtocol.encodeSync()
+      ])
     : Buffer.concat([
         parse.success,
         textBind(command.values),
@@ -114,9 +123,8 @@ const encodeCommand = (command: Command | string): Uint8Array | undefined => {
 }
 
 /**
- * Logs in, runs one statement (or a script of several without parameters) and leaves. Interruption asks Postgres to
- * stop and does not wait for it; a `Cancellation` asks and waits, so that a statement that won the race is reported as
- * finished.
+ * Logs in, runs one statement (or a script without parameters) and disconnects. Interruption asks Postgres to cancel, and
+ * does not wait. A `Cancellation` waits, so that a statement that finished first is reported as finished.
  */
 export const execute = (
   login: Login,
@@ -124,13 +132,13 @@ export const execute = (
   options?: {
     readonly cancellation?: Cancellation
     readonly onStart?: () => void
-    /** Takes the rows instead of the outcome, which then has none: a result may not fit into memory. */
+    /** Receives the rows, which the outcome then omits, because a result may not fit into memory. */
     readonly onRow?: (row: ReadonlyArray<string | null>, fields: ReadonlyArray<PgProtocol.FieldDescription>) => void
   }
 ): Effect.Effect<Outcome, PostgresError> =>
   Effect.callback<Outcome, PostgresError>((resume) => {
     const frame = encodeCommand(command)
-    // In the start-up message a zero byte would begin another setting, the role for one.
+    // In the start-up message a zero byte would begin another setting, such as the role.
     if (frame === undefined || Object.values(login.parameters ?? {}).some((value) => value.includes("\0"))) {
       return resume(Effect.fail(new PostgresError({ code: "42601", message: "The statement contains a zero byte" })))
     }
@@ -152,7 +160,7 @@ export const execute = (
       side.on("error", () => {})
       side.on("data", () => {})
       side.end(PgProtocol.encodeCancelRequest(key))
-      // A request that arrives before Postgres has read the statement is forgotten by Postgres.
+      // Postgres ignores a request that arrives before it has read the statement.
       again = setTimeout(askToCancel, cancelAgainMillis)
     }
     const finish = (result: Effect.Effect<Outcome, PostgresError>) => {
@@ -187,7 +195,8 @@ export const execute = (
         case "ErrorResponse":
           failure = new PostgresError({
             code: message.fields.code ?? "XX000",
-            message: message.fields.message ?? "unknown error"
+            message: message.fields.message ?? "unknown error",
+            ...(message.fields.position !== undefined && { position: Number(message.fields.position) })
           })
           return
         case "ReadyForQuery":

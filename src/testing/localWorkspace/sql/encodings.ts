@@ -1,13 +1,13 @@
-/** The formats of a result: JSON, Arrow and CSV. */
+/** Encodes results as JSON, Arrow and CSV. */
 import * as Arrow from "@uwdata/flechette"
 import type { Column } from "./types.ts"
 
-/** The values of a row as the statement API writes them. */
+/** The values of a row in the format of the statement API. */
 export type Row = ReadonlyArray<string | null>
 
 export type Format = "JSON_ARRAY" | "ARROW_STREAM" | "CSV"
 
-/** Makes a chunk of its rows; the texts are the same rows, each as JSON. */
+/** Encodes a chunk of rows; `texts` has the same rows, each as JSON. */
 export type Encoding = (
   columns: ReadonlyArray<Column>,
   rows: ReadonlyArray<Row>,
@@ -17,15 +17,17 @@ export type Encoding = (
 
 interface Storage {
   readonly type: Arrow.DataType
-  /** What is built, where the builder of the type itself would round: a timestamp is stored as an integer. */
+  /** The type to build instead, if the type's own builder would round: a timestamp is stored as an integer. */
   readonly built?: Arrow.DataType
   readonly parse: (text: string) => unknown
 }
 
-const unrepresentable = (text: string, type: string) => new RangeError(`${text} is no value of the Arrow type ${type}`)
+const unrepresentable = (text: string, type: string) =>
+  new RangeError(`${text} is not a value of the Arrow type ${type}`)
 
 const millis = (text: string, type: string) => {
-  const time = Date.parse(text)
+  // In JavaScript a year with a sign has six digits.
+  const time = Date.parse(text.replace(/^[+-]/, "$&00").replace(/^([+-])0*(\d{6}-)/, "$1$2"))
   if (Number.isNaN(time)) throw unrepresentable(text, type)
   return time
 }
@@ -35,7 +37,7 @@ const micros = (text: string) => {
   return BigInt(millis(`${seconds}Z`, "timestamp[us]")) * 1000n + BigInt(fraction.padEnd(6, "0"))
 }
 
-/** The decimal as a whole number of its last digit; half rounds away from zero. */
+/** Returns the decimal's unscaled integer. Halves round away from zero. */
 const unscaled = (text: string, precision: number, scale: number) => {
   const [, sign, whole, fraction = ""] = /^(-?)(\d+)(?:\.(\d+))?$/.exec(text) ?? []
   if (whole === undefined) throw unrepresentable(text, `decimal128(${precision},${scale})`)
@@ -47,7 +49,7 @@ const unscaled = (text: string, precision: number, scale: number) => {
 
 const string: Storage = { type: Arrow.utf8(), parse: (text) => text }
 
-// Nested values and intervals are sent as the text that JSON_ARRAY has for them (inferred).
+// Nested values and intervals are text, in the format of JSON_ARRAY (inferred).
 const storageOf = (column: Column): Storage => {
   switch (column.type_name) {
     case "BOOLEAN":
@@ -99,7 +101,7 @@ const jsonArray: Encoding = (_columns, _rows, texts) => Buffer.from(`[${texts.jo
 
 const csvField = (text: string) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text)
 
-// The names stand in the first chunk only, and NULL is a word.
+// Only the first chunk has the names, and NULL is a word.
 const csv: Encoding = (columns, rows, _texts, index) => {
   const lines = rows.map((row) => row.map((text) => (text === null ? "null" : csvField(text))).join())
   if (index === 0) lines.unshift(columns.map(({ name }) => csvField(name)).join())

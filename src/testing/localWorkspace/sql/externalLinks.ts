@@ -1,4 +1,4 @@
-/** The part of the storage in a cloud: its links carry their own permission, and it accepts no other. */
+/** Plays the cloud storage, whose links carry their own permission and which accepts no other. */
 import { Effect } from "effect"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import { createHmac, randomBytes } from "node:crypto"
@@ -8,7 +8,7 @@ export interface Options {
   readonly origin: () => string
   readonly now: () => number
   readonly ttlMillis: number
-  /** What a download must send along. */
+  /** The headers that a download must send. */
   readonly headers: Readonly<Record<string, string>>
 }
 

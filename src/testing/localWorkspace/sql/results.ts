@@ -7,7 +7,7 @@ import { encodings, type Format, type Row } from "./encodings.ts"
 import * as Replies from "../http/replies.ts"
 import { type Column, columnOf, formatValue } from "./types.ts"
 
-/** How a result is delivered, and how much of it. */
+/** The format and the limits of a result. */
 export interface Shape {
   readonly disposition: "INLINE" | "EXTERNAL_LINKS"
   readonly format: Format
@@ -25,23 +25,23 @@ export interface Chunk {
   readonly row_offset: number
   readonly row_count: number
   readonly byte_count: number
-  /** The chunk in the format of the result. */
+  /** Returns the chunk in the format of the result. */
   readonly read: () => Uint8Array
 }
 
 export interface Result {
-  /** Undefined for DDL, which has no columns. */
+  /** `undefined` for DDL, which has no columns. */
   readonly columns: ReadonlyArray<Column> | undefined
   readonly chunks: ReadonlyArray<Chunk>
   readonly rowCount: number
   readonly truncated: boolean
 }
 
-/** Takes the rows of a statement as they come and keeps of them what is to be delivered. */
+/** Collects the rows of a statement, up to the limits of the result. */
 export interface Collector {
   readonly row: (values: Row, fields: ReadonlyArray<FieldDescription>) => void
   readonly end: (fields: ReadonlyArray<FieldDescription> | undefined, tag: string) => Result | Replies.StatementError
-  /** Gives up what was kept; no chunk can be read from then on. */
+  /** Discards the rows; no chunk can be read afterwards. */
   readonly discard: () => void
 }
 
@@ -49,7 +49,7 @@ const numAffectedRows: Column = { name: "num_affected_rows", type_text: "BIGINT"
 
 const affectedRows = /^(?:INSERT \d+|UPDATE|DELETE|MERGE) (\d+)$/
 
-/** A file without a name, which is gone with the process however that ends. */
+/** Makes an unlinked file, which disappears with the process. */
 const makeSpool = () => {
   let file: number | undefined
   let size = 0
@@ -63,7 +63,7 @@ const makeSpool = () => {
     append: (bytes: Uint8Array) => {
       const opened = (file ??= open())
       const position = size
-      // At once, so that Postgres cannot run ahead of the disk.
+      // Synchronously, so that Postgres cannot run ahead of the disk.
       appendFileSync(opened, bytes)
       size += bytes.length
       return () => {
@@ -79,7 +79,7 @@ const makeSpool = () => {
   }
 }
 
-/** Keeps the first chunk of a result in memory and the others, of which there may be many, in a file. */
+/** Collects the first chunk of a result in memory and the others in a file. */
 export const collect = (shape: Shape, limits: Limits): Collector => {
   const encode = encodings[shape.format]
   const spool = makeSpool()
@@ -113,7 +113,7 @@ export const collect = (shape: Shape, limits: Limits): Collector => {
   const add = (row: Row) => {
     const text = JSON.stringify(row)
     bytes += Buffer.byteLength(text) + 1
-    // The row that exceeds a limit is the first one left out.
+    // The row that exceeds a limit is the first one omitted.
     truncated = bytes > (shape.byteLimit ?? Infinity) || rowCount === shape.rowLimit
     if (truncated) return
     if (bytes > inlineBytes) {
@@ -145,7 +145,7 @@ export const collect = (shape: Shape, limits: Limits): Collector => {
   }
 }
 
-/** The description of a result; bytes are counted only where they are to be fetched. */
+/** Returns the manifest of a result. It counts bytes only for external links. */
 export const manifestOf = (result: Result, { disposition, format }: Shape) => {
   const external = disposition === "EXTERNAL_LINKS"
   return {

@@ -1,4 +1,4 @@
-/** The routes about SQL warehouses and the statements that they run. */
+/** The routes of SQL warehouses and statements. */
 import { Effect, Schema, Scope } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
@@ -11,6 +11,7 @@ import type { Directory } from "../identity/directory.ts"
 import type { Principal } from "../identity/principals.ts"
 import * as Replies from "../http/replies.ts"
 import { adder, authenticated, body, pathOf } from "../http/requests.ts"
+import type { View } from "../../LocalMetricView.ts"
 import type { Limits } from "./results.ts"
 import { parameterTypeOf } from "./types.ts"
 import * as Statements from "./statements.ts"
@@ -22,6 +23,7 @@ export interface Options {
   readonly faults: Faults
   readonly limits: Limits
   readonly links: ExternalLinks.ExternalLinks
+  readonly metricViews: ReadonlyArray<View>
   readonly scope: Scope.Scope
   readonly login: (caller: Principal) => Omit<Login, "parameters">
 }
@@ -47,10 +49,10 @@ const ExecuteStatement = Schema.Struct({
 })
 
 const defaultWait = "10s"
-// How long a result can be fetched after the end of its statement, which is unknown from then on.
+// The time for which a result can be fetched after the end of its statement, which is unknown afterwards.
 const resultTtl = "1 hour"
 
-/** In milliseconds: zero, or five to fifty seconds. */
+/** Returns milliseconds: zero, or five to fifty seconds. */
 const waitOf = (text: string) => {
   const seconds = /^\d+s$/.test(text) ? Number.parseInt(text) : Number.NaN
   return seconds === 0 || (seconds >= 5 && seconds <= 50)
@@ -58,7 +60,7 @@ const waitOf = (text: string) => {
     : Effect.fail(Replies.invalidParameter(`wait_timeout ${text} must be 0s or between 5s and 50s.`))
 }
 
-/** Says which of the fields that are well-formed have a value that cannot be served. */
+/** Returns a message for the first well-formed field whose value is not supported. */
 const complaint = (request: typeof ExecuteStatement.Type): string | undefined => {
   const { on_wait_timeout = "CONTINUE" } = request
   if (on_wait_timeout !== "CONTINUE" && on_wait_timeout !== "CANCEL") {
@@ -68,7 +70,7 @@ const complaint = (request: typeof ExecuteStatement.Type): string | undefined =>
   return untyped === undefined ? undefined : `Parameter ${untyped.name} has the unsupported type ${untyped.type}.`
 }
 
-// The one format that a kind of warehouse has inline. That a standard one has no Arrow there is inferred.
+// The only inline format of each kind of warehouse. That a standard one has no inline Arrow is inferred.
 const inline: Readonly<Record<Warehouses.WarehouseKind, readonly [format: string, otherwise: Replies.Refused]>> = {
   standard: ["JSON_ARRAY", Replies.inlineOnlyJson],
   arrow: ["ARROW_STREAM", Replies.inlineOnlyArrow],
@@ -91,17 +93,34 @@ export const addTo = (router: HttpRouter.HttpRouter, options: Options) =>
     const guarded = <E, R>(handle: (caller: Principal) => Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>) =>
       authenticated(options.directory)("sql", handle)
 
-    const warehouse = Effect.flatMap(parameter("id"), (id) => {
-      const found = warehouses.get(id)
-      return found === undefined ? Effect.fail(Replies.warehouseNotFound(id)) : Effect.succeed(found)
-    })
+    const warehouse = (caller: Principal) =>
+      Effect.flatMap(parameter("id"), (id) => {
+        const found = warehouses.get(id)
+        return found === undefined
+          ? Effect.fail(Replies.warehouseNotFound(id))
+          : found.mayUse(caller.userName)
+            ? Effect.succeed(found)
+            : Effect.fail(Replies.warehouseForbidden(id))
+      })
 
-    // What belongs to somebody else does not exist: a refusal would tell that it does.
+    // Another caller's statement is a 404: a refusal would reveal that it exists.
     const statement = (caller: Principal) =>
       Effect.flatMap(parameter("id"), (id) => {
         const found = statements.get(id)
         return found?.owner.id === caller.id ? Effect.succeed(found) : Effect.fail(Replies.statementNotFound(id))
       })
+
+    /** Starts a statement as its owner, who can then poll it and read its chunks. */
+    const run = Effect.fnUntraced(function* (order: Statements.Order) {
+      const started = yield* Statements.start(order, options.login(order.owner), options)
+      statements.set(started.id, started)
+      yield* started.untilEnded.pipe(
+        Effect.andThen(Effect.sleep(resultTtl)),
+        Effect.andThen(Effect.sync(() => statements.delete(started.id) && started.discard())),
+        Effect.forkIn(options.scope)
+      )
+      return started
+    })
 
     const execute = guarded((caller) =>
       Effect.gen(function* () {
@@ -111,7 +130,9 @@ export const addTo = (router: HttpRouter.HttpRouter, options: Options) =>
         const wrong = complaint(request)
         if (wrong !== undefined) return yield* Replies.invalidParameter(wrong)
         const warehouse = warehouses.get(request.warehouse_id)
-        if (warehouse === undefined) return yield* Replies.unknownWarehouse(request.warehouse_id)
+        if (warehouse === undefined || warehouse.state() === "DELETED")
+          return yield* Replies.unknownWarehouse(request.warehouse_id)
+        if (!warehouse.mayUse(caller.userName)) return yield* Replies.warehouseForbidden(warehouse.id)
         const { disposition = "INLINE", format = "JSON_ARRAY" } = request
         const [inlineFormat, otherwise] = inline[warehouse.kind]
         if (disposition === "INLINE" && format !== inlineFormat) return yield* otherwise
@@ -126,13 +147,7 @@ export const addTo = (router: HttpRouter.HttpRouter, options: Options) =>
           rowLimit: request.row_limit,
           byteLimit: request.byte_limit
         }
-        const started = yield* Statements.start(order, options.login(caller), options)
-        statements.set(started.id, started)
-        yield* started.untilEnded.pipe(
-          Effect.andThen(Effect.sleep(resultTtl)),
-          Effect.andThen(Effect.sync(() => statements.delete(started.id) && started.discard())),
-          Effect.forkIn(options.scope)
-        )
+        const started = yield* run(order)
         started.pretendPending(faults.pendingPolls(http.method, pathOf(http)))
         const ended = wait > 0 && (yield* started.ended(wait))
         if (wait > 0 && !ended && request.on_wait_timeout === "CANCEL") yield* started.cancel
@@ -152,7 +167,7 @@ export const addTo = (router: HttpRouter.HttpRouter, options: Options) =>
       })
     )
 
-    // Without authentication, for whoever has the link may read.
+    // Without authentication, because the link is the permission.
     const download = Effect.gen(function* () {
       yield* options.links.check(yield* HttpServerRequest.HttpServerRequest)
       const found = statements.get(yield* parameter("id"))
@@ -176,10 +191,15 @@ export const addTo = (router: HttpRouter.HttpRouter, options: Options) =>
       )
     )
 
-    const list = guarded(() => Effect.sync(() => json({ warehouses: [...warehouses.values()].map(Warehouses.toJson) })))
-    const get = guarded(() => Effect.map(warehouse, (found) => json(Warehouses.toJson(found))))
-    const start = guarded(() =>
-      warehouse.pipe(
+    const list = guarded((caller) =>
+      Effect.sync(() => {
+        const visible = [...warehouses.values()].filter((_) => _.state() !== "DELETED" && _.mayUse(caller.userName))
+        return json({ warehouses: visible.map(Warehouses.toJson) })
+      })
+    )
+    const get = guarded((caller) => Effect.map(warehouse(caller), (found) => json(Warehouses.toJson(found))))
+    const start = guarded((caller) =>
+      warehouse(caller).pipe(
         Effect.flatMap((found) => found.start),
         Effect.as(json({}))
       )
@@ -188,11 +208,12 @@ export const addTo = (router: HttpRouter.HttpRouter, options: Options) =>
     yield* add("GET", "/api/2.0/sql/warehouses", list)
     yield* add("GET", "/api/2.0/sql/warehouses/:id", get)
     yield* add("POST", "/api/2.0/sql/warehouses/:id/start", start)
-    // The router takes the path with a trailing slash as well.
+    // The router also accepts a trailing slash.
     yield* add("POST", "/api/2.0/sql/statements", execute)
     yield* add("GET", "/api/2.0/sql/statements/:id", poll)
     yield* add("GET", "/api/2.0/sql/statements/:id/result/chunks/:index", chunk)
     yield* add("GET", `${ExternalLinks.path}/:id/:index`, download)
     yield* add("POST", "/api/2.0/sql/statements/:id/cancel", cancel)
     yield* add("DELETE", "/api/2.0/sql/statements/:id", close)
+    return { run }
   })

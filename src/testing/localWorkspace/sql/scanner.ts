@@ -6,7 +6,7 @@ export interface Scanned {
   readonly names: ReadonlyArray<string>
 }
 
-// One alternative per thing inside which a colon is not a marker; the order matters, the first that matches wins.
+// One alternative per construct in which a colon is not a marker. The first match wins.
 const token = new RegExp(
   [
     /(?<lineComment>--[^\n]*)/,
@@ -42,7 +42,7 @@ export const scan = (
   sql: string,
   placeholder: (index: number, name: string) => string = (index) => `$${index}`
 ): Scanned => {
-  const names: Array<string> = []
+  const places = new Map<string, number>()
   let out = ""
   let position = 0
   token.lastIndex = 0
@@ -59,12 +59,13 @@ export const scan = (
       text = `"${groups["backtick"].slice(1, -1).replaceAll("``", "`").replaceAll('"', '""')}"`
     } else if (groups["name"] !== undefined) {
       const name = groups["name"]
-      if (!names.includes(name)) names.push(name)
-      text = placeholder(names.indexOf(name) + 1, name)
+      const place = places.get(name) ?? places.size + 1
+      places.set(name, place)
+      text = placeholder(place, name)
     }
     out += sql.slice(position, match.index) + (text ?? sql.slice(match.index, end))
     position = end
     token.lastIndex = end
   }
-  return { sql: out + sql.slice(position), names }
+  return { sql: out + sql.slice(position), names: [...places.keys()] }
 }

@@ -1,12 +1,23 @@
-/** Statements of a warehouse: each runs in Postgres as its owner. */
+/** Runs the statements of a warehouse in Postgres, each as its owner. */
 import { Clock, Effect, Fiber, type Scope } from "effect"
 import { randomBytes } from "node:crypto"
 import type { Format } from "./encodings.ts"
 import type { ExternalLinks } from "./externalLinks.ts"
-import { execute, type Login, makeCancellation, type Outcome, type PostgresError, quoted } from "../postgres/session.ts"
+import {
+  type Command,
+  execute,
+  type Login,
+  makeCancellation,
+  type Outcome,
+  type PostgresError,
+  quoted
+} from "../postgres/session.ts"
 import type { Principal } from "../identity/principals.ts"
 import * as Replies from "../http/replies.ts"
+import type { View } from "../../LocalMetricView.ts"
+import { translate } from "./metricViews.ts"
 import * as Results from "./results.ts"
+import * as Describe from "./describe.ts"
 import { scan } from "./scanner.ts"
 import { parameterTypeOf } from "./types.ts"
 import type { Warehouse } from "./warehouses.ts"
@@ -29,33 +40,40 @@ export interface Order extends Results.Shape {
   readonly parameters: ReadonlyArray<Parameter>
 }
 
-/** A statement of the local workspace, and all that can be asked of it. */
+/** A statement of the local workspace. */
 export interface Statement {
   readonly id: string
   readonly owner: Principal
   readonly format: Format
   readonly state: () => State
+  readonly error: () => Replies.StatementError | undefined
+  readonly rowCount: () => number
+  readonly isTruncated: () => boolean
   readonly untilEnded: Effect.Effect<void>
-  /** Returns when the statement has ended, or when the time is up: then false. */
+  /** Waits for the end of the statement. Returns `false` if it has not ended within this time. */
   readonly ended: (within: number) => Effect.Effect<boolean>
   readonly cancel: Effect.Effect<void>
   readonly close: Effect.Effect<void>
-  /** Keeps up the appearance of PENDING for this many polls. */
+  /** Reports PENDING for this many polls. */
   readonly pretendPending: (polls: number) => void
   readonly poll: () => object
   readonly view: () => object
   readonly chunk: (index: number) => object | undefined
-  /** The chunk itself, as its link serves it. */
+  /** Returns the bytes of a chunk, for its link. */
   readonly download: (index: number) => Uint8Array | undefined
-  /** Gives up the result. */
+  /** Discards the result. */
   readonly discard: () => void
 }
 
-/** Binds the named parameters, or says what is wrong with them. */
-const bind = (order: Order) => {
+/** Binds the named parameters, or returns the mistake in them. */
+const bind = (order: Order, views: ReadonlyArray<View>) => {
+  const sql = translate(order.sql, views)
+  if (typeof sql !== "string") return sql
   const given = new Map(order.parameters.map((parameter) => [parameter.name, parameter]))
-  const typeOf = (name: string) => parameterTypeOf(given.get(name)?.type ?? "STRING")
-  const scanned = scan(order.sql, (index, name) => {
+  const declared = (name: string) => given.get(name)?.type ?? "STRING"
+  const typeOf = (name: string) => parameterTypeOf(declared(name))
+  const described = Describe.queryOf(sql)
+  const scanned = scan(described ?? sql, (index, name) => {
     const cast = typeOf(name)?.cast
     return cast === undefined ? `$${index}` : `($${index}::${cast})`
   })
@@ -63,14 +81,18 @@ const bind = (order: Order) => {
   if (unbound !== undefined) return Replies.unboundParameter(unbound)
   return {
     sql: scanned.sql,
-    types: scanned.names.map((name) => typeOf(name)?.oid ?? 0),
+    // A filter compares a DATE with a STRING, which Databricks casts, and Postgres only if it has no type.
+    types: scanned.names.map((name) =>
+      sql !== order.sql && declared(name) === "STRING" ? 0 : (typeOf(name)?.oid ?? 0)
+    ),
     values: scanned.names.map((name) => given.get(name)?.value ?? null),
-    // One row more than wanted tells whether there were more.
-    maxRows: order.rowLimit === undefined ? 0 : order.rowLimit + 1
+    // One row more than the limit shows whether there were more.
+    maxRows: order.rowLimit === undefined ? 0 : order.rowLimit + 1,
+    describes: described !== undefined
   }
 }
 
-// Databricks ids look like UUIDs that begin with the time; only their being unique matters.
+// Databricks ids look like UUIDs that begin with the time; only uniqueness matters.
 const newId = (now: number) =>
   `${now
     .toString(16)
@@ -86,6 +108,7 @@ export const start = (
   options: {
     readonly limits: Results.Limits
     readonly links: ExternalLinks
+    readonly metricViews: ReadonlyArray<View>
     readonly scope: Scope.Scope
   }
 ): Effect.Effect<Statement> =>
@@ -98,7 +121,7 @@ export const start = (
     const collector = Results.collect(order, options.limits)
     let pretended = 0
 
-    // A statement that was closed or canceled meanwhile stays so.
+    // A statement that was closed or canceled meanwhile keeps that state.
     const fail = (reason: Replies.StatementError) => {
       if (terminal.has(state)) return
       state = "FAILED"
@@ -115,22 +138,25 @@ export const start = (
       result = collected
       state = "SUCCEEDED"
     }
-    const settleError = (failure: PostgresError) => {
+    const settleError = (failure: PostgresError, { describes, sql }: Command) => {
       if (failure.code !== "57014" || !cancellation.requested())
-        fail(Replies.fromPostgres(failure.code, failure.message))
+        fail(Replies.fromPostgres(failure.code, describes === true ? Describe.located(failure, sql) : failure.message))
       else if (!terminal.has(state)) state = "CANCELED"
     }
     const started = () => {
       if (!terminal.has(state)) state = "RUNNING"
     }
     const run = Effect.gen(function* () {
-      const command = bind(order)
+      const command = bind(order, options.metricViews)
       if ("error_code" in command) return fail(command)
       yield* order.warehouse.start
       yield* order.warehouse.untilRunning
       const parameters = order.schema === undefined ? {} : { search_path: `${quoted(order.schema)}, public` }
       yield* execute({ ...login, parameters }, command, { cancellation, onStart: started, onRow: collector.row }).pipe(
-        Effect.match({ onSuccess: settle, onFailure: settleError })
+        Effect.match({
+          onSuccess: (outcome) => settle(command.describes ? Describe.outcomeOf(outcome, collector) : outcome),
+          onFailure: (failure) => settleError(failure, command)
+        })
       )
     }).pipe(Effect.onExit(() => Effect.sync(() => result ?? discard())))
     const fiber = yield* Effect.forkIn(run, options.scope)
@@ -140,7 +166,7 @@ export const start = (
       if (terminal.has(state)) return Effect.void
       cancellation.request()
       if (state === "RUNNING") return Effect.void
-      // It has not reached Postgres, so nothing can have happened: it need not be waited for.
+      // It has not reached Postgres, so there is nothing to wait for.
       state = "CANCELED"
       return Effect.asVoid(Fiber.interrupt(fiber))
     })
@@ -190,6 +216,9 @@ export const start = (
       owner: order.owner,
       format: order.format,
       state: shown,
+      error: () => error,
+      rowCount: () => result?.rowCount ?? 0,
+      isTruncated: () => result?.truncated ?? false,
       untilEnded,
       ended: (within) =>
         pretended > 0

@@ -1,7 +1,7 @@
-/** The types of Databricks for those of Postgres, and the values as the statement API writes them. */
+/** Maps types of Postgres to those of Databricks, and values to the format of the statement API. */
 import type { FieldDescription } from "@effect/sql-pg/PgProtocol"
 
-/** A column as the manifest of a statement describes it. */
+/** A column of a manifest. */
 export interface Column {
   readonly name: string
   readonly type_text: string
@@ -18,13 +18,16 @@ interface TypeOf {
   readonly scale?: number
 }
 
+/** The type of text in Postgres. */
+export const textOid = 25
+
 const Oid = {
   bool: 16,
   bytea: 17,
   int8: 20,
   int2: 21,
   int4: 23,
-  text: 25,
+  text: textOid,
   oid: 26,
   float4: 700,
   float8: 701,
@@ -97,18 +100,29 @@ export const columnOf = (field: FieldDescription, position: number): Column => {
   }
 }
 
-// At least milliseconds, and microseconds where there are any, so that nothing is lost (inferred).
-const isoTimestamp = (text: string, suffix: string) => {
-  const match = /^(\d+-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d+))?/.exec(text)
-  return match === null ? text : `${match[1]}T${match[2]}.${(match[3] ?? "").padEnd(3, "0")}${suffix}`
+/** Formats a day as Spark does: the year 10000 has a sign, and 44 BC is the year -43. */
+const day = (text: string) => {
+  const [, year, rest, bc] = /^(\d+)(-\d\d-\d\d)( BC)?$/.exec(text) ?? []
+  if (year === undefined) return text
+  const number = bc === undefined ? Number(year) : 1 - Number(year)
+  const sign = number < 0 ? "-" : number > 9999 ? "+" : ""
+  return `${sign}${String(Math.abs(number)).padStart(4, "0")}${rest}`
 }
 
-// Spark writes a whole floating-point number with its point.
+// At least milliseconds, and microseconds if there are any, so that no digit is lost (inferred).
+const isoTimestamp = (text: string, suffix: string) => {
+  const match = /^(\d+-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d+))?(?:\+00)?( BC)?$/.exec(text)
+  return match === null
+    ? text
+    : `${day(`${match[1]}${match[4] ?? ""}`)}T${match[2]}.${(match[3] ?? "").padEnd(3, "0")}${suffix}`
+}
+
+// Spark writes a whole floating-point number with a decimal point.
 const floating = (text: string) => (/^-?\d+$/.test(text) ? `${text}.0` : text)
 
 type Json = string | number | boolean | null | ReadonlyArray<Json>
 
-/** Reads `{a,"b c",NULL,{d}}` as JSON, since a complex value arrives as a JSON text. */
+/** Converts `{a,"b c",NULL,{d}}` to JSON, the format of complex values. */
 const arrayToJson = (text: string, element: number): string => {
   let position = text.indexOf("{")
   const scalar = (raw: string): Json => {
@@ -143,7 +157,7 @@ const arrayToJson = (text: string, element: number): string => {
   return JSON.stringify(list())
 }
 
-/** Rewrites a value as Postgres writes it into the text that the statement API sends. */
+/** Converts a value from Postgres's text to the text of the statement API. */
 export const formatValue = (text: string, oid: number): string => {
   switch (oid) {
     case Oid.bool:
@@ -153,6 +167,8 @@ export const formatValue = (text: string, oid: number): string => {
     case Oid.float4:
     case Oid.float8:
       return floating(text)
+    case Oid.date:
+      return day(text)
     case Oid.timestamp:
       return isoTimestamp(text, "")
     case Oid.timestamptz:
@@ -162,7 +178,7 @@ export const formatValue = (text: string, oid: number): string => {
   return element === undefined ? text : arrayToJson(text, element)
 }
 
-/** How a declared parameter type is bound: the type of the parameter, and what it is cast to where that says more. */
+/** The binding of a declared parameter type: the type of the parameter, and its cast if that is more specific. */
 export interface ParameterType {
   readonly oid: number
   readonly cast?: string
@@ -191,10 +207,10 @@ const parameterTypes: Readonly<Record<string, number>> = {
   VOID: Oid.text
 }
 
-// What Databricks takes for a DECIMAL that says no more.
+// Databricks's default for DECIMAL.
 const defaultDecimal = "numeric(10,0)"
 
-/** Undefined for a type that cannot be a parameter, such as ARRAY. */
+/** Returns `undefined` for a type that cannot be a parameter, such as ARRAY. */
 export const parameterTypeOf = (declared: string): ParameterType | undefined => {
   const type = declared.trim().toUpperCase()
   const decimal = /^(?:DECIMAL|DEC|NUMERIC)(?:\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\))?$/.exec(type)

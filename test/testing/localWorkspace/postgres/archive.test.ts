@@ -33,7 +33,7 @@ const directoryIn = (folder: string, text: string) => {
 }
 
 describe("Archive", () => {
-  it.live("unpacks what it packed, is private to the account, and replaces another version's", () =>
+  it.live("unpacks its own archive, private to the account, and replaces that of another version", () =>
     Effect.gen(function* () {
       const folder = yield* temporary
       yield* Archive.make(["17"]).pack(directoryIn(folder, "17"), {})

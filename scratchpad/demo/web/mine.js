@@ -1,4 +1,0 @@
-import { open } from "./desk.js"
-
-// The proxy adds who it is.
-await open([{ name: "You", headers: {} }])

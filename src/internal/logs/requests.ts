@@ -1,0 +1,148 @@
+/** The one line of the log about each request, in place of that of Effect's `HttpMiddleware.logger`. */
+import { Cause, Context, Effect, Exit, type Fiber, Logger, LogLevel, Option, Predicate } from "effect"
+import { HttpMiddleware, HttpServerError, HttpServerRequest, type HttpServerResponse } from "effect/http"
+import { randomUUID } from "node:crypto"
+import * as Statement from "../failures/statement.ts"
+import * as Undeclared from "../failures/undeclared.ts"
+import { RequestState } from "../http/requestState.ts"
+import type { Entry } from "./format.ts"
+import { CurrentLine, type Failure, type Line, lineIn, pathOf, routeIn } from "./line.ts"
+import * as Loggers from "./loggers.ts"
+
+/** Adds the line of a request to the middleware of a server. `Logs` sets it, and the server reads it when it serves. */
+export const Requests = Context.Reference<
+  ((middleware: HttpMiddleware.HttpMiddleware | undefined) => HttpMiddleware.HttpMiddleware) | undefined
+>("effect-databricks/logs/Requests", { defaultValue: () => undefined })
+
+type App<E, R> = Effect.Effect<HttpServerResponse.HttpServerResponse, E, R | HttpServerRequest.HttpServerRequest>
+type Outcome = Exit.Exit<HttpServerResponse.HttpServerResponse, unknown>
+
+/** `exclude` holds the paths whose requests have no line, unless they fail with a 5xx. */
+export const make = (write: (entry: Entry) => void, exclude: ReadonlySet<string>) => {
+  const logged = <E, R>(app: App<E, R>): App<E, R> =>
+    Effect.withFiber((fiber) => {
+      const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
+      const began = performance.now()
+      const line: Line = {
+        requestId: requestIdOf(request),
+        route: undefined,
+        caller: undefined,
+        failure: undefined,
+        disabled: undefined
+      }
+      const told = Effect.onExit(app, (exit) => {
+        const entry = entryOf(line, request, performance.now() - began, exit, exclude, fiber)
+        if (entry === undefined) return Effect.void
+        const others: Array<Logger.Logger<unknown, unknown>> = []
+        for (const logger of fiber.getRef(Logger.CurrentLoggers)) {
+          if (logger === Loggers.printed) write(entry)
+          // The server's span has it all: it needs no event.
+          else if (logger === Logger.tracerLogger) continue
+          else if (logger !== Loggers.exported || fiber.getRef(Loggers.Collector) !== undefined) others.push(logger)
+        }
+        return others.length === 0 ? Effect.void : logTo(others, entry)
+      })
+      return Effect.provideService(told, CurrentLine, line)
+    })
+  return (middleware: HttpMiddleware.HttpMiddleware | undefined): HttpMiddleware.HttpMiddleware =>
+    middleware === undefined || middleware === HttpMiddleware.logger
+      ? logged
+      : (app) => logged(middleware(withoutLogger(app)))
+}
+
+/** Logs it for the collector, and for the loggers of the application. */
+const logTo = (
+  loggers: ReadonlyArray<Logger.Logger<unknown, unknown>>,
+  { annotations, cause, date, logLevel, message }: Entry
+): Effect.Effect<void> =>
+  Effect.annotateLogs(
+    Effect.withFiber((fiber) => {
+      for (const logger of loggers) logger.log({ cause, date, fiber, logLevel, message: [message] })
+      return Effect.void
+    }),
+    annotations
+  )
+
+/** Keeps the logger of Effect, which is somewhere in an unknown middleware, from a second line. */
+const withoutLogger = <E, R>(app: App<E, R>): App<E, R> =>
+  Effect.onExit(app, () =>
+    Effect.withFiber(({ context }) => {
+      const state = Context.getOrUndefined(context, RequestState)
+      const line = lineIn(context)
+      if (state !== undefined && line !== undefined) {
+        line.disabled = state.loggerDisabled
+        line.route ??= routeIn(context)
+        state.loggerDisabled = true
+      }
+      return Effect.void
+    })
+  )
+
+/** That of the proxy, unless it is one that a client made up and no log should have. */
+const requestIdOf = ({ headers }: HttpServerRequest.HttpServerRequest): string => {
+  const id = headers["x-request-id"]
+  return id !== undefined && /^[\w.:-]{1,128}$/.test(id) ? id : randomUUID()
+}
+
+const entryOf = (
+  line: Line,
+  request: HttpServerRequest.HttpServerRequest,
+  millis: number,
+  exit: Outcome,
+  exclude: ReadonlySet<string>,
+  fiber: Fiber.Fiber<unknown, unknown>
+): Entry | undefined => {
+  const { cause, status } = outcomeOf(exit)
+  const failure = line.failure ?? (cause && unreported(fiber.context, cause, status))
+  const isError = status !== 499 && (status >= 500 || failure?.isError === true)
+  const logLevel = isError ? "Error" : "Info"
+  if (LogLevel.isGreaterThan(fiber.cache.minimumLogLevel, logLevel)) return undefined
+  const path = pathOf(request)
+  if (!isError) {
+    const disabled = line.disabled ?? Context.getOrUndefined(fiber.context, RequestState)?.loggerDisabled
+    if (disabled === true || exclude.has(path)) return undefined
+  }
+  // The router leaves the context of the route behind.
+  const route = line.route ?? routeIn(fiber.context) ?? path
+  const { method } = request
+  const ms = Math.round(millis * 100) / 100
+  const annotations: Record<string, unknown> = { method, route, status, ms, request_id: line.requestId }
+  Object.assign(annotations, line.caller, failure?.annotations)
+  if (failure !== undefined) {
+    annotations["error"] = failure.tag
+    if (isSafe(status)) annotations["reason"] = failure.message
+  }
+  return {
+    date: new Date(),
+    logLevel,
+    message: `${method} ${route} ${status}${isError && status < 400 ? ": the response broke off" : ""}`,
+    annotations,
+    span: fiber.cache.span,
+    cause: isError ? (failure?.cause ?? Cause.empty) : Cause.empty
+  }
+}
+
+/** The messages of a 400 and a 404 repeat parts of the request. */
+const isSafe = (status: number) => status !== 400 && status !== 404
+
+/** Returns the status that the client saw, and the rest of the cause. A client that disconnects is a 499. */
+const outcomeOf = (exit: Outcome) => {
+  if (Exit.isSuccess(exit)) return { status: exit.value.status, cause: undefined }
+  const left = exit.cause.reasons.some(
+    (reason) => reason._tag === "Interrupt" && reason.annotations.has(HttpServerError.ClientAbort.key)
+  )
+  if (left) return { status: 499, cause: undefined }
+  const [{ status }, rest] = HttpServerError.causeResponseStripped(exit.cause)
+  return { status, cause: Option.getOrUndefined(rest) }
+}
+
+/** A failure that `Failures` has not answered. After a status below 400 it broke off the body of the response. */
+const unreported = (context: Context.Context<never>, found: Cause.Cause<unknown>, status: number): Failure => {
+  const undeclared = Undeclared.restored(context, found)
+  const cause = undeclared?.cause ?? found
+  const error = Cause.squash(cause)
+  const message = undeclared?.message ?? (error instanceof Error ? error.message : String(error))
+  const reason = HttpServerError.isHttpServerError(error) ? error.reason : error
+  const tag = Predicate.hasProperty(reason, "_tag") ? String(reason._tag) : "InternalServerError"
+  return { summary: "", tag, message, isError: status < 400, cause, annotations: Statement.annotationsOf(cause) }
+}
