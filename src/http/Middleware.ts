@@ -31,8 +31,15 @@ import * as HttpFailure from "./HttpFailure.ts"
 
 type Handler<E, R> = Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
 
-const runAsUser = <E, R>(service: ServiceContext["Service"], handler: Handler<E, R>) =>
-  ofThisSite(service, (request) =>
+/** Answers a failure of the middleware itself. */
+type Answer = (cause: Cause.Cause<unknown>) => Effect.Effect<HttpServerResponse.HttpServerResponse>
+
+const runAsUser = <E, R>(
+  service: ServiceContext["Service"],
+  handler: Handler<E, R>,
+  respond: Answer = (cause) => answer(cause, service)
+) =>
+  ofThisSite(respond, (request) =>
     ExecutionContext.provideUser(
       Effect.andThen(
         Effect.sync(() => Token.hide(request)),
@@ -41,7 +48,7 @@ const runAsUser = <E, R>(service: ServiceContext["Service"], handler: Handler<E,
       request
     )
   ).pipe(
-    Effect.catchIf(isIdentityError, (error) => answer(Cause.fail(error), service)),
+    Effect.catchIf(isIdentityError, (error) => respond(Cause.fail(error))),
     Effect.provideService(ServiceContext, service),
     HttpEffect.withPreResponseHandler(ofOnePerson)
   )
@@ -59,11 +66,11 @@ const ofOnePerson = (
 
 /** Refuses what a page of another site makes the browser of a signed-in user send. */
 const ofThisSite = <E, R>(
-  service: ServiceContext["Service"],
+  respond: Answer,
   handle: (request: HttpServerRequest.HttpServerRequest) => Handler<E, R>
 ): Handler<E, R | HttpServerRequest.HttpServerRequest> =>
   Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
-    Origin.isForeign(request) ? answer(Cause.fail(foreignOrigin), service) : handle(request)
+    Origin.isForeign(request) ? respond(Cause.fail(foreignOrigin)) : handle(request)
   )
 
 const foreignOrigin = new HttpFailure.HttpFailure({
@@ -76,8 +83,12 @@ const isIdentityError = (error: unknown): error is IdentityError =>
   error instanceof IdentityMismatchError ||
   error instanceof IdentityUnavailableError
 
-const runAsService = <E, R>(service: ServiceContext["Service"], handler: Handler<E, R>) =>
-  ofThisSite(service, () =>
+const runAsService = <E, R>(
+  service: ServiceContext["Service"],
+  handler: Handler<E, R>,
+  respond: Answer = (cause) => answer(cause, service)
+) =>
+  ofThisSite(respond, () =>
     Effect.contextWith((context: Context.Context<R>) =>
       // Under both middlewares a handler runs as the user, in either order.
       Option.isSome(Context.getOption(context, UserContext))
@@ -85,6 +96,39 @@ const runAsService = <E, R>(service: ServiceContext["Service"], handler: Handler
         : ExecutionContext.asService(asCaller(service, handler))
     )
   )
+
+/**
+ * Runs a handler as the user (`user`), or as the service principal if the request has no token (`either`). All its
+ * failures get this answer.
+ *
+ * @internal
+ */
+export const handle = <E, R>({
+  answer,
+  handler,
+  runsAs,
+  service
+}: {
+  readonly service: ServiceContext["Service"]
+  readonly handler: Handler<E, R>
+  readonly runsAs: "user" | "either"
+  readonly answer: Answer
+}) => {
+  const answered = Effect.catchCause(handler, (cause) =>
+    HttpFailure.answersItself(cause)
+      ? Effect.failCause(cause as Cause.Cause<never>) // an interruption or a response
+      : answer(cause)
+  )
+  const asUser = runAsUser(service, answered, answer)
+  // Without a token, `AsUser` is a 401, or the development fallback with its warning.
+  return runsAs === "user" || service.development
+    ? asUser
+    : Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers }) =>
+        headers["x-forwarded-access-token"] === undefined
+          ? (runAsService(service, answered, answer) as typeof asUser) // such a handler requires no user
+          : asUser
+      )
+}
 
 /** Adds the caller to the server's span and to log lines, and runs the streams of the response as the caller. */
 const asCaller = <E, R>(service: ServiceContext["Service"], handler: Handler<E, R>): Handler<E, R> =>

@@ -1,0 +1,84 @@
+/** The routes of a plugin: their callers, their services and their failures. */
+import { Context, Effect, type Schema } from "effect"
+import { HttpRouter, HttpServerRequest, type HttpServerResponse } from "effect/http"
+import type { Action, Policy } from "../../appkit/Policy.ts"
+import * as HttpFailure from "../../http/HttpFailure.ts"
+import * as Middleware from "../../http/Middleware.ts"
+import { ServiceContext } from "../../ServiceContext.ts"
+import { UserContext } from "../../UserContext.ts"
+import * as Failure from "./failure.ts"
+
+type Method = "GET" | "POST" | "DELETE"
+
+type Handler<R> = Effect.Effect<
+  HttpServerResponse.HttpServerResponse,
+  unknown,
+  R | ServiceContext | HttpRouter.Provided
+>
+
+/** A route of a plugin, with a path below `/api/<plugin>`. */
+export interface Route<R> {
+  readonly method: Method
+  readonly path: `/${string}`
+  /** `user`: as the sender, else a 401. `either`: as the sender if there is a token, else as the app. */
+  readonly runsAs: "user" | "either"
+  readonly handler: Handler<R>
+}
+
+/** A route whose calls run as the user. */
+export const asUser = <R>(method: Method, path: `/${string}`, handler: Handler<R>): Route<Exclude<R, UserContext>> => ({
+  method,
+  path,
+  runsAs: "user",
+  handler: handler as Handler<Exclude<R, UserContext>> // the layer provides the user
+})
+
+/** A route that decides itself; a user of the request is verified in any case. `Effect.serviceOption(UserContext)` has it. */
+export const asEither = <R>(method: Method, path: `/${string}`, handler: Handler<R>): Route<R> => ({
+  method,
+  path,
+  runsAs: "either",
+  handler
+})
+
+// A key of any service: its shape is of no use here.
+// oxlint-disable-next-line typescript/no-explicit-any
+type AnyKey = Context.Key<any, any>
+
+/** Adds routes whose handlers use these services. */
+export const layer = <const Keys extends ReadonlyArray<AnyKey>>(
+  plugin: string,
+  services: Keys,
+  routes: ReadonlyArray<Route<Keys[number]["Identifier"]>>
+) =>
+  HttpRouter.use((router) =>
+    Effect.gen(function* () {
+      const service = yield* ServiceContext
+      // Only these: the rest of the start-up context would replace the span and the caller of a request.
+      const own = Context.pick(...services)(yield* Effect.context<Keys[number]["Identifier"]>())
+      for (const { handler, method, path, runsAs } of routes) {
+        const route = Effect.provideService(Effect.provideContext(handler, own), ServiceContext, service)
+        yield* router.add(
+          method,
+          `/api/${plugin}${path}`,
+          Middleware.handle({ service, handler: route, runsAs, answer: Failure.answer(plugin) })
+        )
+      }
+    })
+  )
+
+/** Decodes the body of a request. */
+export const body = <S extends Schema.Constraint>(schema: S) =>
+  HttpFailure.orBadRequest(HttpServerRequest.schemaBodyJson(schema))
+
+/** Asks a policy about the sender of the request, and fails with 403 if it says no. */
+export const allow = <A extends Action, Resource>(
+  policy: Policy<A, Resource>,
+  action: A,
+  resource: Resource
+): Effect.Effect<void, HttpFailure.HttpFailure> =>
+  Effect.flatMap(Effect.serviceOption(UserContext), (user) =>
+    Effect.flatMap(policy(action, resource, user._tag === "Some" ? user.value : undefined), (isAllowed) =>
+      isAllowed ? Effect.void : Effect.fail(Failure.refusal(403, "You may not do this in this app", "Forbidden"))
+    )
+  )
