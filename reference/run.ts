@@ -38,8 +38,9 @@ const generated = (): ReadonlyMap<string, string> => {
         parseCompilerOptions: { moduleResolution: "NodeNext", ...compilerOptions }
       })
     )
-    const docgen = join(import.meta.dirname, "node_modules/@effect/docgen/bin.cjs")
-    execFileSync(process.execPath, [docgen], { cwd: folder, stdio: "inherit" })
+    const own = (file: string) => join(import.meta.dirname, file)
+    const docgen = ["--require", own("ordered.cjs"), own("node_modules/@effect/docgen/bin.cjs")]
+    execFileSync(process.execPath, docgen, { cwd: folder, stdio: "inherit" })
     const read = (module: string) => fs.readFileSync(join(folder, `docs/modules/${module}.ts.md`), "utf8")
     return new Map(publicModules.map((module) => [module, read(module)]))
   } finally {
@@ -100,13 +101,21 @@ ${[...pages].map(entry).join("\n")}
 const pages = new Map([...generated()].map(([module, text]) => [module, page(module, text)]))
 const files = new Map([["README.md", index(pages)], ...[...pages].map(([name, page]) => [`${name}.md`, page] as const)])
 
+/** The first line in which the written page is not the generated one. */
+const differenceOf = (name: string): ReadonlyArray<string> => {
+  const file = join(output, name)
+  const written = fs.existsSync(file) ? fs.readFileSync(file, "utf8").split("\n") : []
+  const generated = files.get(name)?.split("\n") ?? []
+  const at = [...written, ...generated].findIndex((_, line) => written[line] !== generated[line])
+  return at < 0 ? [] : [`docs/reference/${name}:${at + 1}\n- ${written[at] ?? ""}\n+ ${generated[at] ?? ""}`]
+}
+
 const { values } = parseArgs({ options: { check: { type: "boolean" } } })
 if (values.check) {
-  const old = (name: string) => (fs.existsSync(join(output, name)) ? fs.readFileSync(join(output, name), "utf8") : "")
-  const stale = [...files].filter(([name, text]) => old(name) !== text).map(([name]) => name)
-  const left = fs.globSync("**/*.md", { cwd: output }).filter((name) => !files.has(name))
-  if (stale.length + left.length > 0) {
-    console.error(`Run npm run reference: ${[...stale, ...left].join(", ")} of docs/reference differ from the sources`)
+  const names = new Set([...files.keys(), ...fs.globSync("**/*.md", { cwd: output })])
+  const differences = [...names].flatMap(differenceOf)
+  if (differences.length > 0) {
+    console.error(`Run npm run reference: docs/reference differs from the sources\n${differences.join("\n")}`)
     process.exitCode = 1
   }
 } else {

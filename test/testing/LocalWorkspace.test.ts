@@ -196,6 +196,20 @@ layer(Local.layer())("LocalWorkspace", (it) => {
       })
     )
 
+    it.effect("records as aborted a request whose client leaves before it has read a long body, and no other", () =>
+      Effect.gen(function* () {
+        const { host, misbehave, requests } = yield* Local.LocalWorkspace
+        const aborted = (path: string) => Effect.map(requests, (all) => all.find((_) => _.path === path)?.aborted)
+        yield* misbehave({ path: "/long", kind: "answer", status: 200, body: "x".repeat(40_000_000) })
+        for (const path of ["/long/read", "/long/left"]) {
+          const response = yield* Effect.promise(() => fetch(host + path))
+          yield* Effect.promise(() => (path === "/long/left" ? response.body!.cancel() : response.arrayBuffer()))
+        }
+        yield* eventually(aborted("/long/left"))
+        assert.isFalse(yield* aborted("/long/read"))
+      })
+    )
+
     it.effect("keeps the last 10,000 requests", () =>
       Effect.gen(function* () {
         const { host, requests } = yield* Local.LocalWorkspace

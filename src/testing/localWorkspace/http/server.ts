@@ -45,7 +45,8 @@ export const serve = (
     node.on("request", (request, response) => {
       response.once("close", () => {
         const seen = recorded.get(request)
-        if (seen !== undefined && !response.writableFinished) seen.aborted = true
+        // Node 22.16 finishes a response whose last bytes were on their way when the connection broke.
+        if (seen !== undefined && (!response.writableFinished || request.socket.errored)) seen.aborted = true
       })
     })
     // It only fails if no route has the path.
