@@ -60,6 +60,8 @@ export interface Request<R> {
   readonly requestId: string | undefined
   /** The client's `Last-Event-ID`, as it was received. */
   readonly lastEventId: string | undefined
+  /** The bytes that are sent when there was no event for this time, so that the connection stays open. */
+  readonly heartbeat: { readonly interval: Duration.Input; readonly bytes: Uint8Array }
   /** Runs the source, as the stream with this id. */
   readonly run: (streamId: string) => Stream.Stream<Event, unknown, R>
   /** Continues after an event of a stream that is not kept here, given the application's part of its id. */

@@ -106,10 +106,11 @@ export interface Resume<A, R = never> {
    */
   readonly requestId?: string | undefined
   /**
-   * Whether the stream begins with an event that has an id and no data. A client that is cut before the first event can
-   * then continue. Defaults to `true` without a `requestId`.
+   * How the stream begins, so that a client that is cut before the first event can continue. `"id"`, the default
+   * without a `requestId`: an id alone, which an `EventSource` keeps. `"event"`: an event `opening` without data, for
+   * clients that keep only the ids of events, as `connectSSE` does.
    */
-  readonly opening?: boolean | undefined
+  readonly opening?: "id" | "event" | false | undefined
   /**
    * Continues after an event of a stream that is not kept here, by its `id`, which the client may have made up. Without
    * it such a request is a 409.
@@ -190,25 +191,28 @@ const headers = {
 const resumed = Effect.fnUntraced(function* <A, E, R, RE, RA>(
   stream: Stream.Stream<A, E, R>,
   options: ResumableOptions<A, RE, RA>,
-  { after, opening, requestId }: Resume<A, RA>
+  { after, requestId, opening = requestId === undefined ? "id" : false }: Resume<A, RA>
 ) {
   const { headers, method, originalUrl } = yield* HttpServerRequest.HttpServerRequest
-  const streams = yield* ResumableStreams
-  const opens = opening ?? requestId === undefined
   const run = <E2, R2>(elements: Stream.Stream<A, E2, R2>, streamId: string, lastId?: string) => {
     const events = encode(elements, options, keptAs(streamId), lastId)
+    if (opening === false) return events
     const id = EventId.format({ streamId, number: 0, id: lastId })
-    return opens ? Stream.concat(Stream.succeed({ number: 0, bytes: frame(id, "message", "") }), events) : events
+    const bytes = opening === "id" ? text.encode(`id: ${id}\n\n`) : frame(id, "opening", "")
+    return Stream.concat(Stream.succeed({ number: 0, bytes }), events)
   }
-  const rest = yield* streams.open<R | RE | RA | ServiceContext>({
-    route: `${method} ${originalUrl}`,
-    sender: headers["x-forwarded-user"],
-    requestId,
-    lastEventId: headers["last-event-id"],
-    run: (streamId) => run(stream, streamId),
-    after: after && ((lastId, streamId) => run(after(lastId), streamId, lastId))
-  })
-  return responseOf(withHeartbeat(rest, options))
+  const events = yield* ResumableStreams.use(({ open }) =>
+    open<R | RE | RA | ServiceContext>({
+      route: `${method} ${originalUrl}`,
+      sender: headers["x-forwarded-user"],
+      requestId,
+      lastEventId: headers["last-event-id"],
+      heartbeat: { interval: options.heartbeat ?? defaultHeartbeat, bytes: comment },
+      run: (streamId) => run(stream, streamId),
+      after: after && ((lastId, streamId) => run(after(lastId), streamId, lastId))
+    })
+  )
+  return responseOf(Stream.concat(Stream.succeed(comment), events))
 })
 
 /** Adds comments, which are sent while there are no events. */
@@ -219,7 +223,7 @@ const withHeartbeat = <E, R>(
   Stream.merge(
     events,
     // The first comment sends the head of the response, which would otherwise wait for the first event.
-    Stream.map(Stream.tick(heartbeat ?? "10 seconds"), () => comment),
+    Stream.map(Stream.tick(heartbeat ?? defaultHeartbeat), () => comment),
     { haltStrategy: "left" }
   )
 
@@ -287,6 +291,7 @@ const errorData = Effect.fnUntraced(function* (cause: Cause.Cause<unknown>) {
   return data
 })
 
+const defaultHeartbeat = "10 seconds"
 const text = new TextEncoder()
 const comment = text.encode(": heartbeat\n\n")
 

@@ -20,7 +20,15 @@ export interface Options<A> {
 
 export interface ResumableOptions<A, R> extends Omit<Options<A>, "resume"> {
   /** Keeps the stream for its client. */
-  readonly resume: ServerSentEvents.Resume<A, R>
+  readonly resume: Resume<A, R>
+}
+
+export interface Resume<A, R> extends Omit<ServerSentEvents.Resume<A, R>, "opening"> {
+  /**
+   * Whether the stream begins with an event without data, which is not JSON. Defaults to `true` without a
+   * `requestId`.
+   */
+  readonly opening?: boolean | undefined
 }
 
 /** Answers with a stream of events. */
@@ -48,7 +56,10 @@ export function respond<A, R, RA>(
   }
   return resume === undefined
     ? ServerSentEvents.toResponse(stream, encoding)
-    : ServerSentEvents.toResponse(stream, { ...encoding, resume })
+    : ServerSentEvents.toResponse(stream, {
+        ...encoding,
+        resume: { ...resume, opening: (resume.opening ?? resume.requestId === undefined) && "event" }
+      })
 }
 
 const typeOf = (element: unknown): string =>

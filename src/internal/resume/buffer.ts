@@ -1,11 +1,13 @@
 /** The events of one stream, between its source and the client that reads it. */
-import { Cause, Effect, Exit, Latch, type Pull } from "effect"
+import { Cause, Effect, Exit, Latch, Option, type Pull } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
-import type { Event } from "../../http/ResumableStreams.ts"
+import type { Event, Request } from "../../http/ResumableStreams.ts"
 
-/** A client that reads, after the event with this number. */
+/** A client that reads. */
 export interface Reader {
+  /** The number of the last event that it has taken. */
   taken: number
+  readonly heartbeat: Request<never>["heartbeat"]
 }
 
 export interface Buffer {
@@ -14,16 +16,16 @@ export interface Buffer {
   /** Ends the stream, or lets it fail. */
   readonly end: (exit: Exit.Exit<void, unknown>) => void
   readonly hasEnded: () => boolean
-  /** Whether the event after this number is kept, or is the next to come. */
-  readonly has: (taken: number) => boolean
+  /** Whether all events after this number are kept, or still to come. */
+  readonly has: (number: number) => boolean
   readonly reader: () => Reader | undefined
-  /** Replaces the reader, whose pull fails. Without a reader nothing is dropped. */
+  /** Replaces the reader. Without one nothing is dropped, so that the last reader can return. */
   readonly attach: (reader: Reader | undefined) => void
-  /** Takes the next event. */
+  /** Takes the next event, or its heartbeat. Ends only if the source has ended, and fails if it has failed. */
   readonly pull: (reader: Reader) => Pull.Pull<NonEmptyReadonlyArray<Uint8Array>, unknown>
 }
 
-export const make = (capacity: number, takenOver: Cause.Cause<unknown>): Buffer => {
+export const make = (capacity: number): Buffer => {
   const events: Array<Event> = []
   const room = Latch.makeUnsafe()
   const news = Latch.makeUnsafe()
@@ -43,8 +45,6 @@ export const make = (capacity: number, takenOver: Cause.Cause<unknown>): Buffer 
       dropped = oldest.number
     }
   }
-  // The numbers are consecutive.
-  const after = (taken: number) => events[Math.max(0, taken - (events[0]?.number ?? 0) + 1)]
 
   const offer = (event: Event): Effect.Effect<void> =>
     Effect.suspend(() => {
@@ -60,18 +60,24 @@ export const make = (capacity: number, takenOver: Cause.Cause<unknown>): Buffer 
       return Effect.void
     })
 
-  const pull: Buffer["pull"] = (reader) =>
+  // The numbers are consecutive.
+  const after = (number: number) => events[Math.max(0, number + 1 - (events[0]?.number ?? 0))]
+
+  const pull = (reader: Reader): ReturnType<Buffer["pull"]> =>
     Effect.suspend((): ReturnType<Buffer["pull"]> => {
-      if (reader !== current) return Effect.failCause(takenOver)
+      if (reader !== current) return Effect.interrupt
       const next = after(reader.taken)
       if (next !== undefined) {
         reader.taken = next.number
         room.openUnsafe()
         return Effect.succeed([next.bytes])
       }
-      if (exit !== undefined) return ended(exit)
+      if (exit !== undefined) return Exit.isSuccess(exit) ? Cause.done() : Effect.failCause(exit.cause)
       news.closeUnsafe()
-      return Effect.andThen(news.await, pull(reader))
+      const { bytes, interval } = reader.heartbeat
+      return Effect.flatMap(Effect.timeoutOption(news.await, interval), (hasNews) =>
+        Option.isSome(hasNews) ? pull(reader) : Effect.succeed([bytes])
+      )
     })
 
   return {
@@ -81,15 +87,13 @@ export const make = (capacity: number, takenOver: Cause.Cause<unknown>): Buffer 
       news.openUnsafe()
     },
     hasEnded: () => exit !== undefined,
-    has: (taken) => taken >= dropped && taken <= last,
+    has: (number) => number >= dropped && number <= last,
     reader: () => current,
     attach: (reader) => {
       current = reader
-      news.openUnsafe()
       room.openUnsafe()
+      news.openUnsafe()
     },
     pull
   }
 }
-
-const ended = (exit: Exit.Exit<void, unknown>) => (Exit.isSuccess(exit) ? Cause.done() : Effect.failCause(exit.cause))
