@@ -27,7 +27,7 @@ const Live = Layer.merge(
   ResumableStreams.layerWith({ grace: "30 seconds", maxBufferSize: "400 B" })
 )
 
-const settle = Effect.repeat(Effect.yieldNow, { times: 60 })
+const settle = Effect.repeat(Effect.yieldNow, { times: 30 })
 
 /** A person who asks one question, and again under a new request id when its stream is gone. */
 const person = (who: "alice" | "bob") => {

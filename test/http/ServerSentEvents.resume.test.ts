@@ -88,10 +88,12 @@ describe("ServerSentEvents.toResponse with resume", () => {
 
   it.effect("gives the last events of a finished stream again, for 30 seconds after its client has left", () =>
     Effect.gen(function* () {
-      const { state, stream } = yield* makeSource
-      const { connect } = yield* serve(
-        ServerSentEvents.toResponse(Stream.concat(Stream.take(stream, 0), Stream.make(1, 2, 3)), { resume: {} })
-      )
+      const state = { runs: 0 }
+      const source = Stream.suspend(() => {
+        state.runs++
+        return Stream.make(1, 2, 3)
+      })
+      const { connect } = yield* serve(ServerSentEvents.toResponse(source, { resume: {} }))
       const { received } = yield* (yield* connect()).end
       const after = idIn(received)!.replace(/\d+$/, "1")
       const again = yield* (yield* connect({ after })).end
@@ -149,8 +151,6 @@ describe("ServerSentEvents.toResponse with resume", () => {
       assert.deepStrictEqual(dataIn(theirs.received()), ["2"])
       // The thief has not cut the owner.
       yield* mine.leave
-      const back = yield* connect({ ...owner, after: idIn(mine.received())!.replace(/\.1$/, ".0") })
-      assert.strictEqual(back.status, 409) // 0 is before an opening that was not sent
       const joined = yield* connect(owner)
       yield* joined.receives("data: 1")
     })

@@ -72,7 +72,10 @@ export const make = (capacity: number): Buffer => {
         room.openUnsafe()
         return Effect.succeed([next.bytes])
       }
-      if (exit !== undefined) return Exit.isSuccess(exit) ? Cause.done() : Effect.failCause(exit.cause)
+      if (exit !== undefined) {
+        // Node sends what was written last before the connection is cut.
+        return Exit.isSuccess(exit) ? Cause.done() : Effect.andThen(Effect.yieldNow, Effect.failCause(exit.cause))
+      }
       news.closeUnsafe()
       const { bytes, interval } = reader.heartbeat
       return Effect.flatMap(Effect.timeoutOption(news.await, interval), (hasNews) =>
