@@ -26,6 +26,7 @@ import type { ServiceContextError } from "../ServiceContext.ts"
 import type { SqlParameterError } from "../SqlParameter.ts"
 import type { RowDecodeError } from "../SqlWarehouse.ts"
 import { Body, HttpFailure } from "./HttpFailure.ts"
+import type { StreamGoneError, TooManyStreamsError } from "./ResumeError.ts"
 
 /**
  * The errors that a handler may fail with and need not declare.
@@ -59,6 +60,8 @@ export type Failure =
   | MetricDefinitionError
   | UnknownMetricViewError
   | MetricRequestError
+  | StreamGoneError
+  | TooManyStreamsError
   | SqlError.SqlError
   | HttpServerError.HttpServerError
   | Schema.SchemaError

@@ -316,6 +316,7 @@ export const identifierOf = (error: unknown): string =>
 const retryAfterOf = (error: Error): Duration.Duration | undefined => {
   switch (identifierOf(error)) {
     case "effect-databricks/IdentityUnavailableError":
+    case "effect-databricks/TooManyStreamsError":
       return Duration.seconds(5)
     case "effect-databricks/PoolExhaustedError":
       return Duration.seconds(1)

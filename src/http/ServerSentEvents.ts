@@ -5,13 +5,16 @@
  */
 import { ByteSize, Cause, Context, type Duration, Effect, Schema, Stream } from "effect"
 import { dual } from "effect/Function"
-import { HttpServerResponse } from "effect/http"
+import { HttpServerRequest, HttpServerResponse } from "effect/http"
 import { runningLike } from "../ExecutionContext.ts"
 import { eventCodeOf } from "../internal/failures/httpStatus.ts"
 import { withContext } from "../internal/http/bodyContext.ts"
+import * as EventId from "../internal/resume/eventId.ts"
 import { ServiceContext } from "../ServiceContext.ts"
 import type { ErrorData } from "./ErrorData.ts"
 import * as HttpFailure from "./HttpFailure.ts"
+import { type Event, ResumableStreams } from "./ResumableStreams.ts"
+import type { StreamGoneError, TooManyStreamsError } from "./ResumeError.ts"
 
 export {
   /**
@@ -43,7 +46,7 @@ export {
  * @since 0.1.0
  * @category models
  */
-export interface Options<A, RE = never> {
+export interface Encoding<A, RE = never> {
   /** Encodes an element as the JSON of its event. Defaults to `JSON.stringify`. */
   readonly schema?: Schema.ConstraintCodec<A, unknown, unknown, RE> | undefined
   /** The name of an element's event, without its line breaks. Defaults to `"message"`. */
@@ -56,6 +59,63 @@ export interface Options<A, RE = never> {
   readonly heartbeat?: Duration.Input | undefined
   /** The largest event on the wire. A larger one ends the stream with `INVALID_REQUEST`. Defaults to 1 MiB. */
   readonly maxEventSize?: ByteSize.Input | undefined
+  /**
+   * What a failure or defect becomes. `"event"`, the default: an `error` event, the last of the stream. `"cut"`: the
+   * connection breaks off, for clients that read every event as data.
+   */
+  readonly failure?: "event" | "cut" | undefined
+  /**
+   * Logs a failure, and returns the data of its event.
+   *
+   * @internal
+   */
+  readonly failed?: ((cause: Cause.Cause<unknown>) => Effect.Effect<unknown>) | undefined
+}
+
+/**
+ * The options of a stream that ends when its client leaves.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<A, RE = never> extends Encoding<A, RE> {
+  readonly resume?: undefined
+}
+
+/**
+ * The options of a stream that a client can continue after its connection was cut.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ResumableOptions<A, RE = never, RA = never> extends Encoding<A, RE> {
+  /** Keeps the stream for its client. Requires `ResumableStreams`. */
+  readonly resume: Resume<A, RA>
+}
+
+/**
+ * How a client continues a stream.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Resume<A, R = never> {
+  /**
+   * The id that the client gave to its question. The same caller's request with the same id, to the same URL, joins the
+   * running stream instead of running the source again.
+   */
+  readonly requestId?: string | undefined
+  /**
+   * How the stream begins, so that a client that is cut before the first event can continue. `"id"`, the default
+   * without a `requestId`: an id alone, which an `EventSource` keeps. `"event"`: an event `opening` without data, for
+   * clients that keep only the ids of events, as `connectSSE` does.
+   */
+  readonly opening?: "id" | "event" | false | undefined
+  /**
+   * Continues after an event of a stream that is not kept here, by its `id`, which the client may have made up. Without
+   * it such a request is a 409.
+   */
+  readonly after?: ((lastEventId: string) => Stream.Stream<A, unknown, R>) | undefined
 }
 
 /**
@@ -74,6 +134,13 @@ export interface Options<A, RE = never> {
  * @category conversions
  */
 export const toResponse: {
+  <A, RE = never, RA = never>(
+    options: ResumableOptions<A, RE, RA>
+  ): <E, R>(stream: Stream.Stream<A, E, R>) => Resumed<R | RE | RA>
+  <A, E, R, RE = never, RA = never>(
+    stream: Stream.Stream<A, E, R>,
+    options: ResumableOptions<A, RE, RA>
+  ): Resumed<R | RE | RA>
   <A, RE = never>(
     options?: Options<A, RE>
   ): <E, R>(
@@ -85,14 +152,35 @@ export const toResponse: {
   ): Effect.Effect<HttpServerResponse.HttpServerResponse, never, R | RE | ServiceContext>
 } = dual(
   (args) => Stream.isStream(args[0]),
-  <A, E, R, RE = never>(stream: Stream.Stream<A, E, R>, options: Options<A, RE> = {}) =>
-    Effect.contextWith((context: Context.Context<R | RE | ServiceContext>) => {
-      const body = withContext(encode(stream, options), (puller: Context.Context<never>) =>
-        runningLike(Context.merge(puller, context), context)
-      )
-      return Effect.succeed(HttpServerResponse.stream(body, { contentType: "text/event-stream", headers }))
-    })
+  <A, E, R, RE = never, RA = never>(
+    stream: Stream.Stream<A, E, R>,
+    options: Options<A, RE> | ResumableOptions<A, RE, RA> = {}
+  ) =>
+    options.resume === undefined
+      ? Effect.contextWith((context: Context.Context<R | RE | ServiceContext>) => {
+          const body = withContext(
+            withHeartbeat(encode(stream, options, plain(options.id !== undefined)), options),
+            (puller: Context.Context<never>) => runningLike(Context.merge(puller, context), context)
+          )
+          return Effect.succeed(responseOf(body))
+        })
+      : resumed(stream, options, options.resume)
 )
+
+const responseOf = (body: Stream.Stream<Uint8Array, unknown>) =>
+  HttpServerResponse.stream(body, { contentType: "text/event-stream", headers })
+
+/**
+ * The response of a stream that is kept.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Resumed<R> = Effect.Effect<
+  HttpServerResponse.HttpServerResponse,
+  StreamGoneError | TooManyStreamsError,
+  R | ServiceContext | ResumableStreams | HttpServerRequest.HttpServerRequest
+>
 
 const headers = {
   // A proxy that compresses would buffer the events.
@@ -100,10 +188,69 @@ const headers = {
   "x-accel-buffering": "no"
 }
 
-const encode = <A, E, R, RE>(stream: Stream.Stream<A, E, R>, options: Options<A, RE>) =>
+const resumed = Effect.fnUntraced(function* <A, E, R, RE, RA>(
+  stream: Stream.Stream<A, E, R>,
+  options: ResumableOptions<A, RE, RA>,
+  { after, requestId, opening = requestId === undefined ? "id" : false }: Resume<A, RA>
+) {
+  const { headers, method, originalUrl } = yield* HttpServerRequest.HttpServerRequest
+  const run = <E2, R2>(elements: Stream.Stream<A, E2, R2>, streamId: string, lastId?: string) => {
+    const events = encode(elements, options, keptAs(streamId), lastId)
+    if (opening === false) return events
+    const id = EventId.format({ streamId, number: 0, id: lastId })
+    const bytes = opening === "id" ? text.encode(`id: ${id}\n\n`) : frame(id, "opening", "")
+    return Stream.concat(Stream.succeed({ number: 0, bytes }), events)
+  }
+  const events = yield* ResumableStreams.use(({ open }) =>
+    open<R | RE | RA | ServiceContext>({
+      route: `${method} ${originalUrl}`,
+      sender: headers["x-forwarded-user"],
+      requestId,
+      lastEventId: headers["last-event-id"],
+      heartbeat: { interval: options.heartbeat ?? defaultHeartbeat, bytes: comment },
+      run: (streamId) => run(stream, streamId),
+      after: after && ((lastId, streamId) => run(after(lastId), streamId, lastId))
+    })
+  )
+  return responseOf(Stream.concat(Stream.succeed(comment), events))
+})
+
+/** Adds comments, which are sent while there are no events. */
+const withHeartbeat = <E, R>(
+  events: Stream.Stream<Uint8Array, E, R>,
+  { heartbeat }: Pick<Options<never>, "heartbeat">
+) =>
+  Stream.merge(
+    events,
+    // The first comment sends the head of the response, which would otherwise wait for the first event.
+    Stream.map(Stream.tick(heartbeat ?? defaultHeartbeat), () => comment),
+    { haltStrategy: "left" }
+  )
+
+/** The ids of events on the wire, and the form in which an event is passed on. */
+interface Wire<Out> {
+  readonly id: (number: number, own: string | undefined) => string | undefined
+  readonly event: (bytes: Uint8Array, number: number) => Out
+}
+
+const plain = (hasOwn: boolean): Wire<Uint8Array> => ({
+  id: hasOwn ? (_, own) => own : String,
+  event: (bytes) => bytes
+})
+
+const keptAs = (streamId: string): Wire<Event> => ({
+  id: (number, id) => EventId.format({ streamId, number, id }),
+  event: (bytes, number) => ({ bytes, number })
+})
+
+const encode = <A, E, R, RE, Out>(
+  stream: Stream.Stream<A, E, R>,
+  options: Encoding<A, RE>,
+  wire: Wire<Out>,
+  resumedAfter?: string
+): Stream.Stream<Out, E | HttpFailure.HttpFailure, R | RE | ServiceContext> =>
   Stream.suspend(() => {
     const event = options.event ?? "message"
-    const id = options.id ?? ((_, index) => String(index + 1))
     const maxEventSize =
       options.maxEventSize === undefined ? 1_048_576 : Number(ByteSize.fromInputUnsafe(options.maxEventSize))
     const toJson: (element: A) => Effect.Effect<string, Schema.SchemaError, RE> =
@@ -111,39 +258,42 @@ const encode = <A, E, R, RE>(stream: Stream.Stream<A, E, R>, options: Options<A,
         ? Schema.encodeEffect(Schema.fromJsonString(Schema.Unknown))
         : Schema.encodeEffect(Schema.fromJsonString(Schema.toCodecJson(options.schema)))
     let count = 0
-    let lastId: string | undefined
-    const frames = Stream.mapEffect(stream, (element, index) =>
+    let lastId = resumedAfter
+    const events = Stream.mapEffect(stream, (element, index) =>
       Effect.flatMap(
         Effect.orDie(toJson(element)), // an element without JSON is a mistake of the application
         (data) => {
-          const elementId = id(element, index)
-          const bytes = frame(elementId, typeof event === "string" ? event : event(element), data)
+          const id = options.id?.(element, index)
+          const bytes = frame(wire.id(index + 1, id), typeof event === "string" ? event : event(element), data)
           if (bytes.length > maxEventSize) return tooLarge(bytes.length, maxEventSize)
           count = index + 1
-          lastId = elementId
-          return Effect.succeed(bytes)
+          lastId = id
+          return Effect.succeed(wire.event(bytes, count))
         }
       )
     )
-    const failed = Effect.fnUntraced(function* (cause: Cause.Cause<unknown>) {
-      const { body, isRetryable, status } = yield* HttpFailure.report(cause, yield* ServiceContext)
-      const data: typeof ErrorData.Type = {
-        error: body.message,
-        code: Cause.hasInterruptsOnly(cause) ? "STREAM_ABORTED" : eventCodeOf(status, isRetryable)
-      }
-      // A client resumes after an application's own id, so the error event repeats the id of the last element.
-      return frame(options.id === undefined ? String(count + 1) : lastId, "error", JSON.stringify(data))
-    })
-    return Stream.merge(
-      Stream.catchCause(frames, (cause) => Stream.fromEffect(failed(cause))),
-      // The first comment sends the head of the response, which would otherwise wait for the first event.
-      Stream.map(Stream.tick(options.heartbeat ?? "10 seconds"), () => heartbeat),
-      { haltStrategy: "left" }
-    )
+    if (options.failure === "cut") return events
+    const failed = options.failed ?? errorData
+    const last = (cause: Cause.Cause<unknown>) =>
+      Effect.map(failed(cause), (data) =>
+        // A client resumes after an application's own id, so the error event repeats the id of the last element.
+        wire.event(frame(wire.id(count + 1, lastId), "error", JSON.stringify(data)), count + 1)
+      )
+    return Stream.catchCause(events, (cause) => Stream.fromEffect(last(cause)))
   })
 
+const errorData = Effect.fnUntraced(function* (cause: Cause.Cause<unknown>) {
+  const { body, isRetryable, status } = yield* HttpFailure.report(cause, yield* ServiceContext)
+  const data: typeof ErrorData.Type = {
+    error: body.message,
+    code: Cause.hasInterruptsOnly(cause) ? "STREAM_ABORTED" : eventCodeOf(status, isRetryable)
+  }
+  return data
+})
+
+const defaultHeartbeat = "10 seconds"
 const text = new TextEncoder()
-const heartbeat = text.encode(": heartbeat\n\n")
+const comment = text.encode(": heartbeat\n\n")
 
 // Sse.encoder omits the name "message"; AppKit's events have all three lines.
 const frame = (id: string | undefined, event: string, data: string): Uint8Array =>

@@ -1,0 +1,102 @@
+/** The events of one stream, between its source and the client that reads it. */
+import { Cause, Effect, Exit, Latch, Option, type Pull } from "effect"
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import type { Event, Request } from "../../http/ResumableStreams.ts"
+
+/** A client that reads. */
+export interface Reader {
+  /** The number of the last event that it has taken. */
+  taken: number
+  readonly heartbeat: Request<never>["heartbeat"]
+}
+
+export interface Buffer {
+  /** Adds an event. Waits for room, which is made by dropping the oldest events that the reader has taken. */
+  readonly offer: (event: Event) => Effect.Effect<void>
+  /** Ends the stream, or lets it fail. */
+  readonly end: (exit: Exit.Exit<void, unknown>) => void
+  readonly hasEnded: () => boolean
+  /** Whether all events after this number are kept, or still to come. */
+  readonly has: (number: number) => boolean
+  readonly reader: () => Reader | undefined
+  /** Replaces the reader. Without one nothing is dropped, so that the last reader can return. */
+  readonly attach: (reader: Reader | undefined) => void
+  /** Takes the next event, or its heartbeat. Ends only if the source has ended, and fails if it has failed. */
+  readonly pull: (reader: Reader) => Pull.Pull<NonEmptyReadonlyArray<Uint8Array>, unknown>
+}
+
+export const make = (capacity: number): Buffer => {
+  const events: Array<Event> = []
+  const room = Latch.makeUnsafe()
+  const news = Latch.makeUnsafe()
+  let size = 0
+  let dropped = -1
+  let last = -1
+  let exit: Exit.Exit<void, unknown> | undefined
+  let current: Reader | undefined
+
+  const makeRoom = (bytes: number) => {
+    const taken = current?.taken ?? -1
+    while (events.length > 0 && size + bytes > capacity) {
+      const oldest = events[0]!
+      if (oldest.number > taken) return
+      events.shift()
+      size -= oldest.bytes.length
+      dropped = oldest.number
+    }
+  }
+
+  const offer = (event: Event): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      makeRoom(event.bytes.length)
+      if (events.length > 0 && size + event.bytes.length > capacity) {
+        room.closeUnsafe()
+        return Effect.andThen(room.await, offer(event))
+      }
+      events.push(event)
+      size += event.bytes.length
+      last = event.number
+      news.openUnsafe()
+      return Effect.void
+    })
+
+  // The numbers are consecutive.
+  const after = (number: number) => events[Math.max(0, number + 1 - (events[0]?.number ?? 0))]
+
+  const pull = (reader: Reader): ReturnType<Buffer["pull"]> =>
+    Effect.suspend((): ReturnType<Buffer["pull"]> => {
+      if (reader !== current) return Effect.interrupt
+      const next = after(reader.taken)
+      if (next !== undefined) {
+        reader.taken = next.number
+        room.openUnsafe()
+        return Effect.succeed([next.bytes])
+      }
+      if (exit !== undefined) {
+        // Node sends what was written last before the connection is cut.
+        return Exit.isSuccess(exit) ? Cause.done() : Effect.andThen(Effect.yieldNow, Effect.failCause(exit.cause))
+      }
+      news.closeUnsafe()
+      const { bytes, interval } = reader.heartbeat
+      return Effect.flatMap(Effect.timeoutOption(news.await, interval), (hasNews) =>
+        Option.isSome(hasNews) ? pull(reader) : Effect.succeed([bytes])
+      )
+    })
+
+  return {
+    offer,
+    end: (end) => {
+      exit = end
+      news.openUnsafe()
+    },
+    hasEnded: () => exit !== undefined,
+    has: (number) => number >= dropped && number <= last,
+    reader: () => current,
+    attach: (reader) => {
+      current = reader
+      room.openUnsafe()
+      news.openUnsafe()
+    },
+    pull
+  }
+}
