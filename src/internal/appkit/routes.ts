@@ -10,11 +10,10 @@ import * as Failure from "./failure.ts"
 
 type Method = "GET" | "POST" | "DELETE"
 
-type Handler<R> = Effect.Effect<
-  HttpServerResponse.HttpServerResponse,
-  unknown,
-  R | ServiceContext | HttpRouter.Provided
->
+type Handler<R> = Effect.Effect<HttpServerResponse.HttpServerResponse, unknown, R>
+
+/** The services that every handler has. */
+type Given = ServiceContext | HttpRouter.Provided
 
 /** A route of a plugin, with a path below `/api/<plugin>`. */
 export interface Route<R> {
@@ -22,24 +21,24 @@ export interface Route<R> {
   readonly path: `/${string}`
   /** `user`: as the sender, else a 401. `either`: as the sender if there is a token, else as the app. */
   readonly runsAs: "user" | "either"
-  readonly handler: Handler<R>
+  readonly handler: Handler<R | Given>
 }
 
-/** A route whose calls run as the user. */
-export const asUser = <R>(method: Method, path: `/${string}`, handler: Handler<R>): Route<Exclude<R, UserContext>> => ({
-  method,
-  path,
-  runsAs: "user",
-  handler: handler as Handler<Exclude<R, UserContext>> // the layer provides the user
-})
+const routeAs =
+  <Extra = never>(runsAs: Route<never>["runsAs"]) =>
+  <R>(method: Method, path: `/${string}`, handler: Handler<R>): Route<Exclude<R, Given | Extra>> => ({
+    method,
+    path,
+    runsAs,
+    // The compiler does not see that the excluded services are given.
+    handler: handler as Handler<Exclude<R, Given | Extra> | Given>
+  })
 
-/** A route that decides itself; a user of the request is verified in any case. `Effect.serviceOption(UserContext)` has it. */
-export const asEither = <R>(method: Method, path: `/${string}`, handler: Handler<R>): Route<R> => ({
-  method,
-  path,
-  runsAs: "either",
-  handler
-})
+/** Makes a route whose calls run as the user. */
+export const asUser = routeAs<UserContext>("user")
+
+/** Makes a route that decides itself. It runs as the user of the request, who is verified in any case, or as the app. */
+export const asEither = routeAs("either")
 
 // A key of any service: its shape is of no use here.
 // oxlint-disable-next-line typescript/no-explicit-any
@@ -68,7 +67,7 @@ export const layer = <const Keys extends ReadonlyArray<AnyKey>>(
   )
 
 /** Decodes the body of a request. */
-export const body = <S extends Schema.Constraint>(schema: S) =>
+export const body = <A, RD>(schema: Schema.ConstraintDecoder<A, RD>) =>
   HttpFailure.orBadRequest(HttpServerRequest.schemaBodyJson(schema))
 
 /** Asks a policy about the sender of the request, and fails with 403 if it says no. */
