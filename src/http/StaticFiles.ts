@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { Effect, FileSystem, type Layer, Option, Path, PlatformError, Stream } from "effect"
+import { ByteSize, Effect, FileSystem, type Layer, Option, Path, PlatformError, Stream } from "effect"
 import {
   HttpPlatform,
   HttpRouter,
@@ -12,7 +12,7 @@ import {
   HttpServerResponse,
   HttpStaticServer
 } from "effect/http"
-import { createHash } from "node:crypto"
+import { createHash, type Hash } from "node:crypto"
 
 /**
  * The folder of the files, and the files that are cached for a year.
@@ -28,6 +28,11 @@ export interface Options {
    * whose names end with a hash of 8 characters, as Vite's do: `assets/index-BfZ3kx1q.js`.
    */
   readonly immutable?: RegExp | undefined
+  /**
+   * Changes the text of each `index.html` before it is sent, on every request. Its `ETag`, length and ranges are those of
+   * the changed text.
+   */
+  readonly transform?: ((html: string) => Effect.Effect<string>) | undefined
 }
 
 /**
@@ -61,7 +66,9 @@ export const layer = (
 const make = Effect.fnUntraced(function* (options: Options) {
   const path = yield* Path.Path
   const root = path.resolve(options.root)
-  const files = yield* confined(root)
+  const allowed = yield* confined(root)
+  const rendered = yield* rendering(options.transform)
+  const files = rendered === undefined ? allowed : sized(allowed, rendered)
   const index = path.join(root, "index.html")
   yield* Effect.catch(files.stat(index), () =>
     Effect.logWarning(
@@ -71,7 +78,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
   const serve = yield* HttpStaticServer.make({ root, index: undefined }).pipe(
     Effect.orDie, // it never fails at run time
     Effect.provideService(FileSystem.FileSystem, files),
-    Effect.provideService(HttpPlatform.HttpPlatform, yield* cached(root, options.immutable ?? hashedByVite))
+    Effect.provideService(HttpPlatform.HttpPlatform, yield* cached(root, options.immutable ?? hashedByVite, rendered))
   )
   return HttpServerRequest.HttpServerRequest.use((request) => {
     const notFound = new HttpServerError.HttpServerError({ reason: new HttpServerError.RouteNotFound({ request }) })
@@ -103,6 +110,34 @@ const confined = Effect.fnUntraced(function* (root: string) {
   return FileSystem.FileSystem.of({ ...files, stat })
 })
 
+/** Returns the bytes of a file that is changed before it is sent, `undefined` for any other file. */
+type Rendered = (file: string) => Effect.Effect<Uint8Array, PlatformError.PlatformError> | undefined
+
+const rendering = Effect.fnUntraced(function* (transform: Options["transform"]) {
+  if (transform === undefined) return undefined
+  const files = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const text = new TextEncoder()
+  const rendered: Rendered = (file) =>
+    path.basename(file) === "index.html"
+      ? Effect.map(Effect.flatMap(files.readFileString(file), transform), (html) => text.encode(html))
+      : undefined
+  return rendered
+})
+
+/** Returns the file system with the sizes of the changed files, by which ranges are computed. */
+const sized = (files: FileSystem.FileSystem, rendered: Rendered) =>
+  FileSystem.FileSystem.of({
+    ...files,
+    stat: (file) =>
+      Effect.flatMap(files.stat(file), (info) => {
+        const bytes = info.type === "File" ? rendered(file) : undefined
+        return bytes === undefined
+          ? Effect.succeed(info)
+          : Effect.map(bytes, ({ length }) => ({ ...info, size: ByteSize.bytes(length) }))
+      })
+  })
+
 const missing = (file: string) =>
   Effect.fail(
     PlatformError.systemError({ _tag: "NotFound", module: "StaticFiles", method: "stat", pathOrDescriptor: file })
@@ -113,7 +148,7 @@ const leadsNowhere = ({ reason }: PlatformError.PlatformError) =>
   reason._tag === "BadResource" || (reason.cause instanceof Error && reason.cause.message.startsWith("ENAMETOOLONG"))
 
 /** Returns the platform with `Cache-Control` and an `ETag` of the content in its file responses. */
-const cached = Effect.fnUntraced(function* (root: string, immutable: RegExp) {
+const cached = Effect.fnUntraced(function* (root: string, immutable: RegExp, rendered: Rendered | undefined) {
   const files = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const platform = yield* HttpPlatform.HttpPlatform
@@ -126,13 +161,23 @@ const cached = Effect.fnUntraced(function* (root: string, immutable: RegExp) {
     if (before?.stamp === stamp) return before.etag
     const hash = createHash("sha256")
     yield* Stream.runForEach(files.stream(file), (bytes) => Effect.sync(() => hash.update(bytes)))
-    const etag = `"${hash.digest("base64url").slice(0, 27)}"`
+    const etag = tagOf(hash)
     known.set(file, { stamp, etag })
     return etag
   })
   return HttpPlatform.HttpPlatform.of({
     ...platform,
     fileResponse: Effect.fnUntraced(function* (file, options) {
+      const changed = rendered?.(file)
+      if (changed !== undefined) {
+        const bytes = yield* changed
+        const start = bytesOf(options?.offset, 0)
+        const part = bytes.subarray(start, start + bytesOf(options?.bytesToRead, bytes.length))
+        return HttpServerResponse.uint8Array(part, {
+          status: options?.status,
+          headers: { etag: tagOf(createHash("sha256").update(bytes)), "cache-control": "no-cache" }
+        })
+      }
       const response = yield* platform.fileResponse(file, options)
       const below = path.relative(root, file).split(path.sep).join("/")
       return HttpServerResponse.setHeaders(response, {
@@ -142,6 +187,11 @@ const cached = Effect.fnUntraced(function* (root: string, immutable: RegExp) {
     })
   })
 })
+
+const bytesOf = (size: ByteSize.Input | undefined, absent: number) =>
+  size === undefined ? absent : Number(ByteSize.fromInputUnsafe(size))
+
+const tagOf = (hash: Hash) => `"${hash.digest("base64url").slice(0, 27)}"`
 
 // Requires a capital letter or digit, so that a name of 8 letters is not taken for a hash.
 const hashedByVite = /^assets\/.*[-.](?=[\w-]*[A-Z\d])[\w-]{8}(\.[a-z]\w*)+$/

@@ -1,0 +1,53 @@
+/** What the environment names for the plugins, in AppKit's variables. */
+import { Config, ConfigProvider, Effect, Record, Schema } from "effect"
+import * as Jobs from "../../Jobs.ts"
+import { refused } from "../workspace/settings.ts"
+
+/** The most variables whose names differ only in a number at their end. */
+const mostNumbers = 1_000
+
+/** Returns the variables whose names begin with `start`, by the rest of their names. A blank value counts as absent. */
+export const family = Effect.fnUntraced(function* (start: string) {
+  const provider = yield* ConfigProvider.ConfigProvider
+  const found: Array<readonly [string, string]> = []
+  const walk: (path: ReadonlyArray<string>) => Effect.Effect<void, Config.ConfigError> = Effect.fnUntraced(
+    function* (path) {
+      const node = yield* Effect.mapError(provider.load(path), (error) => new Config.ConfigError(error))
+      const name = path.join("_")
+      const value = node?.value?.trim() ?? ""
+      if (value !== "" && name.startsWith(start) && name !== start) found.push([name.slice(start.length), value])
+      for (const key of yield* keysOf(node, name)) {
+        const longer = [...path, key].join("_")
+        // A provider may have a name as one key, or as a key for each of its words.
+        if (longer.startsWith(start) || start.startsWith(`${longer}_`)) yield* walk([...path, key])
+      }
+    }
+  )
+  yield* walk([])
+  return found
+})
+
+const keysOf = (node: ConfigProvider.Node | undefined, name: string) => {
+  if (node === undefined || node._tag === "Value") return Effect.succeed([])
+  if (node._tag === "Record") return Effect.succeed([...node.keys])
+  return node.length > mostNumbers
+    ? refused(`${name}_${node.length - 1} ends with a number above ${mostNumbers - 1}: give the variable a name`)
+    : Effect.succeed(Array.from({ length: node.length }, (_, index) => String(index)))
+}
+
+/** Returns the jobs of `DATABRICKS_JOB_<KEY>` by their keys in lower case, and that of `DATABRICKS_JOB_ID` as `default`. */
+export const jobs = Effect.gen(function* () {
+  const variables = yield* family("DATABRICKS_JOB_")
+  for (const [key, id] of variables) {
+    if (!/^[1-9]\d{0,18}$/.test(id)) {
+      return yield* refused(
+        `DATABRICKS_JOB_${key} is not the id of a job, a number of at most 19 digits: ${id.slice(0, 100)}`
+      )
+    }
+  }
+  const ids = Object.fromEntries(variables.map(([key, id]) => [key === "ID" ? "default" : key.toLowerCase(), id]))
+  return Record.map(ids, (id) => ({ job: Jobs.job({ id, parameters: none }) }))
+})
+
+// The environment has no Schema of a job's parameters, so a request may send none.
+const none = Schema.Record(Schema.String, Schema.Never)
