@@ -203,7 +203,9 @@ layer(Local.layer())("LocalWorkspace", (it) => {
         yield* misbehave({ path: "/long", kind: "answer", status: 200, body: "x".repeat(40_000_000) })
         for (const path of ["/long/read", "/long/left"]) {
           const response = yield* Effect.promise(() => fetch(host + path))
-          yield* Effect.promise(() => (path === "/long/left" ? response.body!.cancel() : response.arrayBuffer()))
+          yield* Effect.promise<unknown>(() =>
+            path === "/long/left" ? response.body!.cancel() : response.arrayBuffer()
+          )
         }
         yield* eventually(aborted("/long/left"))
         assert.isFalse(yield* aborted("/long/read"))
