@@ -220,12 +220,12 @@ describe("ServerSentEvents.toResponse with resume", () => {
     Effect.gen(function* () {
       const asked: Array<string> = []
       const { connect } = yield* serve(
-        ServerSentEvents.toResponse(Stream.make("run"), {
+        ServerSentEvents.toResponse(Stream.fromIterable<string>(["run"]), {
           id: (element) => element,
           resume: {
             after: (id) => {
               asked.push(id)
-              return Stream.make("x/y ü", "end")
+              return Stream.fromIterable<string>(["x/y ü", "end"])
             }
           }
         })
