@@ -23,6 +23,14 @@ const env: Record<string, string> = existsSync(memory) && freeBytes() > 2 * 2 **
 // Their servers run as the guides show them, as TypeScript, which Node before 22.18 cannot.
 const unable = process.features.typescript ? [] : ["test/frameworks/**"]
 
+// Texts, types, bundles and pages in a browser are the same on every Node: the repository's own tests them.
+const elsewhere = process.features.typescript
+  ? []
+  : [
+      "test/package/{architecture,browser,declarations,docs,errors,links,reference,settings,words}.test.ts",
+      "test/scratchpad/demo.{browser,screens}.test.ts"
+    ]
+
 const project = (name: string, test: { include: Array<string>; exclude?: Array<string>; isolate: boolean }) => ({
   extends: true as const,
   test: { name, ...test }
@@ -34,7 +42,11 @@ export default defineConfig({
   test: {
     projects: [
       // To load a file's modules takes a second or two of CPU: files share processes.
-      project("shared", { include: ["test/**/*.test.ts"], exclude: [...alone, ...unable], isolate: false }),
+      project("shared", {
+        include: ["test/**/*.test.ts"],
+        exclude: [...alone, ...unable, ...elsewhere],
+        isolate: false
+      }),
       project("alone", { include: alone, isolate: true })
     ],
     env,

@@ -86,9 +86,17 @@ describe("The demo in a browser", () => {
           await page.locator("#user .caller", { hasText: alice }).waitFor()
           await page.locator(".spans .badge.user", { hasText: alice }).first().waitFor()
           await page.locator(".spans .badge.service", { hasText: "the app" }).first().waitFor()
+          // The scripts of a page start when they know its user.
+          let start = () => {}
+          const held = new Promise<void>((resolve) => (start = resolve))
+          await page.route("**/api/whoami", (route) => held.then(() => route.continue()))
           await page.getByRole("link", { name: "Orders" }).click()
           await page.getByPlaceholder("Item").fill("Tea")
-          await page.getByRole("button", { name: "Add order" }).click()
+          await page.getByPlaceholder("Item").press("Enter")
+          const add = page.getByRole("button", { name: "Add order" })
+          assert.isTrue(await add.isDisabled())
+          start()
+          await add.click()
           await page.locator("#mine li", { hasText: "Tea" }).waitFor()
           await page.getByRole("link", { name: "be bob" }).click()
           await page.locator("#all li", { hasText: "Tea" }).waitFor()

@@ -1,4 +1,4 @@
-import { element } from "./page.js"
+import { element, onSubmit } from "./page.js"
 
 const form = document.getElementById("burst")
 const [button, result] = form.children
@@ -48,8 +48,7 @@ const poll = async () => {
   setTimeout(poll, isRunning ? 250 : 1000)
 }
 
-form.addEventListener("submit", async (event) => {
-  event.preventDefault()
+onSubmit(form, async () => {
   isRunning = true
   button.disabled = true
   result.textContent = "500 users ask."

@@ -1,4 +1,4 @@
-import { calling, element, events, tableOf } from "./page.js"
+import { calling, element, events, onSubmit, tableOf } from "./page.js"
 
 const form = document.getElementById("say")
 const [input, send, stop] = form.elements
@@ -54,8 +54,7 @@ const reply = async (content) => {
   stop.disabled = true
 }
 
-form.addEventListener("submit", (event) => {
-  event.preventDefault()
+onSubmit(form, () => {
   if (send.disabled) return
   const content = input.value
   input.value = ""

@@ -1,4 +1,4 @@
-import { call, calling, element } from "./page.js"
+import { call, calling, element, onSubmit } from "./page.js"
 
 const form = document.getElementById("upload")
 const [input, button] = form.elements
@@ -63,9 +63,8 @@ const send = (file) =>
     request.send(file)
   })
 
-form.addEventListener("submit", (event) => {
-  event.preventDefault()
-  void calling(async () => {
+onSubmit(form, () =>
+  calling(async () => {
     button.disabled = true
     progress.value = 0
     progress.hidden = false
@@ -76,6 +75,6 @@ form.addEventListener("submit", (event) => {
     button.disabled = false
     await list()
   })
-})
+)
 
 await calling(list)

@@ -1,4 +1,4 @@
-import { call, calling, element, events, eventsUpTo, Refused, tableOf } from "./page.js"
+import { call, calling, element, events, eventsUpTo, onSubmit, Refused, tableOf } from "./page.js"
 
 const answers = document.getElementById("answers")
 const suggestions = document.getElementById("suggestions")
@@ -70,8 +70,7 @@ const submit = (question) =>
     button.disabled = false
   })
 
-form.addEventListener("submit", (event) => {
-  event.preventDefault()
+onSubmit(form, () => {
   const question = input.value
   input.value = ""
   if (!button.disabled) void submit(question)
@@ -87,3 +86,5 @@ again.addEventListener("click", () => {
   answers.replaceChildren()
   suggest(first)
 })
+
+suggest(first)

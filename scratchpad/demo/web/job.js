@@ -1,12 +1,10 @@
-import { call, calling, element, eventsUpTo } from "./page.js"
+import { call, calling, element, eventsUpTo, onSubmit } from "./page.js"
 
 const form = document.getElementById("start")
 const day = form.elements.day
 const article = document.getElementById("run")
 const [title, route, states, message] = article.children
 const table = article.querySelector("table")
-
-day.value = "2026-01-31"
 
 const hasEnded = ({ state }) => ["TERMINATED", "SKIPPED", "INTERNAL_ERROR"].includes(state.lifeCycleState)
 
@@ -65,12 +63,11 @@ const start = async () => {
   }
 }
 
-form.addEventListener("submit", (event) => {
-  event.preventDefault()
-  void calling(() =>
+onSubmit(form, () =>
+  calling(() =>
     start().catch((error) => {
       article.classList.add("failed")
       message.textContent = error.message
     })
   )
-})
+)

@@ -1,4 +1,4 @@
-import { call, calling, element } from "./page.js"
+import { call, calling, element, onSubmit } from "./page.js"
 
 const kept = 50
 const form = document.getElementById("order")
@@ -39,12 +39,11 @@ const add = async () => {
   item.focus()
 }
 
-form.addEventListener("submit", (event) => {
-  event.preventDefault()
-  void calling(async () => {
+onSubmit(form, () =>
+  calling(async () => {
     await add()
     await read()
   })
-})
+)
 
 await calling(read)

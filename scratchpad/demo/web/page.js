@@ -83,6 +83,18 @@ export const calling = async (calls) => {
   await Promise.all(after.map((run) => run?.()))
 }
 
+/**
+ * Calls this function when the form is submitted. Until then its button is disabled: the browser's own submit would load
+ * the page again, and lose the input.
+ */
+export const onSubmit = (form, run) => {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault()
+    void run()
+  })
+  form.querySelector("[type=submit]").disabled = false
+}
+
 const { body, ok } = await call("/api/whoami")
 /** The e-mail address of the signed-in user. */
 export const email = ok ? body.email : undefined

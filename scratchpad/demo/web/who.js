@@ -1,4 +1,4 @@
-import { call, calling } from "./page.js"
+import { call, calling, onSubmit } from "./page.js"
 
 const form = document.getElementById("ask")
 
@@ -13,9 +13,6 @@ const ask = async (id, path) => {
 
 const askTwice = () => calling(() => Promise.all([ask("user", "/users/me/data"), ask("system", "/system/data")]))
 
-form.addEventListener("submit", (event) => {
-  event.preventDefault()
-  void askTwice()
-})
+onSubmit(form, askTwice)
 
 await askTwice()
