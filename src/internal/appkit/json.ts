@@ -5,7 +5,7 @@ import * as ExactJson from "../workspace/exactJson.ts"
 import * as Failure from "./failure.ts"
 
 /** Parses the body of a request, or fails with 400. */
-export const body = (parse: (text: string) => unknown) =>
+export const body = <A>(parse: (text: string) => A) =>
   Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
     Effect.flatMap(request.text, (text) =>
       Effect.try({ try: () => parse(text), catch: () => Failure.refusal(400, "The body of the request is not JSON") })

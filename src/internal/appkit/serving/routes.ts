@@ -1,0 +1,88 @@
+/** The routes of model serving: alias → endpoint → body → response or chunks, as the user. */
+import { Deferred, Effect, Schema, Stream } from "effect"
+import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
+import type { Endpoint, Options } from "../../../appkit/Serving.ts"
+import * as HttpFailure from "../../../http/HttpFailure.ts"
+import type { ResumableStreams } from "../../../http/ResumableStreams.ts"
+import * as ModelServing from "../../../ModelServing.ts"
+import type { UserContext } from "../../../UserContext.ts"
+import * as Events from "../events.ts"
+import * as Failure from "../failure.ts"
+import * as Json from "../json.ts"
+import * as Routes from "../routes.ts"
+
+const unnamed = "default"
+
+/** The endpoints by alias. */
+export const endpointsOf = ({ default: main, endpoints = {} }: Options): ReadonlyMap<string, Endpoint> =>
+  new Map(
+    Object.entries({ ...endpoints, ...(main !== undefined && { [unnamed]: main }) }).map(([alias, endpoint]) => [
+      alias,
+      typeof endpoint === "string" ? { endpoint } : endpoint
+    ])
+  )
+
+export const make = (endpoints: ReadonlyMap<string, Endpoint>) => {
+  const asked = Effect.gen(function* () {
+    const { alias = unnamed } = yield* HttpRouter.params
+    const definition = endpoints.get(alias)
+    if (definition === undefined) {
+      return yield* Effect.fail(
+        Failure.refusal(404, `No serving endpoint configured with alias "${alias}"`, "NotFound")
+      )
+    }
+    const { plain, sent } = yield* Json.body((text) => ({
+      sent: Json.verbatim(text),
+      plain: JSON.parse(text) as unknown
+    }))
+    const { stream, ...checked } = yield* decode(Body, plain)
+    yield* decode(definition.request ?? Body, checked)
+    const { stream: _, ...body } = sent as typeof Body.Type // the text of `plain`, with other numbers
+    const { endpoint } = yield* ModelServing.user
+    return { body, definition, endpoint: endpoint(definition.endpoint, definition), isStream: stream === true }
+  })
+
+  const invoke = Effect.gen(function* () {
+    const { body, definition, endpoint, isStream } = yield* asked
+    if (isStream) return yield* Effect.fail(Failure.refusal(400, 'stream: send it to "stream" in place of "invoke"'))
+    const { timeout } = definition
+    const text = yield* endpoint.invoke(ModelServing.JsonText, { timeout })(body)
+    return HttpServerResponse.text(text, { contentType: "application/json" })
+  })
+
+  const stream = Effect.gen(function* () {
+    const { body, definition, endpoint } = yield* asked
+    const { headers } = yield* HttpServerRequest.HttpServerRequest
+    const { idleTimeout, timeout } = definition
+    const started = yield* Deferred.make<void, unknown>()
+    const left = yield* Deferred.make<void>()
+    const onStart = Deferred.succeed(started, undefined)
+    const chunks = endpoint
+      .stream(ModelServing.JsonText, { timeout, idleTimeout, onStart })(body)
+      .pipe(
+        Stream.tapCause((cause) => Deferred.failCause(started, cause)),
+        Stream.interruptWhen(Deferred.await(left)),
+        Stream.map(Json.verbatim)
+      )
+    const response = yield* Events.respond("serving", chunks, { failure: "cut", resume: {} })
+    // A request that continues a stream starts none. Any other one waits for the status of the model.
+    if (headers["last-event-id"] === undefined) {
+      yield* Effect.onInterrupt(Deferred.await(started), () => Deferred.succeed(left, undefined))
+    }
+    return response
+  })
+
+  const asUser = Routes.asUser<ModelServing.ModelServing | ResumableStreams | UserContext>
+  return [
+    asUser("POST", "/invoke", invoke),
+    asUser("POST", "/:alias/invoke", invoke),
+    asUser("POST", "/stream", stream),
+    asUser("POST", "/:alias/stream", stream)
+  ]
+}
+
+const Body = Schema.Record(Schema.String, Schema.Unknown)
+
+// A field that is ignored would change the answer of the model without a word.
+const decode = <S extends Schema.ConstraintDecoder<unknown>>(schema: S, body: unknown) =>
+  HttpFailure.orBadRequest(Schema.decodeUnknownEffect(schema, { onExcessProperty: "error" })(body))
