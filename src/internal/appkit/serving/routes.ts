@@ -1,5 +1,5 @@
 /** The routes of model serving: alias → endpoint → body → response or chunks, as the user. */
-import { Deferred, Effect, Schema, Stream } from "effect"
+import { Deferred, Effect, Fiber, Schema, Scope, Stream } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import type { Endpoint, Options } from "../../../appkit/Serving.ts"
 import * as HttpFailure from "../../../http/HttpFailure.ts"
@@ -54,22 +54,13 @@ export const make = (endpoints: ReadonlyMap<string, Endpoint>) => {
     const { body, definition, endpoint } = yield* asked
     const { headers } = yield* HttpServerRequest.HttpServerRequest
     const { idleTimeout, timeout } = definition
-    const started = yield* Deferred.make<void, unknown>()
-    const left = yield* Deferred.make<void>()
-    const onStart = Deferred.succeed(started, undefined)
-    const chunks = endpoint
-      .stream(ModelServing.JsonText, { timeout, idleTimeout, onStart })(body)
-      .pipe(
-        Stream.tapCause((cause) => Deferred.failCause(started, cause)),
-        Stream.interruptWhen(Deferred.await(left)),
-        Stream.map(Json.verbatim)
-      )
-    const response = yield* Events.respond("serving", chunks, { failure: "cut", resume: {} })
-    // A request that continues a stream starts none. Any other one waits for the status of the model.
-    if (headers["last-event-id"] === undefined) {
-      yield* Effect.onInterrupt(Deferred.await(started), () => Deferred.succeed(left, undefined))
-    }
-    return response
+    // A request that continues a stream starts none.
+    const chunks =
+      headers["last-event-id"] === undefined
+        ? yield* accepted((onStart) => endpoint.stream(ModelServing.JsonText, { timeout, idleTimeout, onStart })(body))
+        : Stream.die(new Error("A stream is continued that was never started"))
+    const sent = Stream.catchCause(chunks, (cause) => Stream.fromEffect(Effect.andThen(turn, Effect.failCause(cause))))
+    return yield* Events.respond("serving", Stream.map(sent, Json.verbatim), { failure: "cut", resume: {} })
   })
 
   const asUser = Routes.asUser<ModelServing.ModelServing | ResumableStreams | UserContext>
@@ -80,6 +71,34 @@ export const make = (endpoints: ReadonlyMap<string, Endpoint>) => {
     asUser("POST", "/:alias/stream", stream)
   ]
 }
+
+// Events leave before the connection is cut: a client without an id would call the model again.
+const turn = Effect.promise(() => new Promise(setImmediate))
+
+/** Waits until the model has accepted the request, or fails as it does, and returns the stream of its chunks. */
+const accepted = Effect.fnUntraced(function* <A, E>(make: (onStart: Effect.Effect<unknown>) => Stream.Stream<A, E>) {
+  const scope = yield* Scope.make()
+  const started = yield* Deferred.make<void, E>()
+  let isRead = false
+  // The stream outlives the request only if its response has begun.
+  yield* Effect.addFinalizer((exit) => (isRead ? Effect.void : Scope.close(scope, exit)))
+  const chunks = Stream.tapCause(make(Deferred.succeed(started, undefined)), (cause) =>
+    Deferred.failCause(started, cause)
+  )
+  const pull = yield* Scope.provide(Stream.toPull(chunks), scope)
+  const first = yield* Effect.forkIn(pull, scope)
+  yield* Deferred.await(started)
+  let next = Fiber.join(first)
+  const rest = Effect.suspend(() => {
+    const now = next
+    next = pull
+    return now
+  })
+  return Stream.suspend(() => {
+    isRead = true
+    return Stream.onExit(Stream.fromPull(Effect.succeed(rest)), (exit) => Scope.close(scope, exit))
+  })
+})
 
 const Body = Schema.Record(Schema.String, Schema.Unknown)
 
