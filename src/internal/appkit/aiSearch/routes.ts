@@ -82,16 +82,15 @@ export const make = ({ indexes, pageTokenKey }: Options) => {
     return HttpServerResponse.jsonUnsafe({ alias, queryType, pagination, columns, filters, maxResults })
   })
 
-  const asEither = Routes.asEither<Search.AiSearch>
   return [
-    asEither("POST", "/:alias/query", query),
-    asEither("POST", "/:alias/next-page", nextPage),
-    asEither(
+    Routes.asEither("POST", "/:alias/query", query),
+    Routes.asEither("POST", "/:alias/next-page", nextPage),
+    Routes.asEither(
       "GET",
       "/config",
       Effect.sync(() => HttpServerResponse.jsonUnsafe({ indexes: listed(indexes) }))
     ),
-    asEither("GET", "/:alias/config", config)
+    Routes.asEither("GET", "/:alias/config", config)
   ]
 }
 

@@ -3,9 +3,7 @@ import { Deferred, Effect, Fiber, Schema, Scope, Stream } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import type { Endpoint, Options } from "../../../appkit/Serving.ts"
 import * as HttpFailure from "../../../http/HttpFailure.ts"
-import type { ResumableStreams } from "../../../http/ResumableStreams.ts"
 import * as ModelServing from "../../../ModelServing.ts"
-import type { UserContext } from "../../../UserContext.ts"
 import * as Events from "../events.ts"
 import * as Failure from "../failure.ts"
 import * as Json from "../json.ts"
@@ -63,12 +61,11 @@ export const make = (endpoints: ReadonlyMap<string, Endpoint>) => {
     return yield* Events.respond("serving", Stream.map(sent, Json.verbatim), { failure: "cut", resume: {} })
   })
 
-  const asUser = Routes.asUser<ModelServing.ModelServing | ResumableStreams | UserContext>
   return [
-    asUser("POST", "/invoke", invoke),
-    asUser("POST", "/:alias/invoke", invoke),
-    asUser("POST", "/stream", stream),
-    asUser("POST", "/:alias/stream", stream)
+    Routes.asUser("POST", "/invoke", invoke),
+    Routes.asUser("POST", "/:alias/invoke", invoke),
+    Routes.asUser("POST", "/stream", stream),
+    Routes.asUser("POST", "/:alias/stream", stream)
   ]
 }
 
