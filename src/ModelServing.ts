@@ -28,6 +28,7 @@ import { Context, type Duration, Effect, Layer, Schema, Stream } from "effect"
 import type { DatabricksError } from "./DatabricksError.ts"
 import { ownedBy } from "./ExecutionContext.ts"
 import * as Client from "./internal/serving/client.ts"
+import * as Json from "./internal/serving/json.ts"
 import type * as Operation from "./Operation.ts"
 import { ServiceContext } from "./ServiceContext.ts"
 import { UserContext } from "./UserContext.ts"
@@ -77,6 +78,8 @@ export interface StreamOptions extends Options {
    * minutes: a model may think for long, and Databricks ends a request after 297 seconds.
    */
   readonly idleTimeout?: Duration.Input | undefined
+  /** Runs when the endpoint has accepted the request: its response has begun, and no chunk has arrived yet. */
+  readonly onStart?: Effect.Effect<unknown> | undefined
 }
 
 /**
@@ -285,6 +288,14 @@ export const user: Effect.Effect<ModelServing["Service"], never, UserContext | M
       endpoint: (name, target) => ownedBy(serving.endpoint(name, target), caller)
     }))
 )
+
+/**
+ * A response, or a chunk, that is not decoded: the text of its JSON, with every digit.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const JsonText: Schema.String = Json.Verbatim
 
 /**
  * The body of a request with rows as objects: `{ dataframe_records: [{ price: 10 }] }`. Fractions and integers keep

@@ -15,7 +15,12 @@ type Response = HttpClientResponse.HttpClientResponse
 export type Broken = (fields: ConstructorParameters<typeof ModelStreamError>[0]) => ModelStreamError
 
 /** Returns the reader of the chunks of a response. */
-export const make = <S extends Schema.Constraint>(schema: S, endpoint: string, broken: Broken) => {
+export const make = <S extends Schema.Constraint>(
+  schema: S,
+  endpoint: string,
+  broken: Broken,
+  onStart: Effect.Effect<unknown> = Effect.void
+) => {
   const decode = Json.decoder(schema)
   return (response: Response): Stream.Stream<S["Type"], DatabricksError | ModelStreamError, S["DecodingServices"]> => {
     const type = response.headers["content-type"] ?? "content without a type"
@@ -41,12 +46,13 @@ export const make = <S extends Schema.Constraint>(schema: S, endpoint: string, b
           return yield* failure("failed", reason.message, reason)
         }
         if (json === undefined) return yield* failure("invalid", "a chunk is not JSON")
-        const chunk = yield* Effect.mapError(decode(json), (what) => failure("invalid", `it sent ${what}`))
+        const chunk = yield* Effect.mapError(decode(json, data), (what) => failure("invalid", `it sent ${what}`))
         chunks++
         return chunk
       })
 
       return Events.read(response, failure).pipe(
+        Stream.onStart(onStart),
         Stream.mapEffect(chunkOf),
         Stream.onEnd(Effect.suspend(() => Effect.annotateCurrentSpan("serving.chunks", chunks)))
       )

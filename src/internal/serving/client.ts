@@ -81,7 +81,7 @@ export const make = ({ broken, client, name, notReady, service, target }: Made):
         ) as Effect.Effect<S["Type"], DatabricksError | Operation.TimeoutOf<O>, S["DecodingServices"]>
     },
     stream: (schema, options = {}) => {
-      const chunks = Chunks.make(schema, name, broken)
+      const chunks = Chunks.make(schema, name, broken, options.onStart)
       return (body) =>
         operations.stream(
           "serving.stream",

@@ -25,10 +25,14 @@ export const roundedIn = (text: string): string | undefined => {
   return found
 }
 
-/** Decodes parsed JSON. Fails with the place and the reason of a refusal. */
+/** Stands for JSON that is not decoded. */
+export const Verbatim = Schema.String.annotate({ description: "The text of a JSON value" })
+
+/** Decodes parsed JSON, given its text too. Fails with the place and the reason of a refusal. */
 export const decoder = <S extends Schema.Constraint>(
   schema: S
-): ((json: unknown) => Effect.Effect<S["Type"], string, S["DecodingServices"]>) => {
+): ((json: unknown, text: string) => Effect.Effect<S["Type"], string, S["DecodingServices"]>) => {
+  if (Object.is(schema, Verbatim)) return (_, text) => Effect.succeed(text)
   const codec = Schema.toCodecJson(schema)
   const decode = Schema.decodeUnknownEffect(codec)
   const place = placeOf(codec.ast)
@@ -51,6 +55,6 @@ export const response = <S extends Schema.Constraint>(
   return Effect.fnUntraced(function* (answer: HttpClientResponse.HttpClientResponse) {
     const body = yield* Transport.text(answer)
     const json = yield* Transport.parsed(answer, body, () => parse(body))
-    return yield* Effect.mapError(decode(json), (refusal) => Transport.invalid(answer, refusal))
+    return yield* Effect.mapError(decode(json, body), (refusal) => Transport.invalid(answer, refusal))
   })
 }

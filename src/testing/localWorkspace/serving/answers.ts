@@ -72,7 +72,8 @@ export const responseTo = (
   const parts =
     bytesPerWrite === undefined ? bytes : Stream.flatMap(bytes, (_) => Stream.fromIterable(inParts(bytesPerWrite)(_)))
   return Effect.succeed(
-    HttpServerResponse.stream(Stream.rechunk(parts, 1), {
+    // The empty first part sends the head of the response, which would otherwise wait for the first event.
+    HttpServerResponse.stream(Stream.rechunk(Stream.concat(Stream.succeed(new Uint8Array()), parts), 1), {
       contentType: "text/event-stream",
       headers: { "cache-control": "no-cache" }
     })
