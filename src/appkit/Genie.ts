@@ -32,7 +32,7 @@ export interface Options {
  * A message that is `CANCELLED` or `QUERY_RESULT_EXPIRED` is sent as `FAILED` with an `error`, because the hook ends on
  * `COMPLETED` and `FAILED` only. Rows that cannot be read are a sentence in the `error` of their message, and the rest
  * of the answer is shown. A result without all of its rows has `truncated: true` in its `data`, and its message says so
- * in a text of its own; the rows of one result have at most 4 MiB of JSON.
+ * in a text of its own; the rows of one result have at most 3 MiB of JSON.
  *
  * Fails with a `ConfigError` if an option is out of bounds.
  *

@@ -83,8 +83,8 @@ const resultOf = (query: Query, { columns, rows, statementId, truncated }: Table
   }
 }
 
-/** The most bytes of the rows of one event: `connectSSE` refuses more than 5 MiB at once. */
-const maxRowBytes = 4 * 2 ** 20
+/** The most bytes of the rows of one event, whose limit is 4 MiB: `connectSSE` refuses 5 MiB. */
+const maxRowBytes = 3 * 2 ** 20
 
 const fitting = (rows: Table["rows"]): Table["rows"] => {
   let size = 0

@@ -4,6 +4,7 @@ import { HttpRouter, HttpServerRequest } from "effect/http"
 import type { Options } from "../../../appkit/Genie.ts"
 import { Genie, user } from "../../../Genie.ts"
 import { orBadRequest } from "../../../http/HttpFailure.ts"
+import { ResumableStreams } from "../../../http/ResumableStreams.ts"
 import * as Bounds from "../../bounds.ts"
 import { respond } from "../events.ts"
 import { refusal } from "../failure.ts"
@@ -51,7 +52,7 @@ export const layer = ({ pageSize = 20, spaces }: Options) => {
       Bounds.check("AppKit.genie", { pageSize }, { pageSize: Bounds.integer(1) }),
       Routes.layer(
         "genie",
-        [Genie],
+        [Genie, ResumableStreams],
         [
           Routes.asUser("POST", "/:alias/messages", ask),
           Routes.asUser("GET", "/:alias/conversations/:cid", history),
@@ -93,6 +94,5 @@ const stream = <E, R>(
   respond("genie", events, {
     id: ({ id }) => id,
     event: ({ event }) => event.type,
-    maxEventSize: "5 MiB",
     resume: { requestId, after }
   })
