@@ -17,9 +17,8 @@ const conversation = Effect.fnUntraced(function* (port: number, questions: Reado
   return { conversationId: conversationId!, messageIds }
 })
 
-const questionsIn = (data: ReadonlyArray<any>) =>
-  // oxlint-disable-line typescript/no-explicit-any -- whatever came
-  data.flatMap(({ message }) => message?.content ?? [])
+// oxlint-disable-next-line typescript/no-explicit-any -- whatever the server said
+const questionsIn = (data: ReadonlyArray<any>) => data.flatMap(({ message }) => message?.content ?? [])
 
 const result = /\/query-result$/
 

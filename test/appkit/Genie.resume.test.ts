@@ -1,11 +1,12 @@
 import { assert, layer } from "@effect/vitest"
+import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Semaphore } from "effect"
 import { withSleep } from "../fixtures/clock.ts"
 import { call, dataOf, isPoll, Local, serve, typesOf } from "../fixtures/chat.ts"
 import { eventually } from "../fixtures/eventually.ts"
 import { poll, start } from "../fixtures/genie.ts"
 import { alice, bob } from "../fixtures/people.ts"
-import { recording } from "../fixtures/sqlWarehouse.ts"
+import { misbehave, recording } from "../fixtures/sqlWarehouse.ts"
 
 const ask = { body: { content: "Slowly?" } }
 const path = (requestId: string) => `default/messages?requestId=${requestId}`
@@ -116,16 +117,13 @@ layer(Local, { timeout: "60 seconds", excludeTestServices: true })("AppKit.genie
 
   it.effect("is no longer polled when its client has left for the grace period", () =>
     Effect.gen(function* () {
-      const port = yield* serve({ grace: "1 milli" })
-      const { messages } = yield* call(port, alice, path("left"), { body: { content: "Forever?" }, take: 2 })
-      const { conversationId } = messages[0]!.data
-      // Another question, with several polls, in which there is none of this conversation.
-      const polled = Effect.gen(function* () {
-        const seen = yield* recording
-        yield* call(port, alice, path(crypto.randomUUID()), ask)
-        return yield* seen("GET", poll)
-      })
-      yield* eventually(polled, (polls) => polls.every((request) => !request.path.includes(conversationId)))
+      const workspace = yield* LocalWorkspace.LocalWorkspace
+      yield* misbehave({ kind: "hang", method: "GET", path: (_) => poll.test(_), times: 1 })
+      const port = yield* serve({ grace: "300 millis" })
+      const { messages } = yield* call(port, alice, path("left"), { ...ask, take: 2 })
+      const { messageId } = messages[0]!.data
+      const polls = Effect.map(workspace.requests, (all) => all.filter((_) => _.path.endsWith(`/${messageId}`)))
+      assert.lengthOf(yield* eventually(polls, (sent) => sent.some(({ aborted }) => aborted)), 1)
     }).pipe(Effect.scoped)
   )
 })

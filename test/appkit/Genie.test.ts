@@ -60,7 +60,7 @@ layer(Local, { timeout: "60 seconds", excludeTestServices: true })("AppKit.genie
         [[[alice]], [[bob]]]
       )
       const users = [...(yield* seen("POST", start)), ...(yield* seen("GET", /\/genie\//))].map((_) => _.user)
-      assert.deepStrictEqual([...new Set(users)].sort(), [alice, bob])
+      assert.deepStrictEqual([...new Set(users)].toSorted(), [alice, bob])
     }).pipe(Effect.scoped)
   )
 
