@@ -1,5 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
-import { App, Lakebase, Logs, Operation, OperationCache, Queries, SqlWarehouse, Telemetry } from "effect-databricks"
+import {
+  App,
+  Lakebase,
+  Logs,
+  Operation,
+  OperationCache,
+  Queries,
+  ResumableStreams,
+  SqlWarehouse,
+  Telemetry
+} from "effect-databricks"
 import * as Analytics from "effect-databricks/appkit/Analytics"
 import { TestContext } from "effect-databricks/testing"
 import { ConfigProvider, type Duration, Effect, Layer, Schema } from "effect"
@@ -35,7 +45,12 @@ const warehouse = (policy: Operation.Policy) =>
   Layer.effectDiscard(Effect.void).pipe(Layer.provide(SqlWarehouse.layerWith(policy)), Layer.provide(inTest))
 const analytics = (options: Analytics.Options<"query">) =>
   Analytics.layer(options).pipe(
-    Layer.provide([HttpRouter.layer, SqlWarehouse.layer, Queries.layerRecord({ "a.sql": "SELECT 1 AS x" })]),
+    Layer.provide([
+      HttpRouter.layer,
+      ResumableStreams.layer,
+      SqlWarehouse.layer,
+      Queries.layerRecord({ "a.sql": "SELECT 1 AS x" })
+    ]),
     Layer.provide(inTest)
   )
 

@@ -19,6 +19,7 @@
  */
 import { type Config, type Duration, Effect, Layer } from "effect"
 import type { HttpRouter } from "effect/http"
+import { ResumableStreams } from "../http/ResumableStreams.ts"
 import * as Columns from "../internal/appkit/analytics/columns.ts"
 import * as Metric from "../internal/appkit/analytics/metric.ts"
 import * as Query from "../internal/appkit/analytics/query.ts"
@@ -71,12 +72,20 @@ const checked = (options: Options<never>) =>
  */
 export const layer = (
   options: Options<"query"> = {}
-): Layer.Layer<never, Config.ConfigError, HttpRouter.HttpRouter | Queries | ServiceContext | SqlWarehouse> =>
+): Layer.Layer<
+  never,
+  Config.ConfigError,
+  HttpRouter.HttpRouter | Queries | ResumableStreams | ServiceContext | SqlWarehouse
+> =>
   Layer.unwrap(
     Effect.gen(function* () {
       yield* checked(options)
       const columns = yield* Columns.make
-      return Routes.layer("analytics", [Queries, SqlWarehouse], [Query.route(options, columns), Columns.route(columns)])
+      return Routes.layer(
+        "analytics",
+        [Queries, ResumableStreams, SqlWarehouse],
+        [Query.route(options, columns), Columns.route(columns)]
+      )
     })
   )
 
@@ -91,7 +100,14 @@ export const layer = (
  */
 export const layerMetricViews = (
   options: Options<"metric"> = {}
-): Layer.Layer<never, Config.ConfigError, HttpRouter.HttpRouter | MetricView | ServiceContext | SqlWarehouse> =>
+): Layer.Layer<
+  never,
+  Config.ConfigError,
+  HttpRouter.HttpRouter | MetricView | ResumableStreams | ServiceContext | SqlWarehouse
+> =>
   Layer.unwrap(
-    Effect.as(checked(options), Routes.layer("analytics", [MetricView, SqlWarehouse], [Metric.route(options)]))
+    Effect.as(
+      checked(options),
+      Routes.layer("analytics", [MetricView, ResumableStreams, SqlWarehouse], [Metric.route(options)])
+    )
   )

@@ -1,5 +1,5 @@
 import { assert, layer } from "@effect/vitest"
-import { MetricView, SqlWarehouse } from "effect-databricks"
+import { MetricView, ResumableStreams, SqlWarehouse } from "effect-databricks"
 import * as Analytics from "effect-databricks/appkit/Analytics"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Layer } from "effect"
@@ -29,7 +29,7 @@ const app = (options?: Analytics.Options<"metric">) =>
     services: MetricView.layerRecord({
       mine: { source: "main.shop.mine", executor: "user" },
       all: { source: "main.shop.all" }
-    }).pipe(Layer.provideMerge(SqlWarehouse.layer))
+    }).pipe(Layer.provideMerge(Layer.merge(ResumableStreams.layer, SqlWarehouse.layer)))
   })
 
 const eventsFor = (key: string, body: unknown, sender?: string) =>

@@ -304,6 +304,19 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 100 }), { timeout: "60 seconds", excl
         }).pipe(Effect.scoped)
       )
 
+      it.effect("continues after the last event that a page has, with the same statement, for its sender only", () =>
+        Effect.gen(function* () {
+          const seen = yield* recording
+          const first = eventsOf((yield* post(path("mine"), json(), alice)).text)
+          const headers = { "last-event-id": first[0]!.id! }
+          const again = eventsOf((yield* post(path("mine"), json(), alice, headers)).text)
+          assert.deepStrictEqual(again, [first[1]])
+          assert.lengthOf(yield* seen("POST", start), 1)
+          const others = eventsOf((yield* post(path("mine"), json(), bob, headers)).text)
+          assert.deepStrictEqual((others.at(-1)!.data as { data: unknown }).data, [{ who: bob }])
+        })
+      )
+
       it.effect("cancels the statement as its user when the page leaves, as JSON and as Arrow", () =>
         Effect.gen(function* () {
           for (const format of ["JSON_ARRAY", "ARROW_STREAM"]) {

@@ -1,5 +1,5 @@
 /** The analytics routes as the hooks of AppKit call them. */
-import { Queries, SqlWarehouse } from "effect-databricks"
+import { Queries, ResumableStreams, SqlWarehouse } from "effect-databricks"
 import * as Analytics from "effect-databricks/appkit/Analytics"
 import { Effect, Layer } from "effect"
 import { requestOf } from "../fixtures/people.ts"
@@ -7,7 +7,13 @@ import { serve, Served } from "../http/harness.ts"
 
 /** Serves the routes of these queries. */
 export const app = (texts: Readonly<Record<string, string>>, options?: Analytics.Options<"query">) =>
-  serve(Analytics.layer(options), { services: Layer.mergeAll(SqlWarehouse.layer, Queries.layerRecord(texts)) })
+  serve(Analytics.layer(options), {
+    services: Layer.mergeAll(
+      ResumableStreams.layerWith({ grace: "1 second" }),
+      SqlWarehouse.layer,
+      Queries.layerRecord(texts)
+    )
+  })
 
 /** Posts a body as a user, or without a token; a string is the text of the body. */
 export const post = (path: string, body: unknown, userName?: string, headers: Record<string, string> = {}) =>

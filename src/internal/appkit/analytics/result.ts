@@ -1,7 +1,6 @@
 /** The events of a result as JSON. */
 import { Clock, Effect, Stream } from "effect"
-import type { HttpServerResponse } from "effect/http"
-import type { ServiceContext } from "../../../ServiceContext.ts"
+import type * as ServerSentEvents from "../../../http/ServerSentEvents.ts"
 import type { Table, WarehouseState } from "../../../SqlWarehouse.ts"
 import * as Events from "../events.ts"
 import * as Failure from "../failure.ts"
@@ -14,15 +13,24 @@ export interface Result {
   readonly statement_id?: string
 }
 
-/** Answers with the states of the warehouse until it runs, and then with the result. */
+/**
+ * Answers with the states of the warehouse until it runs, and then with the result. A page whose connection was cut
+ * continues; where its stream is not kept, the query runs again, which only reads.
+ */
 export const respond = <E, E2, R, R2>(
   states: Stream.Stream<WarehouseState, E, R>,
   result: Effect.Effect<Result, E2, R2>
-): Effect.Effect<HttpServerResponse.HttpServerResponse, never, R | R2 | ServiceContext> =>
-  Events.respond(
-    "analytics",
-    Stream.concat(told(states), Stream.fromEffect(Effect.map(result, (result) => ({ type: "result", ...result }))))
+): ServerSentEvents.Resumed<R | R2> => {
+  const events = Stream.concat(
+    told(states),
+    Stream.fromEffect(Effect.map(result, (result) => ({ type: "result", ...result })))
   )
+  return Events.respond("analytics", events, {
+    id: ({ type }) => type,
+    // The hook aborts on an event that is not JSON.
+    resume: { opening: false, after: () => events }
+  })
+}
 
 const told = <E, R>(states: Stream.Stream<WarehouseState, E, R>) =>
   Stream.unwrap(
