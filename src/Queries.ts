@@ -217,6 +217,21 @@ export const executeStream = (
     Effect.map(bound(key, parameters), ({ statement, warehouse }) => warehouse.executeStream(statement, options))
   )
 
+/**
+ * Runs a query by its key and returns its result as one Arrow IPC stream, as `SqlWarehouse.arrow` does.
+ *
+ * The body is read as the identity of the query, in any call.
+ *
+ * @since 0.1.0
+ * @category queries
+ */
+export const executeArrow = (
+  key: string,
+  parameters: Parameters = {},
+  options?: SqlWarehouse.StreamOptions
+): Effect.Effect<SqlWarehouse.Arrow, Failure, Queries | SqlWarehouse.SqlWarehouse> =>
+  Effect.flatMap(bound(key, parameters), ({ statement, warehouse }) => warehouse.executeArrow(statement, options))
+
 const bound = Effect.fnUntraced(function* (key: string, parameters: Parameters) {
   const { bind } = yield* Queries
   const warehouse = yield* SqlWarehouse.SqlWarehouse

@@ -1,5 +1,6 @@
 import { assert, describe, it, layer } from "@effect/vitest"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as Arrow from "apache-arrow"
 import { Effect, Exit, FileSystem, Layer, Pull, Schema, Stream } from "effect"
 import {
   asService,
@@ -150,12 +151,39 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
         }).pipe(Effect.scoped)
       )
 
+      it.effect("returns a result by key as one Arrow stream, as the identity of the file, whoever reads it", () =>
+        Effect.gen(function* () {
+          const { servicePrincipal } = yield* LocalWorkspace.LocalWorkspace
+          for (const [key, caller] of [
+            ["many", alice],
+            ["many_as_app", servicePrincipal.clientId]
+          ] as const) {
+            const seen = yield* recording
+            const { body, columns } = yield* asAlice(Queries.executeArrow(key, { count: 30 }))
+            assert.deepStrictEqual(
+              columns.map(({ name }) => name),
+              ["caller"]
+            )
+            const bytes = yield* asBob(Stream.runCollect(body))
+            const callers = Array.from(Arrow.tableFromIPC(Buffer.concat(bytes)).getChild("caller")!)
+            assert.deepStrictEqual(
+              callers,
+              Array.from({ length: 30 }, () => caller)
+            )
+            for (const { path, user } of [...(yield* seen("POST", start)), ...(yield* seen("GET", chunk))]) {
+              assert.strictEqual(user, caller, path)
+            }
+          }
+        })
+      )
+
       it.effect("fails with 401 for a key of the user in a call without one, and sends nothing", () =>
         Effect.gen(function* () {
           const seen = yield* recording
           for (const call of [
             Queries.execute("my-orders"),
             asService(Queries.execute("my-orders")),
+            Queries.executeArrow("my-orders"),
             Stream.runHead(Queries.executeStream("my-orders"))
           ] as ReadonlyArray<Effect.Effect<unknown, Queries.Failure, Queries.Queries | SqlWarehouse.SqlWarehouse>>) {
             const { response } = yield* errorOf(call)
@@ -340,11 +368,13 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 3 }), { timeout: "60 seconds", exclud
           const calls = Effect.all([
             asAlice(myOrders()),
             asAlice(Stream.runDrain(myOrders.stream())),
-            asAlice(Queries.execute("my-orders"))
+            asAlice(Queries.execute("my-orders")),
+            asAlice(Effect.flatMap(Queries.executeArrow("my-orders"), ({ body }) => Stream.runDrain(body)))
           ])
           const { spans } = yield* spansOf(calls)
           const operations = spans.filter(({ name }) => name === "plugin.execute")
-          assert.lengthOf(operations, 3)
+          // The body of an Arrow result has a span of its own.
+          assert.lengthOf(operations, 5)
           for (const { attributes } of operations) {
             assert.include(attributes, { "db.query.summary": "my-orders", "execution.context": "user" })
           }

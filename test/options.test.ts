@@ -1,7 +1,19 @@
 import { assert, describe, it } from "@effect/vitest"
-import { App, Lakebase, Logs, Operation, OperationCache, SqlWarehouse, Telemetry } from "effect-databricks"
+import {
+  App,
+  Lakebase,
+  Logs,
+  Operation,
+  OperationCache,
+  Queries,
+  ResumableStreams,
+  SqlWarehouse,
+  Telemetry
+} from "effect-databricks"
+import * as Analytics from "effect-databricks/appkit/Analytics"
 import { TestContext } from "effect-databricks/testing"
 import { ConfigProvider, type Duration, Effect, Layer, Schema } from "effect"
+import { HttpRouter } from "effect/http"
 
 /** What a start says that fails for its settings. */
 const said = <E>(start: Layer.Layer<never, E>, env: Record<string, string> = {}) =>
@@ -31,6 +43,16 @@ const cache = (options: OperationCache.MemoryOptions) =>
   Layer.effectDiscard(Effect.void).pipe(Layer.provide(OperationCache.layer(options)))
 const warehouse = (policy: Operation.Policy) =>
   Layer.effectDiscard(Effect.void).pipe(Layer.provide(SqlWarehouse.layerWith(policy)), Layer.provide(inTest))
+const analytics = (options: Analytics.Options<"query">) =>
+  Analytics.layer(options).pipe(
+    Layer.provide([
+      HttpRouter.layer,
+      ResumableStreams.layer,
+      SqlWarehouse.layer,
+      Queries.layerRecord({ "a.sql": "SELECT 1 AS x" })
+    ]),
+    Layer.provide(inTest)
+  )
 
 const app = { PGHOST: "h", LAKEBASE_ENDPOINT: "projects/p/branches/b/endpoints/e" }
 const collector = { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1" }
@@ -174,6 +196,10 @@ const wrong: ReadonlyArray<readonly [start: Layer.Layer<never, unknown>, says: s
     [
       warehouse({ timeout: "-1 seconds" }),
       'The option timeout of SqlWarehouse is not a duration of 1ms or more, such as "10 seconds": "-1 seconds"'
+    ],
+    [
+      analytics({ startTimeout: never }),
+      'The option startTimeout of Analytics is not a duration of 1ms or more, such as "10 seconds": "10 parsecs"'
     ],
     [
       warehouse({ retry: { attempts: Number.NaN } }),

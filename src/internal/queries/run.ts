@@ -15,6 +15,12 @@ type Service = SqlWarehouse["Service"]
 export const warehouseAs = (warehouse: Service, name: string, user: Caller | undefined): Service => {
   const own = user === undefined ? asApp(warehouse) : Sql.runAs(warehouse, user)
   const cached = <O extends Options>(options: O): O => ({ ...options, cache: { name, ...options.cache } })
+  const summarized = <A, E, R>(stream: Stream.Stream<A, E, R>) =>
+    Stream.unwrap(
+      Effect.map(References.TracerSpanAnnotations, (annotations) =>
+        Stream.provideService(stream, References.TracerSpanAnnotations, { ...annotations, [summary]: name })
+      )
+    )
   return {
     ...own,
     execute: (statement, options) =>
@@ -23,15 +29,12 @@ export const warehouseAs = (warehouse: Service, name: string, user: Caller | und
         summary,
         name
       ),
-    executeStream: (statement, options) =>
-      Stream.unwrap(
-        Effect.map(References.TracerSpanAnnotations, (annotations) =>
-          Stream.provideService(own.executeStream(statement, options), References.TracerSpanAnnotations, {
-            ...annotations,
-            [summary]: name
-          })
-        )
-      )
+    executeStream: (statement, options) => summarized(own.executeStream(statement, options)),
+    executeArrow: (statement, options) =>
+      Effect.map(Effect.annotateSpans(own.executeArrow(statement, options), summary, name), (arrow) => ({
+        ...arrow,
+        body: summarized(arrow.body)
+      }))
   }
 }
 
