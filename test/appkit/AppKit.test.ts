@@ -62,6 +62,39 @@ layer(Live, { excludeTestServices: true })("appkit/AppKit.layerConfig", (it) => 
     })
   )
 
+  it.effect("serves the Genie space, the volumes and the endpoint of the environment as the user", () =>
+    Effect.gen(function* () {
+      const root = mkdtempSync(join(tmpdir(), "appkit-"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(root, { recursive: true })))
+      writeFileSync(join(root, "index.html"), "")
+      const env = {
+        DATABRICKS_GENIE_SPACE_ID: "01ef",
+        DATABRICKS_VOLUME_UPLOADS: "/Volumes/main/app/uploads",
+        DATABRICKS_SERVING_ENDPOINT_NAME: "llm"
+      }
+      const routes = [
+        ["POST", "/api/genie/default/messages"],
+        ["GET", "/api/files/uploads/list"],
+        ["POST", "/api/serving/invoke"]
+      ] as const
+      yield* served(env, { page: { root } }, (call) =>
+        Effect.gen(function* () {
+          for (const [method, path] of routes) assert.strictEqual((yield* call(method, path)).status, 401, path)
+          const { plugins } = configIn((yield* call("GET", "/")).text)
+          assert.deepStrictEqual(plugins, {
+            files: { volumes: ["uploads"] },
+            serving: { isNamedMode: false, aliases: ["default"] }
+          })
+        })
+      )
+      yield* served({}, {}, (call) =>
+        Effect.forEach(routes, ([method, path]) =>
+          Effect.map(call(method, path), ({ status }) => assert.strictEqual(status, 404, path))
+        )
+      )
+    })
+  )
+
   it.effect("serves no job and no page that neither the environment nor an option names", () =>
     served({}, {}, (call) =>
       Effect.gen(function* () {
@@ -100,6 +133,8 @@ layer(Live, { excludeTestServices: true })("appkit/AppKit.layerConfig", (it) => 
         const error = yield* Effect.flip(served({ DATABRICKS_JOB_MY_ETL: id }, {}, () => Effect.void))
         assert.include(String(error), "DATABRICKS_JOB_MY_ETL is not the id of a job")
       }
+      const error = yield* Effect.flip(served({ DATABRICKS_VOLUME_A: "main.app.uploads" }, {}, () => Effect.void))
+      assert.include(String(error), "DATABRICKS_VOLUME_A is not the path of a volume")
     })
   )
 

@@ -35,6 +35,32 @@ const keysOf = (node: ConfigProvider.Node | undefined, name: string) => {
     : Effect.succeed(Array.from({ length: node.length }, (_, index) => String(index)))
 }
 
+const isVolume = /^\/Volumes\/[^/]+\/[^/]+\/[^/]+/
+
+/** Returns the volumes of `DATABRICKS_VOLUME_<KEY>` by their keys in lower case. */
+export const volumes = Effect.gen(function* () {
+  const variables = yield* family("DATABRICKS_VOLUME_")
+  for (const [key, path] of variables) {
+    if (!isVolume.test(path)) {
+      return yield* refused(
+        `DATABRICKS_VOLUME_${key} is not the path of a volume, such as /Volumes/main/app/uploads: ${path.slice(0, 100)}`
+      )
+    }
+  }
+  return Object.fromEntries(variables.map(([key, path]) => [key.toLowerCase(), path]))
+})
+
+const text = (name: string) =>
+  Config.map(Config.withDefault(Config.String(name), ""), (value) => (value.trim() === "" ? undefined : value.trim()))
+
+/** Returns the Genie spaces by alias: that of `DATABRICKS_GENIE_SPACE_ID` as `default`. */
+export const spaces = Config.map(text("DATABRICKS_GENIE_SPACE_ID"), (id): Readonly<Record<string, string>> =>
+  id === undefined ? {} : { default: id }
+)
+
+/** Returns the model serving endpoint of `DATABRICKS_SERVING_ENDPOINT_NAME`. */
+export const endpoint = text("DATABRICKS_SERVING_ENDPOINT_NAME")
+
 /** Returns the jobs of `DATABRICKS_JOB_<KEY>` by their keys in lower case, and that of `DATABRICKS_JOB_ID` as `default`. */
 export const jobs = Effect.gen(function* () {
   const variables = yield* family("DATABRICKS_JOB_")
