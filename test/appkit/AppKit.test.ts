@@ -95,6 +95,25 @@ layer(Live, { excludeTestServices: true })("appkit/AppKit.layerConfig", (it) => 
     })
   )
 
+  it.effect("serves the queries of a folder and the metric views of a file", () =>
+    Effect.gen(function* () {
+      const folder = mkdtempSync(join(tmpdir(), "appkit-"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(folder, { recursive: true })))
+      writeFileSync(join(folder, "mine.obo.sql"), "SELECT 1 AS one")
+      const file = join(folder, "definitions.json")
+      writeFileSync(file, JSON.stringify({ metricViews: { sales: { source: "main.app.sales", executor: "user" } } }))
+      const routes = ["/api/analytics/query/mine", "/api/analytics/metric/sales"]
+      const statuses = (options: AppKit.Options) =>
+        served({}, options, (call) =>
+          Effect.forEach(routes, (path) =>
+            Effect.map(call("POST", path, { body: { format: "JSON_ARRAY", measures: ["a"] } }), ({ status }) => status)
+          )
+        )
+      assert.deepStrictEqual(yield* statuses({ analytics: { directory: folder }, metricViews: { file } }), [401, 401])
+      assert.deepStrictEqual(yield* statuses({}), [404, 404])
+    })
+  )
+
   it.effect("serves no job and no page that neither the environment nor an option names", () =>
     served({}, {}, (call) =>
       Effect.gen(function* () {
