@@ -151,7 +151,7 @@ describe("A library built on effect-databricks", { timeout: 180_000 }, () => {
       [
         ...fs
           .readFileSync(join(root, "src", `${module}.ts`), "utf8")
-          .matchAll(/@internal\n(?:(?! \*\/).*\n)* \*\/\nexport \w+ (\w+)/g)
+          .matchAll(/@internal\n(?:(?! +\*\/).*\n)* \*\/\nexport \w+ (\w+)/g)
       ].map(([, name = ""]) => ({ module, name }))
     )
     assert.includeMembers(
