@@ -4,11 +4,12 @@ import { defineConfig } from "vitest/config"
 // Tests import the package by its name and get its sources.
 const conditions = ["@effect-databricks/source"]
 
-// They measure their process, which may hold nothing of another file; the starter installs and builds for a minute.
+// They measure their process, which may hold nothing of another file; the starter and AppKit's page install and build for a minute.
 const alone = [
   "test/App.retained.test.ts",
   "test/costs.test.ts",
   "test/internal/lakebase/pool.closing.test.ts",
+  "test/scratchpad/appkit.browser.test.ts",
   "test/scratchpad/starter.test.ts"
 ]
 
@@ -28,7 +29,7 @@ const elsewhere = process.features.typescript
   ? []
   : [
       "test/package/{architecture,browser,declarations,docs,errors,links,reference,settings,words}.test.ts",
-      "test/scratchpad/demo.{browser,screens}.test.ts"
+      "test/scratchpad/{appkit.browser,demo.browser,demo.screens}.test.ts"
     ]
 
 const project = (name: string, test: { include: Array<string>; exclude?: Array<string>; isolate: boolean }) => ({
@@ -47,7 +48,7 @@ export default defineConfig({
         exclude: [...alone, ...unable, ...elsewhere],
         isolate: false
       }),
-      project("alone", { include: alone, isolate: true })
+      project("alone", { include: alone, exclude: elsewhere, isolate: true })
     ],
     env,
     setupFiles: ["test/fixtures/properties.ts"],

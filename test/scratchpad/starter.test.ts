@@ -11,7 +11,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Page } from "playwright-core"
 import { browser, isSkipped, whyAbsent } from "../fixtures/browser.ts"
-import { freePort } from "../fixtures/child.ts"
+import { freePort, withoutVitest } from "../fixtures/child.ts"
 import { eventually } from "../fixtures/eventually.ts"
 import { root } from "../fixtures/fences.ts"
 import { filesUnder, pack } from "../fixtures/packed.ts"
@@ -19,10 +19,6 @@ import { alice, bob } from "../fixtures/people.ts"
 import { trips } from "../../scratchpad/starter/test/samples.ts"
 
 const starter = join(root, "scratchpad/starter")
-
-// What vitest says in its environment is not for the vitest and the vite of the copy.
-const withoutVitest = ["NODE_ENV", "VITEST", "VITEST_MODE", "VITEST_POOL_ID", "VITEST_WORKER_ID", "TEST", "PROD", "DEV"]
-const unset = withoutVitest.flatMap((name) => ["-u", name])
 
 /** What its owner's npm makes in it, and git ignores. */
 const made = /\/(node_modules|public|dist|\.databricks)$|\.tgz$/
@@ -86,7 +82,10 @@ const rowsOf = async (page: Page, section: string, text: string) => {
 describe("The starter", { timeout: 180_000 }, () => {
   let folder: string
   const run = (...command: ReadonlyArray<string>) => {
-    const { status, stderr, stdout } = spawnSync("env", [...unset, ...command], { cwd: folder, encoding: "utf8" })
+    const { status, stderr, stdout } = spawnSync("env", [...withoutVitest, ...command], {
+      cwd: folder,
+      encoding: "utf8"
+    })
     assert.strictEqual(status, 0, `${command.join(" ")}\n${stdout}${stderr}`)
     return stdout
   }

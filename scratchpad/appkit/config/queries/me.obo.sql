@@ -1,0 +1,2 @@
+-- The user of the request.
+SELECT current_user AS me
