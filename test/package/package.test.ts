@@ -193,22 +193,25 @@ describe("package.json", () => {
   })
 })
 
-// The packages of the benchmark and of the reference are locked by themselves, so that the main install lacks them.
-describe.each(["package-lock.json", "bench/package-lock.json", "reference/package-lock.json"])("%s", (file) => {
-  const locked = lockOf(file)
+// The packages of the benchmark, of the reference and of AppKit's page are locked by themselves, so that the main install lacks them.
+describe.each(["", "bench/", "reference/", "scratchpad/appkit/web/"].map((folder) => `${folder}package-lock.json`))(
+  "%s",
+  (file) => {
+    const locked = lockOf(file)
 
-  it("names no registry", () =>
-    assert.deepStrictEqual(
-      Object.keys(locked).filter((path) => locked[path]?.resolved !== undefined),
-      []
-    ))
+    it("names no registry", () =>
+      assert.deepStrictEqual(
+        Object.keys(locked).filter((path) => locked[path]?.resolved !== undefined),
+        []
+      ))
 
-  // npm ci refuses a lockfile without them; npm install leaves one when a registry lacks a platform's package.
-  it("contains the packages of every platform", () =>
-    assert.deepStrictEqual(
-      Object.values(locked)
-        .flatMap((_) => Object.keys(_.optionalDependencies ?? {}))
-        .filter((name) => !Object.keys(locked).some((path) => path.endsWith(`node_modules/${name}`))),
-      []
-    ))
-})
+    // npm ci refuses a lockfile without them; npm install leaves one when a registry lacks a platform's package.
+    it("contains the packages of every platform", () =>
+      assert.deepStrictEqual(
+        Object.values(locked)
+          .flatMap((_) => Object.keys(_.optionalDependencies ?? {}))
+          .filter((name) => !Object.keys(locked).some((path) => path.endsWith(`node_modules/${name}`))),
+        []
+      ))
+  }
+)

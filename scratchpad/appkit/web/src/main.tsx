@@ -2,7 +2,6 @@
 import { ResourceStatusIndicator, ResourceStatusProvider, useAnalyticsQuery } from "@databricks/appkit-ui/react"
 import { type ComponentType, StrictMode } from "react"
 import { createRoot } from "react-dom/client"
-import "./page.css"
 import { Charts } from "./screens/Charts.tsx"
 import { Errors } from "./screens/Errors.tsx"
 import { Files } from "./screens/Files.tsx"

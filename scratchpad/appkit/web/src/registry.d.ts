@@ -1,4 +1,5 @@
-import type {} from "@databricks/appkit-ui/react"
+/** The bodies of the model, which its endpoint's OpenAPI describes. */
+import "@databricks/appkit-ui/react"
 
 interface Message {
   role: "user" | "assistant"
