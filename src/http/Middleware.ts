@@ -120,12 +120,17 @@ export const handle = <E, R>({
       : answer(cause)
   )
   const asUser = runAsUser(service, answered, answer)
+  // Such a handler requires no user. The proxy may name one nevertheless.
+  const withoutUser = HttpEffect.withPreResponseHandler(
+    runAsService(service, answered, answer),
+    ofOnePerson
+  ) as typeof asUser
   // Without a token, `AsUser` is a 401, or the development fallback with its warning.
   return runsAs === "user" || service.development
     ? asUser
     : Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers }) =>
         headers["x-forwarded-access-token"] === undefined
-          ? (runAsService(service, answered, answer) as typeof asUser) // such a handler requires no user
+          ? withoutUser
           : asUser
       )
 }

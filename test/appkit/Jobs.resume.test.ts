@@ -163,6 +163,21 @@ layer(Workspace.Live, { excludeTestServices: true })("A stream of appkit/Jobs.la
     )
   )
 
+  it.effect("shares no run between people without a token, whom only the proxy names", () =>
+    served(
+      Effect.gen(function* () {
+        const started = (user: string) =>
+          Effect.map(
+            asked("POST", "/echo/run?requestId=same", { headers: { "x-forwarded-user": user } }),
+            ({ json }) => json.runId as string
+          )
+        const hers = yield* started("alice")
+        assert.notStrictEqual(yield* started("bob"), hers)
+        assert.strictEqual(yield* started("alice"), hers)
+      })
+    )
+  )
+
   it.effect("leads nobody to another user's run with the id of its event", () =>
     served(
       Effect.gen(function* () {

@@ -2,6 +2,7 @@
 import { Context, Effect, type Schema } from "effect"
 import { HttpRouter, HttpServerRequest, type HttpServerResponse } from "effect/http"
 import type { Action, Policy } from "../../appkit/Policy.ts"
+import * as Caller from "../../Caller.ts"
 import * as HttpFailure from "../../http/HttpFailure.ts"
 import * as Middleware from "../../http/Middleware.ts"
 import { ServiceContext } from "../../ServiceContext.ts"
@@ -69,6 +70,13 @@ export const layer = <const Keys extends ReadonlyArray<AnyKey>>(
 /** Decodes the body of a request. */
 export const body = <A, RD>(schema: Schema.ConstraintDecoder<A, RD>) =>
   HttpFailure.orBadRequest(HttpServerRequest.schemaBodyJson(schema))
+
+/** The key of the sender of the request: the verified user, or without a token the user that the proxy names. */
+export const sender = Effect.gen(function* () {
+  const { headers } = yield* HttpServerRequest.HttpServerRequest
+  const user = yield* Effect.serviceOption(UserContext)
+  return JSON.stringify(user._tag === "Some" ? [Caller.key(user.value)] : [null, headers["x-forwarded-user"]])
+})
 
 /** Asks a policy about the sender of the request, and fails with 403 if it says no. */
 export const allow = <A extends Action, Resource>(

@@ -97,6 +97,16 @@ layer(LocalWorkspace.layer(), { timeout: "60 seconds", excludeTestServices: true
       })
     )
 
+    it.effect("keep each response out of shared caches, with and without a token", () =>
+      Effect.gen(function* () {
+        for (const user of [alice, undefined]) {
+          for (const path of ["/either", "/denied", "/user"]) {
+            assert.strictEqual((yield* get(path, user)).headers["cache-control"], "private, no-store", path)
+          }
+        }
+      })
+    )
+
     it.effect("never run as the app for a token that the workspace does not know", () =>
       Effect.gen(function* () {
         const { call } = yield* Served

@@ -11,8 +11,8 @@ const Page = Schema.Struct({
 
 export type Page = typeof Page.Type
 
-/** The caller and the alias that a token is for. */
-export type Owner = readonly [caller: string, alias: string]
+/** The sender and the alias that a token is for. */
+export type Owner = readonly [sender: string, alias: string]
 
 /** Makes the tokens of this key. Without one, they are valid in this process only. */
 export const make = (key: string | Uint8Array = randomBytes(32)) => {

@@ -4,7 +4,6 @@ import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import * as Search from "../../../AiSearch.ts"
 import type { Index, Options } from "../../../appkit/AiSearch.ts"
 import * as Policy from "../../../appkit/Policy.ts"
-import * as Caller from "../../../Caller.ts"
 import * as ExecutionContext from "../../../ExecutionContext.ts"
 import * as HttpFailure from "../../../http/HttpFailure.ts"
 import { UserContext } from "../../../UserContext.ts"
@@ -33,11 +32,7 @@ export const make = ({ indexes, pageTokenKey }: Options) => {
       : Effect.succeed({ alias, index })
   })
 
-  const ownerOf = (alias: string) =>
-    Effect.map(Effect.serviceOption(UserContext), (user): Pages.Owner => [
-      Option.match(user, { onNone: () => "", onSome: Caller.key }),
-      alias
-    ])
+  const ownerOf = (alias: string) => Effect.map(Routes.sender, (sender): Pages.Owner => [sender, alias])
 
   const query = Effect.gen(function* () {
     const { alias, index } = yield* found

@@ -1,24 +1,23 @@
 /** Starts one run for a request, however often it is repeated, and streams it. No process keeps anything for this. */
-import { Clock, Effect, Option, Schema, Stream } from "effect"
+import { Clock, Effect, Schema, Stream } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { createHash, randomUUID } from "node:crypto"
-import * as Caller from "../../../Caller.ts"
 import * as HttpFailure from "../../../http/HttpFailure.ts"
 import * as Jobs from "../../../Jobs.ts"
-import { UserContext } from "../../../UserContext.ts"
 import * as Events from "../events.ts"
 import * as Failure from "../failure.ts"
+import * as Routes from "../routes.ts"
 import * as Runs from "./run.ts"
 
 /** Responds with the id of the run, or with its events. */
 export const respond = Effect.fnUntraced(function* (key: string, order: Jobs.Order) {
   const jobs = yield* Jobs.asService
   const { headers, searchParams } = yield* HttpFailure.orBadRequest(HttpRouter.schemaNoBody(Asked))
-  const user = Option.getOrUndefined(yield* Effect.serviceOption(UserContext))
+  const sender = yield* Routes.sender
   const run = (token: string) =>
     jobs.run(order, {
       key: createHash("sha256")
-        .update(JSON.stringify([user && Caller.key(user), key, token]))
+        .update(JSON.stringify([sender, key, token]))
         .digest("hex")
     })
 
