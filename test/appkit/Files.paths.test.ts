@@ -28,6 +28,7 @@ const refused = [
   "/Volumes/main/app/notices/news.txt",
   own,
   `${own}/exchange2/x`,
+  `${own}/exchange2x`,
   `${own}/exchange/../secret.txt`,
   `${own}/exchange//Volumes/main/app/notices/news.txt`,
   `${own}/exchange/%2e%2e/secret.txt`,

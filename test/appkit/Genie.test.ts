@@ -153,7 +153,9 @@ layer(Local, { timeout: "60 seconds", excludeTestServices: true })("AppKit.genie
         ["default/messages", { content: "x".repeat(10_001) }, 400, "content is longer than 10000 characters"],
         ["default/messages", { content: "Hi", conversationId: 7 }, 400, undefined],
         ["default/messages", "[", 400, undefined],
-        [`default/messages?requestId=${"x".repeat(201)}`, { content: "Hi" }, 400, undefined]
+        ["default/messages", { content: "Hi", conversationId: "" }, 400, undefined],
+        [`default/messages?requestId=${"x".repeat(201)}`, { content: "Hi" }, 400, undefined],
+        ["default/messages?requestId=", { content: "Hi" }, 400, undefined]
       ] as const) {
         const answer = yield* call(port, alice, path, body === undefined ? {} : { body })
         assert.strictEqual(answer.status, status, path)

@@ -178,7 +178,7 @@ layer(LocalWorkspace.layer({ serving: { echo, hers, stuck, refusing } }), {
               "Databricks is not available: try again soon",
               "50"
             ],
-            [alice, "refusing", { status: 500 }, 502, "The server could not answer this request"]
+            [alice, "refusing", { status: 500 }, 502, "Databricks failed to do this: try again later"]
           ] as const) {
             const answer = yield* post(user, `${alias}/${action}`, body)
             assert.deepStrictEqual([answer.status, answer.json.error], [status, error])
