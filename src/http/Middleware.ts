@@ -17,6 +17,7 @@ import {
 } from "../IdentityError.ts"
 import * as Statement from "../internal/failures/statement.ts"
 import * as Undeclared from "../internal/failures/undeclared.ts"
+import * as ClientAbort from "../internal/http/clientAbort.ts"
 import * as Origin from "../internal/http/origin.ts"
 import * as PreResponse from "../internal/http/preResponse.ts"
 import { withContext } from "../internal/http/bodyContext.ts"
@@ -172,7 +173,9 @@ const reported = new WeakSet<HttpBody.Stream["stream"]>()
 /** Logs the failure of a body: the client only sees that the body ends early. */
 const broken = (stream: HttpBody.Stream["stream"], caller?: Caller.Caller) =>
   Stream.tapCause(stream, (cause) =>
-    Effect.annotateLogs(HttpFailure.reportBroken(cause), caller === undefined ? {} : Caller.attributes(caller))
+    ClientAbort.isIn(cause)
+      ? Effect.void
+      : Effect.annotateLogs(HttpFailure.reportBroken(cause), caller === undefined ? {} : Caller.attributes(caller))
   )
 
 /**

@@ -22,13 +22,19 @@ export interface Options {
    */
   readonly grace?: Duration.Input | undefined
   /**
-   * The most bytes of events that a stream keeps, but always at least one event. A source is at most this far ahead of
-   * its client. Defaults to 1 MiB.
+   * The most bytes of events that a stream keeps, with 200 for each event in addition, but always at least one event. A
+   * source is at most this far ahead of its client. Defaults to 1 MiB.
    */
   readonly maxBufferSize?: ByteSize.Input | undefined
-  /** The most streams of one caller. Defaults to 50. */
+  /**
+   * The most streams of one caller. For a further one, a stream without a connection is dropped: first one that has
+   * ended, then the one whose client left the longest ago. Defaults to a tenth of `maxTotalStreams`.
+   */
   readonly maxStreams?: number | undefined
-  /** The most streams of all callers together. Defaults to 500. */
+  /**
+   * The most streams of all callers together. For a further one, a stream of its own caller is dropped as above, else an
+   * ended stream of another one. Defaults to 500.
+   */
   readonly maxTotalStreams?: number | undefined
 }
 
@@ -82,11 +88,12 @@ export class ResumableStreams extends Context.Service<
      * the events that the client has not received.
      *
      * A started stream runs with the services and as the caller of this effect, in the scope of the layer. The events
-     * end only if the source has ended; they fail if it fails, or if another request takes the stream over.
+     * end only if the source has ended. If it fails, which is logged once, or if another request takes the stream over,
+     * the events are interrupted as if the client had left.
      */
     readonly open: <R>(
       request: Request<R>
-    ) => Effect.Effect<Stream.Stream<Uint8Array, unknown>, StreamGoneError | TooManyStreamsError, R | ServiceContext>
+    ) => Effect.Effect<Stream.Stream<Uint8Array>, StreamGoneError | TooManyStreamsError, R | ServiceContext>
   }
 >()("effect-databricks/ResumableStreams") {}
 
@@ -106,8 +113,8 @@ export const layerWith = (options: Options): Layer.Layer<ResumableStreams, Confi
         grace: Bounds.duration(),
         maxBufferSize: (size) =>
           Option.isSome(ByteSize.fromInput(size as ByteSize.Input)) ? undefined : 'a size, such as "1 MB"',
-        maxStreams: Bounds.integer(1),
-        maxTotalStreams: Bounds.integer(1)
+        maxTotalStreams: Bounds.integer(1),
+        maxStreams: Bounds.integer(1, options.maxTotalStreams ?? 500)
       }),
       Streams.make(options)
     )

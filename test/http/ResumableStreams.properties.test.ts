@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ResumableStreams } from "effect-databricks"
 import { TestContext } from "effect-databricks/testing"
-import { type Cause, Effect, Exit, Fiber, Latch, Layer, Queue, Schema, Stream } from "effect"
+import { Cause, Effect, Exit, Fiber, Latch, Layer, Queue, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 
 const text = new TextEncoder()
@@ -18,13 +18,13 @@ const Step = Schema.Union([
   Schema.Struct({ do: Schema.Literal("pass"), seconds: Schema.Literals([1, 14, 29, 31]) })
 ])
 
-/** The bytes of an event, of which a buffer of 400 holds ten. */
+/** The bytes of an event, of which a buffer of 2,400 holds ten: each counts 200 more. */
 const bytesOf = (id: string, who: string) => text.encode(`${id} ${who}`.padEnd(40))
 const buffered = 10
 
 const Live = Layer.merge(
   TestContext.layer(),
-  ResumableStreams.layerWith({ grace: "30 seconds", maxBufferSize: "400 B" })
+  ResumableStreams.layerWith({ grace: "30 seconds", maxBufferSize: "2400 B" })
 )
 
 const settle = Effect.repeat(Effect.yieldNow, { times: 30 })
@@ -48,6 +48,7 @@ const person = (who: "alice" | "bob") => {
   let connection: Fiber.Fiber<void, unknown> | undefined
   let leftAt: number | undefined
   let gate = Latch.makeUnsafe(true)
+  let hasEnded = false
 
   const run = (asks: typeof asked) => (streamId: string) =>
     Stream.suspend(() => {
@@ -59,7 +60,12 @@ const person = (who: "alice" | "bob") => {
           asks.pulled = number
           return { number, bytes: bytesOf(`${streamId}.${number}`, who) }
         }),
-        Stream.ensuring(Effect.sync(() => void (asks.isRunning = false)))
+        Stream.onExit((exit) =>
+          Effect.sync(() => {
+            asks.isRunning = false
+            hasEnded = Exit.isSuccess(exit) || !Cause.hasInterruptsOnly(exit.cause)
+          })
+        )
       )
     })
   const open = (requestId: string, lastEventId: string | undefined, source: ReturnType<typeof run>) =>
@@ -111,6 +117,11 @@ const person = (who: "alice" | "bob") => {
       connection = undefined
       leftAt = now
     }),
+    /** An end gives the client that has left another 30 seconds. */
+    settled: (now: number) => {
+      if (hasEnded && leftAt !== undefined) leftAt = now
+      hasEnded = false
+    },
     /** How the connection has ended, if it has. */
     ended: (now: number) => {
       const exit = connection?.pollUnsafe()
@@ -191,6 +202,7 @@ describe("ResumableStreams under any schedule of two people", () => {
           }
           yield* settle
           for (const someone of Object.values(people)) {
+            someone.settled(now)
             check(someone)
             const leftAt = someone.leftAt()
             if (leftAt !== undefined && now - leftAt >= 30) assert.isFalse(someone.asked().isRunning)

@@ -4,6 +4,7 @@ import { HttpMiddleware, HttpServerError, HttpServerRequest, type HttpServerResp
 import { randomUUID } from "node:crypto"
 import * as Statement from "../failures/statement.ts"
 import * as Undeclared from "../failures/undeclared.ts"
+import * as ClientAbort from "../http/clientAbort.ts"
 import { RequestState } from "../http/requestState.ts"
 import type { Entry } from "./format.ts"
 import { CurrentLine, type Failure, type Line, lineIn, pathOf, routeIn } from "./line.ts"
@@ -128,10 +129,7 @@ const isSafe = (status: number) => status !== 400 && status !== 404
 /** Returns the status that the client saw, and the rest of the cause. A client that disconnects is a 499. */
 const outcomeOf = (exit: Outcome) => {
   if (Exit.isSuccess(exit)) return { status: exit.value.status, cause: undefined }
-  const left = exit.cause.reasons.some(
-    (reason) => reason._tag === "Interrupt" && reason.annotations.has(HttpServerError.ClientAbort.key)
-  )
-  if (left) return { status: 499, cause: undefined }
+  if (ClientAbort.isIn(exit.cause)) return { status: 499, cause: undefined }
   const [{ status }, rest] = HttpServerError.causeResponseStripped(exit.cause)
   return { status, cause: Option.getOrUndefined(rest) }
 }

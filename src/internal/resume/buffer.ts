@@ -2,6 +2,7 @@
 import { Cause, Effect, Exit, Latch, Option, type Pull } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type { Event, Request } from "../../http/ResumableStreams.ts"
+import * as ClientAbort from "../http/clientAbort.ts"
 
 /** A client that reads. */
 export interface Reader {
@@ -21,8 +22,8 @@ export interface Buffer {
   readonly reader: () => Reader | undefined
   /** Replaces the reader. Without one nothing is dropped, so that the last reader can return. */
   readonly attach: (reader: Reader | undefined) => void
-  /** Takes the next event, or its heartbeat. Ends only if the source has ended, and fails if it has failed. */
-  readonly pull: (reader: Reader) => Pull.Pull<NonEmptyReadonlyArray<Uint8Array>, unknown>
+  /** Takes the next event, or its heartbeat. Ends only if the source has ended; a failed one cuts the connection. */
+  readonly pull: (reader: Reader) => Pull.Pull<NonEmptyReadonlyArray<Uint8Array>>
 }
 
 export const make = (capacity: number): Buffer => {
@@ -35,26 +36,27 @@ export const make = (capacity: number): Buffer => {
   let exit: Exit.Exit<void, unknown> | undefined
   let current: Reader | undefined
 
-  const makeRoom = (bytes: number) => {
+  const makeRoom = (cost: number) => {
     const taken = current?.taken ?? -1
-    while (events.length > 0 && size + bytes > capacity) {
+    while (events.length > 0 && size + cost > capacity) {
       const oldest = events[0]!
       if (oldest.number > taken) return
       events.shift()
-      size -= oldest.bytes.length
+      size -= costOf(oldest)
       dropped = oldest.number
     }
   }
 
   const offer = (event: Event): Effect.Effect<void> =>
     Effect.suspend(() => {
-      makeRoom(event.bytes.length)
-      if (events.length > 0 && size + event.bytes.length > capacity) {
+      const cost = costOf(event)
+      makeRoom(cost)
+      if (events.length > 0 && size + cost > capacity) {
         room.closeUnsafe()
         return Effect.andThen(room.await, offer(event))
       }
       events.push(event)
-      size += event.bytes.length
+      size += cost
       last = event.number
       news.openUnsafe()
       return Effect.void
@@ -65,7 +67,7 @@ export const make = (capacity: number): Buffer => {
 
   const pull = (reader: Reader): ReturnType<Buffer["pull"]> =>
     Effect.suspend((): ReturnType<Buffer["pull"]> => {
-      if (reader !== current) return Effect.interrupt
+      if (reader !== current) return ClientAbort.cut
       const next = after(reader.taken)
       if (next !== undefined) {
         reader.taken = next.number
@@ -74,7 +76,7 @@ export const make = (capacity: number): Buffer => {
       }
       if (exit !== undefined) {
         // Node sends what was written last before the connection is cut.
-        return Exit.isSuccess(exit) ? Cause.done() : Effect.andThen(Effect.yieldNow, Effect.failCause(exit.cause))
+        return Exit.isSuccess(exit) ? Cause.done() : Effect.andThen(Effect.yieldNow, ClientAbort.cut)
       }
       news.closeUnsafe()
       const { bytes, interval } = reader.heartbeat
@@ -100,3 +102,6 @@ export const make = (capacity: number): Buffer => {
     pull
   }
 }
+
+// An event and its array are about 200 bytes of the heap, without their content.
+const costOf = ({ bytes }: Event): number => bytes.length + 200

@@ -1,6 +1,5 @@
 /** Streams that outlive the connections of their clients. */
 import { ByteSize, Cause, Context, Effect, Exit, Fiber, Scope, Stream } from "effect"
-import { HttpServerError } from "effect/http"
 import { randomBytes } from "node:crypto"
 import * as Caller from "../../Caller.ts"
 import * as ExecutionContext from "../../ExecutionContext.ts"
@@ -9,6 +8,7 @@ import type { Event, Options, Request, ResumableStreams } from "../../http/Resum
 import { StreamGoneError, TooManyStreamsError } from "../../http/ResumeError.ts"
 import type { ServiceContext } from "../../ServiceContext.ts"
 import { UserContext } from "../../UserContext.ts"
+import * as ClientAbort from "../http/clientAbort.ts"
 import * as Line from "../logs/line.ts"
 import * as Transaction from "../sql/transaction.ts"
 import * as Buffer from "./buffer.ts"
@@ -28,6 +28,8 @@ interface Kept {
   connection: Connection | undefined
   /** Removes the stream when its grace period is over. Runs while no connection reads. */
   timer: Fiber.Fiber<void> | undefined
+  /** The rank of its last timer: the smaller, the longer ago the stream was left, or ended. */
+  leftAs: number
 }
 
 interface Connection extends Buffer.Reader {
@@ -37,58 +39,66 @@ interface Connection extends Buffer.Reader {
 
 type Run<R> = (streamId: string) => Stream.Stream<Event, unknown, R>
 
-type Opened = Effect.Effect<Stream.Stream<Uint8Array, unknown>, StreamGoneError | TooManyStreamsError>
+type Opened = Effect.Effect<Stream.Stream<Uint8Array>, StreamGoneError | TooManyStreamsError>
 
 export const make = ({
   grace = "30 seconds",
   maxBufferSize = ByteSize.mebibytes(1),
-  maxStreams = 50,
-  maxTotalStreams = 500
+  maxTotalStreams = 500,
+  maxStreams = Math.ceil(maxTotalStreams / 10)
 }: Options): Effect.Effect<ResumableStreams["Service"], never, Scope.Scope> =>
   Effect.contextWith((own: Context.Context<Scope.Scope>) => {
     const scope = Context.get(own, Scope.Scope)
     const capacity = Number(ByteSize.fromInputUnsafe(maxBufferSize))
     // In the order of their beginning.
     const streams = new Set<Kept>()
-
-    const remove = (kept: Kept): Effect.Effect<void> =>
-      Effect.suspend(() => {
-        streams.delete(kept)
-        return kept.source === undefined ? Effect.void : Fiber.interrupt(kept.source)
-      })
+    let timers = 0
 
     const stopTimer = (kept: Kept) => {
       kept.timer?.interruptUnsafe()
       kept.timer = undefined
     }
 
+    const drop = (kept: Kept) => {
+      stopTimer(kept)
+      streams.delete(kept)
+      kept.source?.interruptUnsafe()
+    }
+
     // The context of the layer: a timer holds nothing of the request that starts it.
     const startTimer = (kept: Kept): Effect.Effect<void> =>
       Effect.suspend(() => {
         stopTimer(kept)
-        return Effect.map(Effect.forkIn(Effect.delay(remove(kept), grace), scope), (timer) => void (kept.timer = timer))
+        kept.leftAs = ++timers
+        const over = Effect.sync(() => {
+          kept.timer = undefined
+          drop(kept)
+        })
+        return Effect.map(Effect.forkIn(Effect.delay(over, grace), scope), (timer) => void (kept.timer = timer))
       }).pipe(Effect.setContext(own))
 
-    /** Drops the oldest streams that have ended if there is no room for one more, or returns the limit. */
+    /**
+     * Makes room for one more stream, or returns the limit. A caller's own streams give way before those of others, and
+     * one that still runs gives way only to its own caller. One with a connection never does.
+     */
     const makeRoom = (owner: string): TooManyStreamsError | undefined => {
-      const limits = [
-        { of: "one caller (maxStreams)", most: maxStreams, counts: (kept: Kept) => kept.owner === owner },
-        { of: "all callers (maxTotalStreams)", most: maxTotalStreams, counts: () => true }
-      ]
-      for (const { counts, most, of } of limits) {
-        const counted = [...streams].filter(counts)
-        const excess = counted.length + 1 - most
-        const idle = counted.filter(({ buffer, connection }) => buffer.hasEnded() && connection === undefined)
-        if (idle.length < excess) {
-          return new TooManyStreamsError({
-            message: `The server already keeps ${most} running streams of ${of}: close one, or try again soon`
-          })
-        }
-        for (const kept of idle.slice(0, Math.max(0, excess))) {
-          stopTimer(kept)
-          streams.delete(kept)
-        }
+      const all = [...streams]
+      const own = all.filter((kept) => kept.owner === owner)
+      const isFull = own.length >= maxStreams
+      if (!isFull && all.length < maxTotalStreams) return undefined
+      const oldest = (of: ReadonlyArray<Kept>) =>
+        of.filter(({ connection }) => connection === undefined).toSorted((a, b) => a.leftAs - b.leftAs)[0]
+      const hasEnded = ({ buffer }: Kept) => buffer.hasEnded()
+      const kept = oldest(own.filter(hasEnded)) ?? oldest(own) ?? (isFull ? undefined : oldest(all.filter(hasEnded)))
+      if (kept === undefined) {
+        const limit = isFull
+          ? `${maxStreams} streams of one caller (maxStreams)`
+          : `${maxTotalStreams} streams of all callers (maxTotalStreams)`
+        return new TooManyStreamsError({
+          message: `The server already sends ${limit}: close one, or try again soon`
+        })
       }
+      drop(kept)
       return undefined
     }
 
@@ -107,26 +117,27 @@ export const make = ({
           Effect.scoped,
           Effect.onExit((exit) => {
             buffer.end(exit)
-            return buffer.reader() === undefined ? ended(kept, exit) : Effect.void
+            return ended(kept, exit)
           }),
           Effect.ignoreCause,
           Effect.setContext(lasting(context))
         ),
         source: undefined,
         connection: undefined,
-        timer: undefined
+        timer: undefined,
+        leftAs: 0
       }
       streams.add(kept)
       return Effect.succeed(kept)
     }
 
-    /** Nothing but the log has a failure that no response breaks off with. */
+    /** Logs a failure, which cuts off the connections of the client without another line. */
     const ended = (kept: Kept, exit: Exit.Exit<void, unknown>) =>
       Effect.andThen(
         Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)
           ? HttpFailure.reportBroken(exit.cause)
           : Effect.void,
-        streams.has(kept) ? startTimer(kept) : Effect.void
+        streams.has(kept) && kept.buffer.reader() === undefined ? startTimer(kept) : Effect.void
       )
 
     /** Gives a stream to the connection of a request, from the event after this number. */
@@ -137,7 +148,7 @@ export const make = ({
         kept.connection = connection
         const body = Stream.unwrap(
           Effect.withFiber((fiber) => {
-            if (kept.connection !== connection || !streams.has(kept)) return Effect.interrupt
+            if (kept.connection !== connection || !streams.has(kept)) return ClientAbort.cut
             stopTimer(kept)
             connection.fiber = fiber
             kept.buffer.attach(connection)
@@ -189,7 +200,7 @@ export const make = ({
 /** Closes the connection that reads, which may be dead, as if its client had left. */
 const cut = ({ buffer, connection }: Kept) => {
   buffer.attach(undefined)
-  connection?.fiber?.interruptUnsafe(undefined, HttpServerError.ClientAbort.annotation)
+  connection?.fiber?.interruptUnsafe(undefined, ClientAbort.annotation)
 }
 
 /** The text that tells the owners of streams apart. */
