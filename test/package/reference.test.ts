@@ -6,7 +6,7 @@ import { root } from "../fixtures/fences.ts"
 import { filesUnder, modules } from "../fixtures/packed.ts"
 
 const read = (file: string) => readFileSync(join(root, file), "utf8")
-const documented = modules.filter((_) => /^(ai\/|http\/|testing\/)?[A-Z]\w*$/.test(_))
+const documented = modules.filter((_) => /^((ai|appkit|http|testing)\/)?[A-Z]\w*$/.test(_))
 
 /** The exported names of a module, and the prose of their doc comments, without what is `@internal`. */
 const exportsOf = (source: string) =>
