@@ -130,9 +130,7 @@ export const handle = <E, R>({
   return runsAs === "user" || service.development
     ? asUser
     : Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers }) =>
-        headers["x-forwarded-access-token"] === undefined
-          ? withoutUser
-          : asUser
+        headers["x-forwarded-access-token"] === undefined ? withoutUser : asUser
       )
 }
 
