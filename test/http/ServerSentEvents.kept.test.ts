@@ -222,7 +222,7 @@ describe("ResumableStreams", () => {
       // Its clients could return to it, if the server still listened.
       assert.deepStrictEqual(ends, ["end"])
       yield* Scope.close(kept, Exit.void)
-      assert.deepStrictEqual([[...ends].sort(), runs.length, logs], [["a", "b", "c", "end"], 4, []])
+      assert.deepStrictEqual([ends.toSorted(), runs.length, logs], [["a", "b", "c", "end"], 4, []])
     })
   )
 })

@@ -1,11 +1,6 @@
 /** A stream that is kept requires its service and the request. Any other requires neither. */
-import {
-  ResumableStreams,
-  type ResumeError,
-  ServerSentEvents,
-  ServiceContext,
-  type UserContext
-} from "effect-databricks"
+import type { ResumableStreams, ServiceContext } from "effect-databricks"
+import { type ResumeError, ServerSentEvents, type UserContext } from "effect-databricks"
 import { type Effect, Schema, Stream } from "effect"
 import type { HttpServerRequest, HttpServerResponse } from "effect/http"
 import * as Events from "../../src/internal/appkit/events.ts"

@@ -1,5 +1,6 @@
 /** Streams that outlive the connections of their clients. */
-import { ByteSize, Cause, Context, Effect, Exit, Fiber, Scope, Stream } from "effect"
+import type { Fiber } from "effect"
+import { ByteSize, Cause, Context, Effect, Exit, Scope, Stream } from "effect"
 import { randomBytes } from "node:crypto"
 import * as Caller from "../../Caller.ts"
 import * as ExecutionContext from "../../ExecutionContext.ts"
