@@ -83,7 +83,14 @@ describe("The server of docs/from-appkit.md", () => {
       const html = yield* Effect.promise(async () => {
         const configFile = join(folder, "web/vite.config.ts")
         const server = { middlewareMode: true, ws: false } as const
-        const vite = await createServer({ configFile, cacheDir: join(folder, ".vite"), server, logLevel: "silent" })
+        const optimizeDeps = { noDiscovery: true }
+        const vite = await createServer({
+          configFile,
+          cacheDir: join(folder, ".vite"),
+          server,
+          optimizeDeps,
+          logLevel: "silent"
+        })
         const html = await vite.transformIndexHtml("/", "<title>Vite</title>")
         await vite.close()
         return html
