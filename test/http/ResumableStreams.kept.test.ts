@@ -8,7 +8,7 @@ import { queryObjects } from "node:v8"
 import * as Streams from "../../src/internal/resume/streams.ts"
 import { ResumableStreams } from "../../src/http/ResumableStreams.ts"
 import { eventually } from "../fixtures/eventually.ts"
-import { dataIn, idIn, serve } from "../fixtures/resumed.ts"
+import { idIn, serve } from "../fixtures/resumed.ts"
 import { open, serving } from "../fixtures/sse.ts"
 import { turn } from "../fixtures/wire.ts"
 
@@ -141,22 +141,6 @@ describe("ResumableStreams.layerWith", () => {
       yield* settle
       assert.strictEqual(pulled, Math.floor((20 * 1024) / 201) + 2)
     }).pipe(Effect.provide(TestContext.layer()))
-  )
-
-  it.effect("logs a failed stream once, however often its client returns", () =>
-    Effect.gen(function* () {
-      const { handler, runs } = answering(() => Stream.fail("no"))
-      const { connect, logs } = yield* serve(handler)
-      for (const user of ["alice", undefined]) {
-        const asked = { ...(user !== undefined && { user }), path: "/?id=a" }
-        const first = yield* (yield* connect(asked)).end
-        assert.deepStrictEqual([first.end, dataIn(first.received)], ["cut", ['"first"']])
-        for (let i = 0; i < 3; i++) yield* (yield* connect({ ...asked, after: idIn(first.received) })).end
-      }
-      assert.strictEqual(runs.length, 2)
-      assert.lengthOf(logs, 2)
-      for (const log of logs) assert.match(log, /^Error The response broke off: 500 .*: The request failed .*no/)
-    })
   )
 })
 
