@@ -23,7 +23,7 @@ App.runMain(
     directory: false,
     seed,
     warehouses: [{ name: "Genie" }, warehouse],
-    warehouseStartTime: "2 seconds",
+    warehouseStartTime: "5 seconds",
     rowsPerChunk: 1000,
     metricViews: [metricView],
     files: { volumes: [{ path: volume }] },
