@@ -225,4 +225,40 @@ describe("ResumableStreams under any schedule of two people", () => {
         }
       }).pipe(Effect.provide(Live, { local: true }))
   )
+
+  it.effect("keep a finished stream whose client has not taken all longer than one whose client has", () =>
+    Effect.gen(function* () {
+      const { open } = yield* ResumableStreams.ResumableStreams
+      const read = (requestId: string, events: number) =>
+        Effect.flatMap(
+          open({
+            route: "GET /",
+            sender: undefined,
+            requestId,
+            lastEventId: undefined,
+            heartbeat: { interval: "10 seconds", bytes: text.encode("") },
+            run: () =>
+              Stream.map(Stream.make(1, 2), (number) => ({ number, bytes: bytesOf(String(number), requestId) })),
+            after: undefined
+          }),
+          (stream) => Effect.andThen(Stream.runCount(Stream.take(stream, events)), settle)
+        )
+      yield* read("cut", 1)
+      yield* read("whole", 3)
+      yield* read("next", 3)
+      // Joins the kept stream, whose events it gets from the first one.
+      let runs = 0
+      const again = yield* open({
+        route: "GET /",
+        sender: undefined,
+        requestId: "cut",
+        lastEventId: undefined,
+        heartbeat: { interval: "10 seconds", bytes: text.encode("") },
+        run: () => Stream.suspend(() => (runs++, Stream.empty)),
+        after: undefined
+      })
+      assert.strictEqual(yield* Stream.runCount(again), 2)
+      assert.strictEqual(runs, 0)
+    }).pipe(Effect.provide(Layer.merge(TestContext.layer(), ResumableStreams.layerWith({ maxStreams: 2 }))))
+  )
 })

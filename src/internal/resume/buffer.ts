@@ -17,6 +17,8 @@ export interface Buffer {
   /** Ends the stream, or lets it fail. */
   readonly end: (exit: Exit.Exit<void, unknown>) => void
   readonly hasEnded: () => boolean
+  /** Whether the last reader has taken the last event. */
+  readonly isTaken: () => boolean
   /** Whether all events after this number are kept, or still to come. */
   readonly has: (number: number) => boolean
   readonly reader: () => Reader | undefined
@@ -34,6 +36,7 @@ export const make = (capacity: number): Buffer => {
   let dropped = -1
   let last = -1
   let exit: Exit.Exit<void, unknown> | undefined
+  let lastTaken = -1
   let current: Reader | undefined
 
   const makeRoom = (cost: number) => {
@@ -70,7 +73,7 @@ export const make = (capacity: number): Buffer => {
       if (reader !== current) return ClientAbort.cut
       const next = after(reader.taken)
       if (next !== undefined) {
-        reader.taken = next.number
+        reader.taken = lastTaken = next.number
         room.openUnsafe()
         return Effect.succeed([next.bytes])
       }
@@ -92,10 +95,12 @@ export const make = (capacity: number): Buffer => {
       news.openUnsafe()
     },
     hasEnded: () => exit !== undefined,
+    isTaken: () => lastTaken === last,
     has: (number) => number >= dropped && number <= last,
     reader: () => current,
     attach: (reader) => {
       current = reader
+      lastTaken = reader?.taken ?? lastTaken
       room.openUnsafe()
       news.openUnsafe()
     },

@@ -80,7 +80,8 @@ export const make = ({
 
     /**
      * Makes room for one more stream, or returns the limit. A caller's own streams give way before those of others, and
-     * one that still runs gives way only to its own caller. One with a connection never does.
+     * one that still runs gives way only to its own caller. A client may return for the rest of one that it has not read
+     * whole, so those follow. One with a connection never does.
      */
     const makeRoom = (owner: string): TooManyStreamsError | undefined => {
       const all = [...streams]
@@ -90,7 +91,12 @@ export const make = ({
       const oldest = (of: ReadonlyArray<Kept>) =>
         of.filter(({ connection }) => connection === undefined).toSorted((a, b) => a.leftAs - b.leftAs)[0]
       const hasEnded = ({ buffer }: Kept) => buffer.hasEnded()
-      const kept = oldest(own.filter(hasEnded)) ?? oldest(own) ?? (isFull ? undefined : oldest(all.filter(hasEnded)))
+      const isRead = (kept: Kept) => hasEnded(kept) && kept.buffer.isTaken()
+      const kept =
+        oldest(own.filter(isRead)) ??
+        oldest(own.filter(hasEnded)) ??
+        oldest(own) ??
+        (isFull ? undefined : oldest(all.filter(hasEnded)))
       if (kept === undefined) {
         const limit = isFull
           ? `${maxStreams} streams of one caller (maxStreams)`
