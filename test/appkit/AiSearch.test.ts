@@ -3,7 +3,7 @@ import { AiSearch } from "effect-databricks"
 import * as AppKitAiSearch from "effect-databricks/appkit/AiSearch"
 import * as ClientConfig from "effect-databricks/appkit/ClientConfig"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Redacted } from "effect"
 import { nextPages, queries } from "../fixtures/search.ts"
 import { alice, bob, requestOf } from "../fixtures/people.ts"
 import { recording } from "../fixtures/sqlWarehouse.ts"
@@ -232,6 +232,28 @@ layer(Local, { timeout: "60 seconds", excludeTestServices: true })("appkit/AiSea
       })
     )
   })
+
+  it.effect("pages show no column that the application has withdrawn since, with a key that outlives it", () =>
+    Effect.gen(function* () {
+      const served = (columns: readonly [string, ...Array<string>]) =>
+        serve(
+          AppKitAiSearch.layer({
+            indexes: { pages: { index: pages, ...numbered, columns } },
+            pageTokenKey: Redacted.make("key of the application")
+          }),
+          { services: AiSearch.layer }
+        ).pipe(Layer.provide(ClientConfig.layer))
+      const { json } = yield* Effect.provide(
+        post(alice, "pages/query", { queryText: "number" }),
+        served(["id", "title"])
+      )
+      const next = post(alice, "pages/next-page", { pageToken: json.nextPageToken })
+      assert.strictEqual((yield* Effect.provide(next, served(["title", "id"]))).status, 200)
+      const seen = yield* recording
+      isRefused(yield* Effect.provide(next, served(["id"])), 400, "This page is not available any more: search again")
+      assert.lengthOf(yield* seen("POST", nextPages), 0)
+    })
+  )
 
   it.layer(App)("indexes of the app", (it) => {
     it.effect("are queried as the service principal, for whom the policy allows it", () =>

@@ -4,7 +4,7 @@ import * as Analytics from "effect-databricks/appkit/Analytics"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Layer } from "effect"
 import { alice, bob } from "../fixtures/people.ts"
-import { recording, start } from "../fixtures/sqlWarehouse.ts"
+import { pending, recording, start } from "../fixtures/sqlWarehouse.ts"
 import { eventsOf } from "../fixtures/sse.ts"
 import { serve } from "../http/harness.ts"
 import { post } from "./analytics.ts"
@@ -28,7 +28,8 @@ const app = (options?: Analytics.Options<"metric">) =>
   serve(Analytics.layerMetricViews(options), {
     services: MetricView.layerRecord({
       mine: { source: "main.shop.mine", executor: "user" },
-      all: { source: "main.shop.all" }
+      all: { source: "main.shop.all" },
+      open: { source: "main.shop.all" }
     }).pipe(Layer.provideMerge(Layer.merge(ResumableStreams.layer, SqlWarehouse.layer)))
   })
 
@@ -150,8 +151,8 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("Analytic
 
   it.layer(
     app({
-      keys: ["all", "mine"],
-      policy: (action, { key }) => Effect.succeed(action !== "metric" || key === "mine")
+      keys: ["all", "mine", "open"],
+      policy: (action, { key }) => Effect.succeed(action === "metric" && key === "open")
     })
   )("with a policy", (it) => {
     it.effect("asks the policy about a view of the app, and not about one of the user", () =>
@@ -159,6 +160,27 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("Analytic
         const request = { measures: ["revenue"] }
         assert.strictEqual((yield* post(path("all"), request, alice)).status, 403)
         assert.strictEqual((yield* post(path("mine"), request, alice)).status, 200)
+        assert.strictEqual((yield* post(path("open"), request, alice)).status, 200)
+      })
+    )
+  })
+
+  it.layer(app({ keys: ["all"], timeout: "50 millis" }))("with keys and a time limit", (it) => {
+    it.effect("serves the keys of the list only", () =>
+      Effect.gen(function* () {
+        const { json, status } = yield* post(path("open"), { measures: ["revenue"] })
+        assert.deepStrictEqual([status, json.error], [404, "Metric not found"])
+      })
+    )
+
+    it.effect("ends with TIMEOUT for a statement that exceeds the limit", () =>
+      Effect.gen(function* () {
+        yield* eventsFor("all", { measures: ["revenue"] }) // asks for the description of the view
+        yield* pending(1_000)
+        assert.deepInclude((yield* eventsFor("all", { measures: ["revenue"] })).at(-1), {
+          type: "error",
+          code: "TIMEOUT"
+        })
       })
     )
   })

@@ -386,6 +386,24 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 100 }), { timeout: "60 seconds", excl
       }
     )
 
+    it.layer(app(texts, { timeout: "50 millis" }))("with a time limit", (it) => {
+      it.effect(
+        "ends a statement that exceeds it with TIMEOUT and 504, and cancels it (AppKit's defects 8 and 9)",
+        () =>
+          Effect.gen(function* () {
+            const seen = yield* recording
+            assert.deepInclude(yield* lastOf("slow", {}, alice), {
+              type: "error",
+              code: "TIMEOUT",
+              error: "This took too long: try again"
+            })
+            const { json: answer, status } = yield* post(path("slow"), { format: "ARROW_STREAM" }, alice)
+            assert.deepStrictEqual([status, answer.code], [504, "TIMEOUT"])
+            yield* eventually(seen("POST", cancel), ({ length }) => length === 2)
+          })
+      )
+    })
+
     const asked = Deferred.makeUnsafe<readonly [action: string, key: string, userName: string | undefined]>()
     it.layer(
       app(texts, {

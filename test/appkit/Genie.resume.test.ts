@@ -100,6 +100,36 @@ layer(Local, { timeout: "60 seconds", excludeTestServices: true })("AppKit.genie
     }).pipe(Effect.scoped)
   )
 
+  it.effect("is not continued with the id of another message or conversation than the request names", () =>
+    Effect.gen(function* () {
+      const [port, other] = yield* Effect.all([serve(), serve()])
+      const [first, second] = yield* Effect.all([
+        call(port, alice, path("first"), { body: { content: "Hello" } }),
+        call(port, alice, path("second"), { body: { content: "Hello" } })
+      ])
+      const { conversationId, messageId } = first.messages[0]!.data
+      const seen = yield* recording
+      const conversation = `default/conversations/${conversationId}`
+      for (const [to, request, error] of [
+        [`${conversation}/messages/${messageId}`, {}, "This stream cannot be continued: reload the page"],
+        [
+          path("third"),
+          { body: { content: "Hello", conversationId } },
+          "This stream cannot be continued: reload the page"
+        ],
+        [conversation, {}, "The conversation has changed: reload the page"]
+      ] as const) {
+        const { messages } = yield* call(other, alice, to, { ...request, lastEventId: second.messages[0]!.id })
+        assert.deepStrictEqual(
+          dataOf(messages).map((data) => data.error),
+          [error],
+          to
+        )
+      }
+      assert.lengthOf(yield* seen("POST", /genie/), 0)
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("is refused with a made-up Last-Event-ID, and asks nothing", () =>
     Effect.gen(function* () {
       const port = yield* serve()

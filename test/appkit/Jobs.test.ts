@@ -233,13 +233,17 @@ layer(Workspace.Live, { excludeTestServices: true })("appkit/Jobs.layer", (it) =
         const { runId } = started.json
         assert.strictEqual((yield* asked("GET", `/own/runs/${runId}`, { as: bob })).status, 403)
         assert.strictEqual((yield* asked("DELETE", `/own/runs/${runId}`, {})).status, 403)
+        assert.strictEqual((yield* asked("GET", "/own/runs", { as: bob })).status, 403)
+        assert.strictEqual((yield* asked("GET", "/own/status", { as: bob })).status, 403)
         // A name that only a header claims is not the sender's.
         const claimed = { "x-forwarded-user": alice, "x-forwarded-email": alice, "x-forwarded-access-token": "made-up" }
         assert.strictEqual((yield* asked("POST", "/own/run", { headers: claimed })).status, 401)
         assert.deepStrictEqual(questions, [
           ["run", { job: "own", parameters: { day: "2026-01-31", limit: 2 } }, alice],
           ["status", { job: "own", runId }, bob],
-          ["cancel", { job: "own", runId }, undefined]
+          ["cancel", { job: "own", runId }, undefined],
+          ["list", { job: "own" }, bob],
+          ["status", { job: "own" }, bob]
         ])
       }),
       { own: policy }

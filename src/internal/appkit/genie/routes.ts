@@ -24,7 +24,7 @@ export const layer = ({ pageSize = 20, spaces }: Options) => {
     const { content, conversationId } = yield* question
     const genie = yield* user
     return yield* stream(Streams.ask(genie, spaceId, content, conversationId), request.requestId, (id) =>
-      Streams.watchAfter(genie, spaceId, id)
+      Streams.watchAfter(genie, spaceId, id, { conversationId })
     )
   })
 
@@ -40,10 +40,9 @@ export const layer = ({ pageSize = 20, spaces }: Options) => {
     const { cid, mid, ...request } = yield* orBadRequest(HttpRouter.schemaParams(Watched))
     const spaceId = yield* spaceOf(request)
     const genie = yield* user
-    return yield* stream(
-      Streams.watch(genie, { spaceId, conversationId: cid, messageId: mid }),
-      request.requestId,
-      (id) => Streams.watchAfter(genie, spaceId, id)
+    const message = { conversationId: cid, messageId: mid }
+    return yield* stream(Streams.watch(genie, { spaceId, ...message }), request.requestId, (id) =>
+      Streams.watchAfter(genie, spaceId, id, message)
     )
   })
 

@@ -18,10 +18,21 @@ export const ask = (genie: Service, spaceId: string, question: string, conversat
 /** Follows a message to its end. */
 export const watch = (genie: Service, ref: MessageRef): Events => numbered(stepped(genie, genie.watch(ref)), ref)
 
-/** Follows a message after one of its events. */
-export const watchAfter = (genie: Service, spaceId: string, lastEventId: string): Events => {
+/** Follows a message after one of its events. What the request says of the message has to be true of the event. */
+export const watchAfter = (
+  genie: Service,
+  spaceId: string,
+  lastEventId: string,
+  { conversationId, messageId }: { readonly [K in keyof Ids]?: Ids[K] | undefined }
+): Events => {
   const last = placeOf(lastEventId)
-  if (last === undefined) return Stream.fail(unknownEvent)
+  if (
+    last === undefined ||
+    (conversationId ?? last.conversationId) !== last.conversationId ||
+    (messageId ?? last.messageId) !== last.messageId
+  ) {
+    return Stream.fail(unknownEvent)
+  }
   // The first status of `watch` is the present one.
   const rest = Stream.dropWhile(
     stepped(genie, genie.watch({ spaceId, ...last })),
