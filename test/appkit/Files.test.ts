@@ -210,7 +210,6 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("appkit/F
           ["family.csv", `${"a".repeat(1020)}${family}${family}`, "a".repeat(1020)],
           ["accent.json", `${"a".repeat(1023)}e\u0301`, "a".repeat(1023)],
           ["README", "no extension", "no extension"],
-          ["LICENSE", "あ".repeat(100_000), "あ".repeat(1024)],
           ["page.html", "<script>", "<script>"],
           ["empty.txt", "", ""],
           ["empty", "", ""]

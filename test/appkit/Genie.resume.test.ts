@@ -103,23 +103,23 @@ layer(Local, { timeout: "60 seconds", excludeTestServices: true })("AppKit.genie
   it.effect("is not continued with the id of another message or conversation than the request names", () =>
     Effect.gen(function* () {
       const [port, other] = yield* Effect.all([serve(), serve()])
-      const [first, second] = yield* Effect.all([
-        call(port, alice, path("first"), { body: { content: "Hello" } }),
-        call(port, alice, path("second"), { body: { content: "Hello" } })
-      ])
-      const { conversationId, messageId } = first.messages[0]!.data
+      const hello = (conversationId?: string) =>
+        Effect.map(
+          call(port, alice, "default/messages", { body: { content: "Hello", conversationId } }),
+          ({ messages }) => messages[0]!
+        )
+      const { data: first } = yield* hello()
+      const [second, elsewhere] = [yield* hello(first.conversationId), yield* hello()]
       const seen = yield* recording
-      const conversation = `default/conversations/${conversationId}`
+      const conversation = `default/conversations/${first.conversationId}`
+      const body = { content: "Hello", conversationId: first.conversationId }
+      const unknown = "This stream cannot be continued: reload the page"
       for (const [to, request, error] of [
-        [`${conversation}/messages/${messageId}`, {}, "This stream cannot be continued: reload the page"],
-        [
-          path("third"),
-          { body: { content: "Hello", conversationId } },
-          "This stream cannot be continued: reload the page"
-        ],
-        [conversation, {}, "The conversation has changed: reload the page"]
+        [`${conversation}/messages/${first.messageId}`, { lastEventId: second.id }, unknown],
+        ["default/messages", { body, lastEventId: elsewhere.id }, unknown],
+        [conversation, { lastEventId: elsewhere.id }, "The conversation has changed: reload the page"]
       ] as const) {
-        const { messages } = yield* call(other, alice, to, { ...request, lastEventId: second.messages[0]!.id })
+        const { messages } = yield* call(other, alice, to, request)
         assert.deepStrictEqual(
           dataOf(messages).map((data) => data.error),
           [error],

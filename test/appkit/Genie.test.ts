@@ -1,5 +1,6 @@
 import { assert, layer } from "@effect/vitest"
-import { Effect, Exit, Layer } from "effect"
+import { Duration, Effect, Exit, Layer } from "effect"
+import { withSleep } from "../fixtures/clock.ts"
 import { call, dataOf, Local, serve, spaceId, typesOf } from "../fixtures/chat.ts"
 import { alice, bob } from "../fixtures/people.ts"
 import { start } from "../fixtures/genie.ts"
@@ -125,6 +126,18 @@ layer(Local, { timeout: "60 seconds", excludeTestServices: true })("AppKit.genie
       }).pipe(Effect.scoped)
     )
   }
+
+  it.effect("ends with TIMEOUT for a question that Genie never answers", () =>
+    Effect.gen(function* () {
+      // The total time limit has minutes, and is the only wait of minutes.
+      const clock = withSleep(
+        (sleep) => (duration) => sleep(Duration.toMinutes(duration) < 2 ? duration : Duration.millis(50))
+      )
+      const port = yield* serve({ clock })
+      const { data } = yield* asked("Forever?", { port })
+      assert.deepInclude(data.at(-1), { type: "error", code: "TIMEOUT", error: "This took too long: try again" })
+    }).pipe(Effect.scoped)
+  )
 
   it.effect("ends with an error event without the workspace's own words if Genie refuses the question", () =>
     Effect.gen(function* () {
