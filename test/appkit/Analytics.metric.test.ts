@@ -165,7 +165,7 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("Analytic
     )
   })
 
-  it.layer(app({ keys: ["all"], timeout: "50 millis" }))("with keys and a time limit", (it) => {
+  it.layer(app({ keys: ["all", "mine"], timeout: "50 millis" }))("with keys and a time limit", (it) => {
     it.effect("serves the keys of the list only", () =>
       Effect.gen(function* () {
         const { json, status } = yield* post(path("open"), { measures: ["revenue"] })
@@ -178,6 +178,16 @@ layer(workspace, { timeout: "60 seconds", excludeTestServices: true })("Analytic
         yield* eventsFor("all", { measures: ["revenue"] }) // asks for the description of the view
         yield* pending(1_000)
         assert.deepInclude((yield* eventsFor("all", { measures: ["revenue"] })).at(-1), {
+          type: "error",
+          code: "TIMEOUT"
+        })
+      })
+    )
+
+    it.effect("ends with TIMEOUT for a view whose description exceeds the limit", () =>
+      Effect.gen(function* () {
+        yield* pending(1_000)
+        assert.deepInclude((yield* eventsFor("mine", { measures: ["revenue"] }, alice)).at(-1), {
           type: "error",
           code: "TIMEOUT"
         })

@@ -41,8 +41,9 @@ export const make = (
     return { source, user }
   })
 
-  const described = (source: string, user: Caller | undefined) => {
-    const asked = queries(warehouse, source, user).queryText(Descriptions.Row)(Descriptions.statementOf(source))
+  const described = (source: string, user: Caller | undefined, timeout?: Duration.Input) => {
+    const { queryText } = queries(warehouse, source, user)
+    const asked = queryText(Descriptions.Row, { timeout })(Descriptions.statementOf(source))
     const key = OperationCache.keyOf(user ?? service.principal, "metric_view.describe", [source])
     const cached = cache.get(key, timeToLive, Effect.map(asked, Descriptions.descriptionOf))
     // As the same identity, also for calls that share the answer.
@@ -56,7 +57,7 @@ export const make = (
       Effect.gen(function* () {
         const { source, user } = yield* found(key)
         const request = yield* Effect.fromResult(parse(source, given))
-        const view = yield* described(source, user)
+        const view = yield* described(source, user, options?.timeout)
         const unknown = Descriptions.unknownName(request, view)
         if (unknown !== undefined) return yield* Effect.fail(Statement.refusal(source, unknown))
         const own = Queries.warehouseAs(warehouse, source, user)
