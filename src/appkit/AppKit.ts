@@ -20,7 +20,7 @@
  *
  * @since 0.1.0
  */
-import { type Config, Effect, FileSystem, Layer, type PlatformError } from "effect"
+import { type Config, Effect, FileSystem, Layer } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import * as FilesService from "../Files.ts"
 import * as GenieService from "../Genie.ts"
@@ -133,9 +133,9 @@ export const layer: Layer.Layer<ClientConfig.ClientConfig | ResumableStreams.Res
  * @category models
  */
 export interface Options {
-  /** Options of the named queries, and their folder. Defaults to `config/queries`, if it exists. */
+  /** Options of the named queries, and their folder. Without it `config/queries` is served, if it exists. */
   readonly analytics?: (Analytics.Options<"query"> & { readonly directory?: string | undefined }) | undefined
-  /** Options of the metric views, and their file. Defaults to `config/metric-views/definitions.json`, if it exists. */
+  /** Options of the metric views, and their file. Without it `config/metric-views/definitions.json` is, if it exists. */
   readonly metricViews?: (Analytics.Options<"metric"> & { readonly file?: string | undefined }) | undefined
   /** The built page. Without it no page is served. */
   readonly page?: Page.Options | undefined
@@ -154,7 +154,7 @@ export interface Options {
  * with `{ status: "ok" }`.
  *
  * - `config/queries` has the named queries, and `config/metric-views/definitions.json` the metric views. Both run at
- *   `DATABRICKS_WAREHOUSE_ID`.
+ *   `DATABRICKS_WAREHOUSE_ID`, without which they fail the start.
  * - `DATABRICKS_GENIE_SPACE_ID` is the Genie space `default`.
  * - `DATABRICKS_VOLUME_<KEY>` is the path of a volume, with its key in lower case. Its calls run as the user.
  * - `DATABRICKS_SERVING_ENDPOINT_NAME` is the model serving endpoint of hooks that name no alias.
@@ -170,10 +170,10 @@ export interface Options {
  */
 export const layerConfig = (options: Options = {}) =>
   Layer.mergeAll(
-    ifExists(options.analytics?.directory, "config/queries", (directory) =>
+    atWarehouse(options.analytics, options.analytics?.directory ?? "config/queries", (directory) =>
       Layer.provide(Analytics.layer(options.analytics), Queries.layer({ directory }))
     ),
-    ifExists(options.metricViews?.file, "config/metric-views/definitions.json", (file) =>
+    atWarehouse(options.metricViews, options.metricViews?.file ?? "config/metric-views/definitions.json", (file) =>
       Layer.provide(Analytics.layerMetricViews(options.metricViews), MetricView.layer({ file }))
     ),
     named(Environment.spaces, options.genie?.spaces, (spaces) =>
@@ -198,17 +198,15 @@ export const layerConfig = (options: Options = {}) =>
     HttpRouter.add("GET", "/health", HttpServerResponse.jsonUnsafe({ status: "ok" }))
   ).pipe(Layer.provide([layer, SqlWarehouse.layer]))
 
-/** Mounts what a path of the options has, or that of the default, if there is one. */
-const ifExists = <E, R>(
-  given: string | undefined,
-  path: string,
-  routes: (path: string) => Layer.Layer<never, E, R>
-): Layer.Layer<never, E | PlatformError.PlatformError, R | FileSystem.FileSystem> =>
+/** Mounts what this path has, if there are options or it exists. It needs a warehouse. */
+const atWarehouse = <E, R>(options: unknown, path: string, routes: (path: string) => Layer.Layer<never, E, R>) =>
   Layer.unwrap(
-    Effect.map(
-      given === undefined ? FileSystem.FileSystem.use((files) => files.exists(path)) : Effect.succeed(true),
-      (exists) => mounted(exists, routes(given ?? path))
-    )
+    Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem
+      const isNamed = options !== undefined || (yield* files.exists(path))
+      if (isNamed) yield* Environment.warehouseFor(path)
+      return mounted(isNamed, routes(path))
+    })
   )
 
 /** Mounts what the environment and the options name, if it is anything. */

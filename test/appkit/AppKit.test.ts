@@ -1,9 +1,9 @@
 import { assert, layer } from "@effect/vitest"
-import { Jobs } from "effect-databricks"
+import { Jobs, ServiceContext } from "effect-databricks"
 import * as AppKit from "effect-databricks/appkit/AppKit"
 import * as Policy from "effect-databricks/appkit/Policy"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { ConfigProvider, Effect, Layer, Schema } from "effect"
+import { ConfigProvider, Effect, Layer, Option, Schema } from "effect"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -111,6 +111,14 @@ layer(Live, { excludeTestServices: true })("appkit/AppKit.layerConfig", (it) => 
         )
       assert.deepStrictEqual(yield* statuses({ analytics: { directory: folder }, metricViews: { file } }), [401, 401])
       assert.deepStrictEqual(yield* statuses({}), [404, 404])
+      assert.include(String(yield* Effect.flip(statuses({ analytics: {} }))), "config/queries")
+      const withoutWarehouse = Layer.effect(
+        ServiceContext.ServiceContext,
+        ServiceContext.ServiceContext.useSync((service) => ({ ...service, warehouseId: Option.none() }))
+      )
+      const queries = AppKit.layerConfig({ analytics: { directory: folder } })
+      const error = yield* Effect.flip(Effect.scoped(Layer.build(serve(Layer.provide(queries, withoutWarehouse)))))
+      assert.include(String(error), "needs a SQL warehouse: set DATABRICKS_WAREHOUSE_ID")
     })
   )
 

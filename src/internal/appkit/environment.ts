@@ -1,6 +1,7 @@
 /** What the environment names for the plugins, in AppKit's variables. */
-import { Config, ConfigProvider, Effect, Record, Schema } from "effect"
+import { Config, ConfigProvider, Effect, Option, Record, Schema } from "effect"
 import * as Jobs from "../../Jobs.ts"
+import { ServiceContext } from "../../ServiceContext.ts"
 import { refused } from "../workspace/settings.ts"
 
 /** The most variables whose names differ only in a number at their end. */
@@ -57,6 +58,12 @@ const text = (name: string) =>
 export const spaces = Config.map(text("DATABRICKS_GENIE_SPACE_ID"), (id): Readonly<Record<string, string>> =>
   id === undefined ? {} : { default: id }
 )
+
+/** Fails if the application has no warehouse. */
+export const warehouseFor = (path: string) =>
+  Effect.flatMap(ServiceContext, ({ warehouseId }) =>
+    Option.isSome(warehouseId) ? Effect.void : refused(`${path} needs a SQL warehouse: set DATABRICKS_WAREHOUSE_ID`)
+  )
 
 /** Returns the model serving endpoint of `DATABRICKS_SERVING_ENDPOINT_NAME`. */
 export const endpoint = text("DATABRICKS_SERVING_ENDPOINT_NAME")
