@@ -3,6 +3,7 @@ import { Context, Effect, type Schema } from "effect"
 import { HttpRouter, HttpServerRequest, type HttpServerResponse } from "effect/http"
 import type { Action, Policy } from "../../appkit/Policy.ts"
 import * as Caller from "../../Caller.ts"
+import * as ExecutionContext from "../../ExecutionContext.ts"
 import * as HttpFailure from "../../http/HttpFailure.ts"
 import * as Middleware from "../../http/Middleware.ts"
 import { ServiceContext } from "../../ServiceContext.ts"
@@ -70,6 +71,14 @@ export const layer = <const Keys extends ReadonlyArray<AnyKey>>(
 /** Decodes the body of a request. */
 export const body = <A, RD>(schema: Schema.ConstraintDecoder<A, RD>) =>
   HttpFailure.orBadRequest(HttpServerRequest.schemaBodyJson(schema))
+
+/** Runs a part of `asEither` as the verified user of the request. Without one, it fails as `asUser` does. */
+export const ofUser = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(Effect.serviceOption(UserContext), (user) =>
+    user._tag === "Some"
+      ? Effect.provideService(effect, UserContext, user.value)
+      : Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => ExecutionContext.provideUser(effect, request))
+  )
 
 /** The key of the sender of the request: the verified user, or without a token the user that the proxy names. */
 export const sender = Effect.gen(function* () {

@@ -1,12 +1,11 @@
 /** The routes of AI Search: alias → definition → query within it → hits. */
-import { Duration, Effect, Option, Redacted, Schema } from "effect"
-import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { Duration, Effect, Redacted, Schema } from "effect"
+import { HttpRouter, HttpServerResponse } from "effect/http"
 import * as Search from "../../../AiSearch.ts"
 import type { Index, Options } from "../../../appkit/AiSearch.ts"
 import * as Policy from "../../../appkit/Policy.ts"
 import * as ExecutionContext from "../../../ExecutionContext.ts"
 import * as HttpFailure from "../../../http/HttpFailure.ts"
-import { UserContext } from "../../../UserContext.ts"
 import * as Failure from "../failure.ts"
 import * as Json from "../json.ts"
 import * as Routes from "../routes.ts"
@@ -105,14 +104,7 @@ const run = Effect.fnUntraced(function* <A, E>(
 ) {
   const { endpoint, index: name } = definition
   const of = ({ index }: Search.AiSearch["Service"]) => search(index(name, { endpoint }))
-  if (definition.runsAs !== "service") return yield* asUser(Effect.flatMap(Search.user, of))
+  if (definition.runsAs !== "service") return yield* Routes.ofUser(Effect.flatMap(Search.user, of))
   yield* Routes.allow(definition.policy ?? Policy.readOnly, "search", alias)
   return yield* ExecutionContext.asService(Effect.flatMap(Search.AiSearch, of))
 })
-
-const asUser = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.flatMap(Effect.serviceOption(UserContext), (user) =>
-    Option.isSome(user)
-      ? Effect.provideService(effect, UserContext, user.value)
-      : Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => ExecutionContext.provideUser(effect, request))
-  )

@@ -1,5 +1,5 @@
 /** The volumes of the routes: who their calls run as, what the app allows, and which paths are theirs. */
-import { Duration, Effect, Option } from "effect"
+import { Duration, Effect } from "effect"
 import { HttpRouter, HttpServerRequest, type HttpServerResponse } from "effect/http"
 import type { Action, Options, Resource, ServiceVolume } from "../../../appkit/Files.ts"
 import * as Policy from "../../../appkit/Policy.ts"
@@ -9,7 +9,6 @@ import type { InvalidPathError } from "../../../FilesError.ts"
 import type { HttpFailure } from "../../../http/HttpFailure.ts"
 import * as Operation from "../../../Operation.ts"
 import type { ServiceContext } from "../../../ServiceContext.ts"
-import { UserContext } from "../../../UserContext.ts"
 import * as Paths from "../../files/paths.ts"
 import { refusal } from "../failure.ts"
 import * as Routes from "../routes.ts"
@@ -69,17 +68,11 @@ const volumeOf = (name: string, options: Options["volumes"][string]): Volume => 
   }
 }
 
-/** As the verified user of the request. Without one, it fails as `ExecutionContext.asUser` does. */
+/** As the verified user of the request, or a 401. */
 const asUser = (root: string): Run => {
   const ofUser = Files.userVolume(root)
-  return (volume, _, path, work) => {
-    const run = Effect.flatMap(ofUser, (files) => Effect.flatMap(path, (path) => work({ files, path, volume })))
-    return Effect.flatMap(Effect.serviceOption(UserContext), (user) =>
-      Option.isSome(user)
-        ? Effect.provideService(run, UserContext, user.value)
-        : Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => ExecutionContext.provideUser(run, request))
-    )
-  }
+  return (volume, _, path, work) =>
+    Routes.ofUser(Effect.flatMap(ofUser, (files) => Effect.flatMap(path, (path) => work({ files, path, volume }))))
 }
 
 /** As the app, if the policy allows it to the sender of the request. */
