@@ -2,22 +2,12 @@ import { assert, layer } from "@effect/vitest"
 import { Files } from "effect-databricks"
 import { Effect, Stream } from "effect"
 import { bytes, failureOf, Live, recording, shared, textOf, Workspace } from "./fixtures/files.ts"
-import { partsOfPath } from "./fixtures/paths.ts"
+import { partsOfPath, segmentsOf } from "./fixtures/paths.ts"
 import { alice, as } from "./fixtures/people.ts"
 
 const Path = partsOfPath("/Volumes/main/app/notices/")
 
 const root = `${shared}/my files`
-
-/** The segments of a path on the wire, for a server that decodes as often as it can. */
-const segmentsOf = (path: string) => {
-  let text = path
-  for (let last = ""; text !== last;) {
-    last = text
-    text = text.replace(/%([0-7][0-9a-f])/gi, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)))
-  }
-  return text.split(/[/\\]/)
-}
 
 const refused = [
   "/etc/passwd",

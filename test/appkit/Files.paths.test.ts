@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { own, recording, shared, Workspace } from "../fixtures/files.ts"
-import { partsOfPath } from "../fixtures/paths.ts"
+import { partsOfPath, segmentsOf } from "../fixtures/paths.ts"
 import { alice, bob, requestOf } from "../fixtures/people.ts"
 import { Served } from "../http/harness.ts"
 import { App, asked, call, get, upload } from "./files.ts"
@@ -10,16 +10,6 @@ import { App, asked, call, get, upload } from "./files.ts"
 const roots = { shared, exchange: `${own}/exchange` }
 
 const Path = partsOfPath("/Volumes/main/app/notices/", `${shared}/`, `${own}/exchange/`, `${own}/exchange`)
-
-/** The segments of a path on the wire, for a server that decodes as often as it can. */
-const segmentsOf = (path: string) => {
-  let text = path
-  for (let last = ""; text !== last;) {
-    last = text
-    text = text.replace(/%([0-7][0-9a-f])/gi, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)))
-  }
-  return text.split(/[/\\]/)
-}
 
 const refused = [
   "/",

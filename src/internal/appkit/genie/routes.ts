@@ -1,6 +1,6 @@
 /** The routes of Genie: alias → space, question → stream. */
 import { Effect, Layer, Schema, type Stream } from "effect"
-import { HttpRouter, HttpServerRequest } from "effect/http"
+import { HttpRouter } from "effect/http"
 import type { Options } from "../../../appkit/Genie.ts"
 import { Genie, user } from "../../../Genie.ts"
 import { orBadRequest } from "../../../http/HttpFailure.ts"
@@ -78,7 +78,7 @@ const Question = Schema.Struct({
 })
 
 const question = Effect.gen(function* () {
-  const { content, conversationId } = yield* orBadRequest(HttpServerRequest.schemaBodyJson(Question))
+  const { content, conversationId } = yield* Routes.body(Question)
   const text = typeof content === "string" ? content.trim() : ""
   if (text === "") return yield* refusal(400, "content is required")
   if (text.length > maxLength) return yield* refusal(400, `content is longer than ${maxLength} characters`)
