@@ -78,8 +78,8 @@ export const make = (capacity: number): Buffer => {
         return Effect.succeed([next.bytes])
       }
       if (exit !== undefined) {
-        // Node sends what was written last before the connection is cut.
-        return Exit.isSuccess(exit) ? Cause.done() : Effect.andThen(Effect.yieldNow, ClientAbort.cut)
+        // The last events leave first: a client without an id would run the source again.
+        return Exit.isSuccess(exit) ? Cause.done() : Effect.andThen(turn, ClientAbort.cut)
       }
       news.closeUnsafe()
       const { bytes, interval } = reader.heartbeat
@@ -107,6 +107,9 @@ export const make = (capacity: number): Buffer => {
     pull
   }
 }
+
+/** A turn of the event loop, in which Node sends what was written. */
+const turn = Effect.promise(() => new Promise(setImmediate))
 
 // An event and its array are about 200 bytes of the heap, without their content.
 const costOf = ({ bytes }: Event): number => bytes.length + 200

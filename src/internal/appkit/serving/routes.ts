@@ -57,8 +57,7 @@ export const make = (endpoints: ReadonlyMap<string, Endpoint>) => {
       headers["last-event-id"] === undefined
         ? yield* accepted((onStart) => endpoint.stream(ModelServing.JsonText, { timeout, idleTimeout, onStart })(body))
         : Stream.die(new Error("A stream is continued that was never started"))
-    const sent = Stream.catchCause(chunks, (cause) => Stream.fromEffect(Effect.andThen(turn, Effect.failCause(cause))))
-    return yield* Events.respond("serving", Stream.map(sent, Json.verbatim), { failure: "cut", resume: {} })
+    return yield* Events.respond("serving", Stream.map(chunks, Json.verbatim), { failure: "cut", resume: {} })
   })
 
   return [
@@ -68,9 +67,6 @@ export const make = (endpoints: ReadonlyMap<string, Endpoint>) => {
     Routes.asUser("POST", "/:alias/stream", stream)
   ]
 }
-
-// Events leave before the connection is cut: a client without an id would call the model again.
-const turn = Effect.promise(() => new Promise(setImmediate))
 
 /** Waits until the model has accepted the request, or fails as it does, and returns the stream of its chunks. */
 const accepted = Effect.fnUntraced(function* <A, E>(make: (onStart: Effect.Effect<unknown>) => Stream.Stream<A, E>) {
