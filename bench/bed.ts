@@ -1,6 +1,7 @@
 /** The test bed of one measurement: the workspace, where the load comes from, and the servers beside each other. */
 import { Effect, type Scope } from "effect"
 import { createServer, type AddressInfo } from "node:net"
+import { bundleOf } from "./bundle.ts"
 import { type Child, fork, type ForkOptions } from "./child.ts"
 import type { Job, Outcome, Sender } from "./load.ts"
 import type { Counts, Env, Question } from "./workspace.ts"
@@ -9,12 +10,15 @@ import type { Counts, Env, Question } from "./workspace.ts"
 export const quick = process.argv.includes("--quick")
 export const rounds = quick ? 2 : 5
 
-export type Peer = "ours" | "AppKit" | "by hand" | "bare socket" | "our libraries"
+export type Peer = "ours" | "AppKit" | "by hand"
 
 export interface Bed {
   readonly workspace: Child
   readonly postmaster: number
+  /** Of a server, which talks TLS to the workspace and to Postgres. */
   readonly env: Readonly<Record<string, string>>
+  /** What is different without TLS. */
+  readonly plain: Readonly<Record<string, string>>
   readonly counts: Effect.Effect<Counts>
   /** Users with a token each, as the proxy would send them. */
   readonly senders: (from: number, to: number, due: (user: number) => string) => Effect.Effect<ReadonlyArray<Sender>>
@@ -27,12 +31,13 @@ export const make = (users: number, maxConnections: number): Effect.Effect<Bed, 
   Effect.gen(function* () {
     const workspace = yield* fork("workspace.ts", { args: [String(users), String(maxConnections)] })
     const ask = <A>(question: Question) => workspace.ask<A>(question)
-    const { env, postmaster } = yield* ask<Env>({ ask: "env" })
+    const { env, plain, postmaster } = yield* ask<Env>({ ask: "env" })
     const loader = yield* fork("load.ts")
     return {
       workspace,
       postmaster,
       env,
+      plain,
       loader,
       counts: ask<Counts>({ ask: "counts" }),
       senders: (from, to, due) =>
@@ -60,8 +65,10 @@ export interface ServerOptions {
   readonly connections?: number
   readonly env?: Readonly<Record<string, string>>
   readonly execArgv?: ReadonlyArray<string>
-  /** Microseconds that each request costs the one by hand on top. */
-  readonly burden?: number
+  /** Whether it talks TLS to the workspace and to Postgres. Defaults to `true`. */
+  readonly tls?: boolean
+  /** In place of the module of this peer. */
+  readonly module?: string
 }
 
 /** Starts one of the servers, and has its first answer. */
@@ -69,8 +76,8 @@ export const serve = (bed: Bed, peer: Peer, options: ServerOptions = {}): Effect
   Effect.gen(function* () {
     const port = yield* freePort
     const from = performance.now()
-    const child = yield* fork(modules[peer], forkOptions(bed, port, options))
-    yield* firstAnswer(port)
+    const child = yield* fork(options.module ?? modules[peer], forkOptions(bed, port, options))
+    yield* firstAnswer(port, child)
     return { ...child, peer, port, startTime: performance.now() - from }
   })
 
@@ -83,19 +90,18 @@ export const warm = Effect.fnUntraced(function* (load: (seconds: number) => Effe
 })
 
 const modules: Record<Peer, string> = {
-  ours: "../.bench/bench/servers/ours.js",
+  ours: bundleOf("ours"),
   AppKit: "servers/appkit.mjs",
-  "by hand": "servers/floor.ts",
-  "bare socket": "servers/bare.ts",
-  "our libraries": "servers/libraries.ts"
+  "by hand": "servers/floor.ts"
 }
 
 const forkOptions = (
-  { env }: Bed,
+  bed: Bed,
   port: number,
-  { burden = 0, connections = 50, env: more, execArgv = [] }: ServerOptions
-) =>
-  ({
+  { connections = 50, env: more, execArgv = [], tls = true }: ServerOptions
+): ForkOptions => {
+  const env = { ...bed.env, ...(tls ? {} : bed.plain) }
+  return {
     env: {
       ...env,
       ...more,
@@ -106,16 +112,15 @@ const forkOptions = (
     },
     args: [
       String(port),
-      env["DATABRICKS_HOST"] ?? "",
-      env["DATABRICKS_WAREHOUSE_ID"] ?? "",
-      env["PGPORT"] ?? "",
-      env["PGDATABASE"] ?? "",
-      String(burden)
+      ...["DATABRICKS_HOST", "DATABRICKS_WAREHOUSE_ID", "PGPORT", "PGDATABASE", "PGSSLMODE"].map(
+        (name) => env[name] ?? ""
+      )
     ],
     execArgv
-  }) satisfies ForkOptions
+  }
+}
 
-const firstAnswer = (port: number) =>
+const firstAnswer = (port: number, { tail }: Child) =>
   Effect.promise(async () => {
     const late = performance.now() + 60_000
     for (;;) {
@@ -124,7 +129,7 @@ const firstAnswer = (port: number) =>
         await response.arrayBuffer()
         if (response.ok) return
       } catch {} // it does not listen yet
-      if (performance.now() > late) throw new Error("A server does not answer for a minute")
+      if (performance.now() > late) throw new Error(`A server does not answer for a minute: ${tail()}`)
       await new Promise((resolve) => setTimeout(resolve, 2))
     }
   })

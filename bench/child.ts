@@ -10,6 +10,8 @@ export interface Child {
   /** Sends a message and takes the next one that comes for its answer. */
   readonly ask: <A>(message: object) => Effect.Effect<A>
   readonly stop: Effect.Effect<void>
+  /** The last of its log. */
+  readonly tail: () => string
 }
 
 export interface ForkOptions {
@@ -25,12 +27,15 @@ export const fork = (module: string, options: ForkOptions = {}) =>
       const child = forkNode(new URL(module, import.meta.url), [...(options.args ?? [])], {
         env: { PATH: "/usr/local/bin:/usr/bin:/bin", NODE_ENV: "production", ...options.env },
         execArgv: [...(options.execArgv ?? [])],
-        stdio: ["ignore", 2, "inherit", "ipc"]
+        // A platform reads the log of its applications through a pipe.
+        stdio: ["ignore", "pipe", "inherit", "ipc"]
       })
+      let tail = ""
+      child.stdout!.on("data", (chunk: Buffer) => (tail = String(chunk.subarray(-2_000))))
       const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()))
       const ask = <A>(message: object) =>
         Effect.callback<A>((resume) => {
-          const died = () => resume(Effect.die(new Error(`${module} has ended`)))
+          const died = () => resume(Effect.die(new Error(`${module} has ended: ${tail}`)))
           child.once("exit", died)
           child.once("message", (answer) => {
             child.off("exit", died)
@@ -44,7 +49,7 @@ export const fork = (module: string, options: ForkOptions = {}) =>
         const late = setTimeout(() => child.kill("SIGKILL"), 20_000)
         return ended.finally(() => clearTimeout(late))
       })
-      return { pid: child.pid!, ask, stop }
+      return { pid: child.pid!, ask, stop, tail: () => tail }
     }),
     ({ stop }) => stop
   )

@@ -1,11 +1,11 @@
 /** One route of every server under the same load, in turns. */
-import { Console, Effect, type Scope } from "effect"
+import { Console, Effect } from "effect"
+import { availableParallelism } from "node:os"
 import * as Bed from "./bed.ts"
 import { cpu, cpuOfFamily, cpuOfMachine, main } from "./child.ts"
 import type { Job, Outcome, Sender } from "./load.ts"
-import { execArgv, held, partsOf, profile, reach, show as showProfiles } from "./profile.ts"
-import { availableParallelism } from "node:os"
-import { median, short, spread, table, tell } from "./results.ts"
+import { execArgv, held, profile, reach, show as showProfiles } from "./profile.ts"
+import { atMost, median, ratiosOf, spread, table, tell } from "./results.ts"
 
 export interface Work {
   readonly name: string
@@ -14,12 +14,20 @@ export interface Work {
   readonly users: number
   /** As many requests are under way at a time. */
   readonly connections: number
-  readonly peers: ReadonlyArray<Bed.Peer>
-  readonly goals: Partial<Record<Bed.Peer, number>>
+  /** Ours as a multiple of the peer's, at most. */
+  readonly goals: ReadonlyArray<Goal>
+  /** Whether it is measured without TLS too. */
+  readonly plain?: boolean
   readonly server?: Bed.ServerOptions
   readonly maxConnections?: number
-  /** Further measurements in the same workspace. */
-  readonly more?: (bed: Bed.Bed, samples: Samples) => Effect.Effect<void, never, Scope.Scope>
+  /** Further results of the samples. */
+  readonly more?: (samples: Samples) => Effect.Effect<void>
+}
+
+export interface Goal {
+  readonly what: keyof typeof figures
+  readonly peer: Bed.Peer
+  readonly atMost: number
 }
 
 /** CPU is in microseconds for each request. */
@@ -39,92 +47,66 @@ export interface Sample extends Outcome {
 
 export type Samples = ReadonlyMap<Bed.Peer, ReadonlyArray<Sample>>
 
+/** The compared figures, the main one first. */
+const figures = {
+  "server's CPU": (sample: Sample) => sample.server,
+  p99: (sample: Sample) => sample.p99,
+  "requests/s": (sample: Sample) => sample.rate
+}
+
+const peers = ["ours", "AppKit", "by hand"] as const
 const [warmUp, seconds] = Bed.quick ? [0.5, 1] : [0.25, 1.5]
 
 export const compare = (work: Work) => main(compared(work))
 
-const compared = (work: Work) =>
-  Effect.gen(function* () {
-    const bed = yield* Bed.make(work.users, work.maxConnections ?? 104)
-    const senders = yield* bed.senders(0, work.users, work.due)
-    const apply: Apply = ({ port }, job) =>
-      bed.load({ port, path: work.path, connections: work.connections, senders, ...job })
-    const servers = yield* Effect.forEach(work.peers, (peer) => Bed.serve(bed, peer, { ...work.server, execArgv }))
+const compared = Effect.fnUntraced(function* (work: Work) {
+  const bed = yield* Bed.make(work.users, work.maxConnections ?? 104)
+  const senders = yield* bed.senders(0, work.users, work.due)
+  const apply: Apply = ({ port }, job) =>
+    bed.load({ port, path: work.path, connections: work.connections, senders, ...job })
+
+  const measured = Effect.fnUntraced(function* (rounds: number, options: Bed.ServerOptions) {
+    const servers = yield* Effect.forEach(peers, (peer) => Bed.serve(bed, peer, { ...work.server, ...options }))
     yield* signIn(apply, servers, senders)
     for (const server of servers) yield* Bed.warm((seconds) => apply(server, { seconds }))
-    const samples = new Map(work.peers.map((peer) => [peer, [] as Array<Sample>]))
-    for (let round = 0; round < Bed.rounds; round++) {
+    const samples = new Map(peers.map((peer) => [peer, [] as Array<Sample>]))
+    for (let round = 0; round < rounds; round++) {
       for (const server of servers) yield* greet(apply, server, senders)
       for (let turn = 0; turn < servers.length; turn++) {
         const server = servers[(round + turn) % servers.length]!
         samples.get(server.peer)!.push(yield* sampleOf(bed, apply, server))
       }
     }
-    yield* show(work, samples)
-    const profiles = yield* Effect.forEach(servers, (server) =>
-      profile(
-        server.peer,
-        server,
-        Effect.map(apply(server, { seconds }), ({ answered }) => answered)
-      )
-    )
-    for (const server of servers) yield* server.stop
-    yield* Console.log("")
-    const of = (peer: Bed.Peer, what: (sample: Sample) => number) => median(samples.get(peer)!.map(what))
-    const cost = of("ours", ({ server }) => server)
-    const byHand = work.goals["by hand"]
-    if (byHand !== undefined) {
-      const { effect, others } = partsOf(profiles[0]!, cost)
-      const burden = Math.max(1, Math.round(others + effect - of("by hand", ({ server }) => server)))
-      yield* burdened(bed, apply, senders, burden, byHand)
-    }
-    if (work.more !== undefined) yield* work.more(bed, samples)
-    const rest = of("ours", (_) => _.postgres + _.workspace + _.loader)
-    for (const peer of work.peers) {
-      const goal = work.goals[peer]
-      if (goal === undefined) continue
-      const each = 1e6 / (goal * of(peer, ({ rate }) => rate))
-      // It has one thread, and the machine so many cores, on which the others are at work too.
-      const left = Math.max(0, Math.min(each, availableParallelism() * each - rest))
-      yield* Console.log(reach(profiles[0]!, `${goal}× ${peer}`, left, cost))
-    }
-    if (byHand !== undefined) yield* Console.log(held(profiles, work.connections))
-    yield* showProfiles(profiles)
+    return { samples, servers }
   })
 
-/**
- * The best possible rate, if our code and its garbage cost nothing: the server by hand with a prepared statement, plus the
- * time that the kernel, Node and the libraries spend on a request of ours beyond that.
- */
-const burdened = Effect.fnUntraced(function* (
-  bed: Bed.Bed,
-  apply: Apply,
-  senders: ReadonlyArray<Sender>,
-  burden: number,
-  goal: number
-) {
-  const pair = [yield* Bed.serve(bed, "by hand"), yield* Bed.serve(bed, "by hand", { burden })] as const
-  yield* signIn(apply, pair, senders)
-  for (const server of pair) yield* Bed.warm((seconds) => apply(server, { seconds }))
-  const ratios: Array<{ readonly rate: number; readonly p99: number }> = []
-  for (let round = 0; round < Bed.rounds; round++) {
-    for (const server of pair) yield* greet(apply, server, senders)
-    const bare = yield* sampleOf(bed, apply, pair[0])
-    const laden = yield* sampleOf(bed, apply, pair[1])
-    ratios.push({ rate: laden.rate / bare.rate, p99: bare.p99 / laden.p99 })
-  }
-  for (const server of pair) yield* server.stop
-  const verdict = (what: "rate" | "p99", goal: number) => {
-    const found = ratios.map((ratio) => ratio[what])
-    const reached =
-      Math.max(...found) < goal ? "out of reach" : Math.min(...found) < goal ? "at the edge even so" : "reached only so"
-    return `${spread(found)}× by hand, of ${goal}: ${reached}`
-  }
-  yield* Console.log(
-    `- If nothing of ours cost anything, nor its garbage (by hand with a prepared statement, and on top the ${burden} µs of ` +
-      `CPU that the kernel, Node, its libraries and Effect spend more on a request of ours): requests/s ` +
-      `${verdict("rate", goal)}; p99 ${verdict("p99", 1)}.`
+  const profiles = yield* Effect.scoped(
+    Effect.gen(function* () {
+      const { samples, servers } = yield* measured(Bed.rounds, { execArgv })
+      yield* show(work.name, work.goals, samples)
+      if (work.more !== undefined) yield* work.more(samples)
+      const profiles = yield* Effect.forEach(servers, (server) =>
+        profile(
+          server.peer,
+          server,
+          Effect.map(apply(server, { seconds }), ({ answered }) => answered)
+        )
+      )
+      yield* Console.log("")
+      yield* reasons(work, samples, profiles[0]!)
+      if (work.goals.some(({ what }) => what === "p99")) yield* Console.log(held(profiles, work.connections))
+      return profiles
+    })
   )
+  if (work.plain === true) {
+    yield* Console.log("\nWithout TLS:\n")
+    yield* Effect.scoped(
+      Effect.flatMap(measured(Math.min(3, Bed.rounds), { tls: false }), ({ samples }) =>
+        show(`${work.name}, without TLS`, [], samples)
+      )
+    )
+  }
+  yield* showProfiles(profiles)
 })
 
 /** Lets every user request this work of a server, unless the job has other senders. */
@@ -181,42 +163,37 @@ const sampleOf = Effect.fnUntraced(function* (bed: Bed.Bed, apply: Apply, server
   return sample
 })
 
-/** The bound of ours: its one thread, or the load of the whole machine. */
-const limit = (ours: ReadonlyArray<Sample>) => {
-  const of = (what: (sample: Sample) => number) => median(ours.map(what))
-  const cores = availableParallelism()
-  const own = 1e6 / of(({ server }) => server)
-  const all = (cores * 1e6) / of((_) => _.server + _.postgres + _.workspace + _.loader)
-  const rate = of(({ rate }) => rate)
-  return (
-    `Limit of ours: its one thread could answer ${short(own)} a second, and ${cores} cores that also carry the load` +
-    ` and what it asks ${short(all)}; it answered ${short(rate)}, ${Math.round((rate / Math.min(own, all)) * 100)} % of the lesser.`
-  )
-}
+/** What the profile says of the goals for CPU that are missed. */
+const reasons = Effect.fnUntraced(function* (work: Work, samples: Samples, profile: Parameters<typeof reach>[0]) {
+  const cost = (peer: Bed.Peer) => median(samples.get(peer)!.map(({ server }) => server))
+  for (const { atMost: goal, peer, what } of work.goals) {
+    const left = goal * cost(peer)
+    if (what !== "server's CPU" || cost("ours") <= left) continue
+    yield* Console.log(reach(profile, `${atMost(goal)}× ${peer}`, left, cost("ours")))
+  }
+})
 
-const show = Effect.fnUntraced(function* (work: Work, samples: Samples) {
+const show = Effect.fnUntraced(function* (name: string, goals: ReadonlyArray<Goal>, samples: Samples) {
   const of = (peer: Bed.Peer, what: (sample: Sample) => number) => samples.get(peer)!.map(what)
+  const sum = (peer: Bed.Peer, what: (sample: Sample) => number) => of(peer, what).reduce((a, b) => a + b)
   const cells = (peer: Bed.Peer) => [
+    spread(of(peer, ({ server }) => server)),
     spread(of(peer, ({ rate }) => rate)),
     spread(of(peer, ({ p50 }) => p50)),
     spread(of(peer, ({ p99 }) => p99)),
-    spread(of(peer, ({ server }) => server)),
     ...(["postgres", "workspace", "loader"] as const).map((what) => median(of(peer, (_) => _[what])).toFixed(0)),
     `${Math.round(median(of(peer, ({ busy }) => busy)) * 100)} %`,
-    (
-      of(peer, ({ dialled }) => dialled).reduce((a, b) => a + b) /
-      of(peer, ({ answered }) => answered).reduce((a, b) => a + b)
-    ).toFixed(3),
-    String(of(peer, ({ failed }) => failed).reduce((a, b) => a + b))
+    (sum(peer, ({ dialled }) => dialled) / sum(peer, ({ answered }) => answered)).toFixed(3),
+    String(sum(peer, ({ failed }) => failed))
   ]
   yield* Console.log(
     table(
       [
         "",
+        "server, µs CPU each",
         "requests/s",
         "p50 ms",
         "p99 ms",
-        "server, µs CPU each",
         "Postgres µs",
         "workspace µs",
         "load µs",
@@ -224,35 +201,16 @@ const show = Effect.fnUntraced(function* (work: Work, samples: Samples) {
         "new TCP to the workspace, each",
         "failed"
       ],
-      work.peers.map((peer) => [peer, ...cells(peer)])
+      peers.map((peer) => [peer, ...cells(peer)])
     )
   )
-  const ours = samples.get("ours")!
   const others = median([...samples.values()].flat().map((_) => _.others))
-  yield* Console.log(`\n${limit(ours)} Something else had ${Math.round(others * 100)} % of this machine.\n`)
-  for (const peer of work.peers) {
-    if (peer === "ours") continue
-    const theirs = samples.get(peer)!
-    const ratios = (ratio: (ours: Sample, theirs: Sample) => number) =>
-      ours.map((sample, round) => ratio(sample, theirs[round]!))
-    const goal = work.goals[peer]
-    const about = { work: work.name, peer }
-    yield* tell({
-      comparison: {
-        ...about,
-        what: "requests/s",
-        ratios: ratios((a, b) => a.rate / b.rate),
-        ...(goal !== undefined && { goal })
-      }
-    })
-    yield* tell({ comparison: { ...about, what: "server's CPU", ratios: ratios((a, b) => b.server / a.server) } })
-    yield* tell({
-      comparison: {
-        ...about,
-        what: "p99",
-        ratios: ratios((a, b) => b.p99 / a.p99),
-        ...(peer === "by hand" && goal !== undefined && { goal: 1 })
-      }
-    })
+  yield* Console.log(`\nSomething else had ${Math.round(others * 100)} % of this machine.\n`)
+  for (const peer of ["AppKit", "by hand"] as const) {
+    for (const [what, figure] of Object.entries(figures)) {
+      const goal = goals.find((goal) => goal.peer === peer && goal.what === what)?.atMost
+      const ratios = ratiosOf(of("ours", figure), of(peer, figure))
+      yield* tell({ comparison: { work: name, peer, what, ratios, ...(goal !== undefined && { goal }) } })
+    }
   }
 })

@@ -1,14 +1,20 @@
-/** The CPU profile of our server, by package. */
+/** The CPU profile of a server, by package. */
 import { Console, Effect } from "effect"
 import { execFileSync } from "node:child_process"
+import { existsSync, readFileSync } from "node:fs"
+import { SourceMap, type SourceMapping } from "node:module"
 import type { Child } from "./child.ts"
 import { median, short, table } from "./results.ts"
 
+interface Frame {
+  readonly functionName: string
+  readonly url: string
+  readonly lineNumber: number
+  readonly columnNumber: number
+}
+
 interface CpuProfile {
-  readonly nodes: ReadonlyArray<{
-    readonly id: number
-    readonly callFrame: { readonly functionName: string; readonly url: string; readonly lineNumber: number }
-  }>
+  readonly nodes: ReadonlyArray<{ readonly id: number; readonly callFrame: Frame }>
   readonly samples: ReadonlyArray<number>
   /** Microseconds from sample to sample. */
   readonly timeDeltas: ReadonlyArray<number>
@@ -18,6 +24,9 @@ interface CpuProfile {
 
 /** Flags of a server that is to be profiled. */
 export const execArgv = ["--import", new URL("profiled.ts", import.meta.url).href]
+
+/** Flags of a server that is to be profiled from its start. */
+export const execArgvFromStart = ["--import", `${execArgv[1]}?start`]
 
 export interface Profile {
   readonly who: string
@@ -39,10 +48,17 @@ export const profile = <E, R>(who: string, child: Child, load: Effect.Effect<num
     execFileSync("taskset", ["--all-tasks", "--cpu-list", "--pid", "0", String(child.pid)])
     yield* child.ask({ profile: "start" })
     const requests = yield* load
-    const found = yield* child.ask<CpuProfile>({ profile: "stop" })
-    const profile: Profile = { who, requests, ...digest(found), pauses: found.pauses }
-    return profile
+    return yield* taken(who, child, requests)
   })
+
+/** The profile of a process since it was begun. */
+export const taken = (who: string, child: Child, requests: number) =>
+  Effect.map(child.ask<CpuProfile>({ profile: "stop" }), (found): Profile => ({
+    who,
+    requests,
+    ...digest(found),
+    pauses: found.pauses
+  }))
 
 /** The share of each package in the CPU of a request. */
 export const partsOf = (profile: Profile, cost: number) => {
@@ -58,10 +74,10 @@ export const partsOf = (profile: Profile, cost: number) => {
  * The CPU that a goal leaves for a request, and the share of each package in the CPU of a request now. A goal is out of
  * reach if the packages other than ours and Effect's need more than that.
  */
-export const reach = (profile: Profile, goal: string, left: number, cost: number) => {
+export const reach = (profile: Profile, goal: string, left: number, cost: number, unit = "µs for a request") => {
   const { collector, effect, others, own } = partsOf(profile, cost)
   return (
-    `- ${goal} leaves the server ${short(left)} µs for a request. It costs ${short(cost)}, of which by the profile the kernel, ` +
+    `- ${goal} leaves the server ${short(left)} ${unit}. It costs ${short(cost)}, of which by the profile the kernel, ` +
     `Node and its libraries have ${short(others)}, Effect ${short(effect)}, this project and the application ${short(own)}, ` +
     `the garbage collector ${short(collector)}: ` +
     (others > left
@@ -70,7 +86,7 @@ export const reach = (profile: Profile, goal: string, left: number, cost: number
         ? "out of reach here on Effect as it is, whatever we would do."
         : cost > left
           ? `within reach only if this project and the collector took ${short(left - others - effect)} instead of ${short(own + collector)}.`
-          : "enough, if the thread had a core for itself.")
+          : "enough.")
   )
 }
 
@@ -82,7 +98,8 @@ export const held = (profiles: ReadonlyArray<Profile>, connections: number) => {
 }
 
 /** The packages of all side by side, and the functions of the first. */
-export const show = Effect.fnUntraced(function* (profiles: ReadonlyArray<Profile>) {
+export const show = Effect.fnUntraced(function* (profiles: ReadonlyArray<Profile>, unit?: string) {
+  const all = profiles.map(({ requests }) => requests.toLocaleString("en")).join(", ")
   const ours = profiles[0]!
   const names = new Set(profiles.flatMap(({ groups }) => top(groups, 12).map(([name]) => name)))
   const each = (time: number | undefined, { requests }: Profile) => ((time ?? 0) / requests).toFixed(1)
@@ -90,8 +107,7 @@ export const show = Effect.fnUntraced(function* (profiles: ReadonlyArray<Profile
   const pause = ({ pauses }: Profile) =>
     `${pauses.length} × ${short(median(pauses))} ms, longest ${short(Math.max(0, ...pauses))}`
   yield* Console.log(
-    `\n<details><summary>Where the time goes, in µs of the clock for each request: CPU profiles of ` +
-      `${profiles.map(({ requests }) => requests.toLocaleString("en")).join(", ")} requests</summary>\n`
+    `\n<details><summary>Where the time goes, in ${unit ?? `µs of the clock for each request: CPU profiles of ${all} requests`}</summary>\n`
   )
   yield* Console.log(
     table(
@@ -106,7 +122,7 @@ export const show = Effect.fnUntraced(function* (profiles: ReadonlyArray<Profile
   yield* Console.log("")
   yield* Console.log(
     table(
-      [`function, ${ours.who}`, "µs"],
+      [`function, ${ours.who}`, ""],
       top(ours.places, 20).map(([name, time]) => [name, each(time, ours)])
     )
   )
@@ -119,7 +135,8 @@ const top = (times: ReadonlyMap<string, number>, count: number) =>
   [...times].toSorted(([, a], [, b]) => b - a).slice(0, count)
 
 const digest = ({ nodes, samples, timeDeltas }: CpuProfile) => {
-  const frames = new Map(nodes.map(({ callFrame, id }) => [id, callFrame]))
+  const original = originals()
+  const frames = new Map(nodes.map(({ callFrame, id }) => [id, original(callFrame)]))
   const groups = new Map<string, number>()
   const places = new Map<string, number>()
   samples.forEach((id, index) => {
@@ -134,10 +151,35 @@ const digest = ({ nodes, samples, timeDeltas }: CpuProfile) => {
   return { groups, places }
 }
 
-const groupOf = ({ functionName, url }: CpuProfile["nodes"][number]["callFrame"]) => {
+/** Returns where a function of a bundle has come from, by the bundle's map. */
+const originals = () => {
+  const maps = new Map<string, SourceMap | undefined>()
+  const mapOf = (url: string) => {
+    if (!maps.has(url)) {
+      const file = new URL(`${url}.map`)
+      maps.set(url, existsSync(file) ? new SourceMap(JSON.parse(readFileSync(file, "utf8"))) : undefined)
+    }
+    return maps.get(url)
+  }
+  return (frame: Frame): Frame => {
+    const { columnNumber, lineNumber, url } = frame
+    if (!url.includes("/.bench/")) return frame
+    const entry: Partial<SourceMapping> & { readonly name?: string } =
+      mapOf(url)?.findEntry(lineNumber, columnNumber) ?? {}
+    if (entry.originalSource === undefined) return frame
+    return {
+      functionName: entry.name ?? frame.functionName,
+      url: new URL(entry.originalSource, url).href,
+      lineNumber: entry.originalLine ?? 0,
+      columnNumber: entry.originalColumn ?? 0
+    }
+  }
+}
+
+const groupOf = ({ functionName, url }: Frame) => {
   const [, name] = /\/node_modules\/((?:@[^/]+\/)?[^/]+)\/(?!.*\/node_modules\/)/.exec(url) ?? []
   if (name !== undefined) return name
-  if (url.includes("/.bench/src/")) return "effect-databricks"
+  if (url.startsWith(new URL("../src/", import.meta.url).href)) return "effect-databricks"
   if (url.includes("/bench/")) return "the application"
   if (functionName === "(garbage collector)") return "garbage collector"
   if (/^(writev|write\w*(String|Buffer)|readStart)$/.test(functionName) && url === "")
@@ -148,4 +190,4 @@ const groupOf = ({ functionName, url }: CpuProfile["nodes"][number]["callFrame"]
   return "native code"
 }
 
-const tail = (url: string) => url.replace(/^.*\/node_modules\//, "").replace(/^.*\/\.bench\//, "")
+const tail = (url: string) => url.replace(/^.*\/node_modules\//, "").replace(new URL("..", import.meta.url).href, "")

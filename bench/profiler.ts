@@ -9,10 +9,11 @@ const collector = new PerformanceObserver((list) => {
 })
 
 export interface Question {
-  readonly profile: "start" | "stop"
+  readonly profile: "start" | "stop" | "memory"
 }
 
 export const reply = async ({ profile }: Question) => {
+  if (profile === "memory") return process.memoryUsage()
   if (profile === "stop") return { ...(await session.post("Profiler.stop")).profile, pauses }
   collector.observe({ entryTypes: ["gc"] })
   session.connect()

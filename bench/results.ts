@@ -5,11 +5,11 @@ import { Console, Effect } from "effect"
 export interface Comparison {
   readonly work: string
   readonly peer: string
-  /** The compared figure, such as `requests/s`. */
+  /** The compared figure, such as `server's CPU`. */
   readonly what: string
-  /** How many times better ours is; one value for each round. */
+  /** Ours as a multiple of the peer's; one value for each round. */
   readonly ratios: ReadonlyArray<number>
-  /** At least. */
+  /** At most. */
   readonly goal?: number
 }
 
@@ -32,12 +32,19 @@ export const tell = (told: Told) =>
 
 export const verdict = (holds: boolean) => (holds ? "holds" : "**missed**")
 
-export const holds = ({ goal, ratios }: Comparison) => goal === undefined || median(ratios) >= goal
+export const holds = ({ goal, ratios }: Comparison) => goal === undefined || median(ratios) <= goal
+
+/** `≤ 0.50`, or `≤ 1/6`. */
+export const atMost = (goal: number) => `≤ ${goal < 0.2 ? `1/${Math.round(1 / goal)}` : short(goal)}`
+
+/** One ratio for each round in which both ran. */
+export const ratiosOf = (ours: ReadonlyArray<number>, theirs: ReadonlyArray<number>) =>
+  ours.map((own, round) => own / theirs[round]!)
 
 const sentenceOf = (comparison: Comparison) => {
   const { goal, peer, ratios, what } = comparison
   const told = `${what}: ${spread(ratios)}× ${peer}`
-  return goal === undefined ? told : `${told}; goal ≥ ${goal}: ${verdict(holds(comparison))}`
+  return goal === undefined ? told : `${told}; goal ${atMost(goal)}×: ${verdict(holds(comparison))}`
 }
 
 const checkOf = ({ found, goal, holds }: Check) => `${goal}: ${found}; ${verdict(holds)}`
@@ -53,6 +60,12 @@ export const median = (values: ReadonlyArray<number>) =>
 /** The median, with the least and the most. */
 export const spread = (values: ReadonlyArray<number>) =>
   `${short(median(values))} [${short(Math.min(...values))}–${short(Math.max(...values))}]`
+
+/** What is resident, of which V8's heap. */
+export const heap = (resident: number, { arrayBuffers, heapTotal, heapUsed }: NodeJS.MemoryUsage) => {
+  const [total, used, buffers] = [heapTotal, heapUsed, arrayBuffers].map((bytes) => short(bytes / 2 ** 20))
+  return `of ${short(resident)} MiB resident V8's heap has ${total}, of which ${used} are in use, and buffers have ${buffers}`
+}
 
 /** Three digits that count. */
 export const short = (value: number) => {

@@ -5,6 +5,7 @@
 import { fork, spawnSync } from "node:child_process"
 import { createRequire } from "node:module"
 import { fileURLToPath } from "node:url"
+import { bundleAll } from "./bundle.ts"
 import { documents, write, type Section } from "./report.ts"
 import type { Told } from "./results.ts"
 
@@ -19,6 +20,7 @@ const all = [
   { name: "cached", title: "Cached user-scoped query", module: "rows/cached.ts" },
   { name: "in-process", title: "`asUser` + `execute`, in process", module: "rows/inProcess.ts" },
   { name: "crowd", title: "10,000 users once each, budget 50", module: "rows/crowd.ts" },
+  { name: "access-log", title: "The line of a request, in the server", module: "rows/accessLog.ts" },
   { name: "start", title: "From start to first answer", module: "rows/start.ts" },
   { name: "warehouse", title: "1,000,000 rows streamed", module: "warehouse.ts", plain: true },
   { name: "files", title: "A file of 5 GiB, up and down", module: "files.ts", plain: true },
@@ -45,7 +47,7 @@ try {
 } catch {
   run("npm", "ci", "--prefix", "bench")
 }
-run(process.execPath, "node_modules/typescript/bin/tsc", "-p", "bench")
+bundleAll()
 
 let stopped = false
 // A measurement that is under way ends by itself, with all that it has started.

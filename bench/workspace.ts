@@ -1,13 +1,16 @@
-/** The process that all peers talk to: a local workspace, and a warehouse before it that answers at once. */
+/** The process that all peers talk to: a local workspace with TLS, and a warehouse before it that answers at once. */
 import { NodeRuntime } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { Effect } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { Agent, createServer, request as forward } from "node:http"
-import type { AddressInfo } from "node:net"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { LocalWorkspace } from "../src/testing/index.ts"
 import { answer } from "./answer.ts"
+import { issue } from "./certificates.ts"
 import { script, statement, userName } from "./data.ts"
+import * as Front from "./front.ts"
 
 export type Question =
   | { readonly ask: "env" }
@@ -15,8 +18,10 @@ export type Question =
   | { readonly ask: "counts" }
 
 export interface Env {
-  /** For a server; its `DATABRICKS_HOST` is where statements are answered at once. */
+  /** For a server, which talks TLS to the workspace and to Postgres; in `DATABRICKS_HOST` statements are answered at once. */
   readonly env: Readonly<Record<string, string>>
+  /** What is different without TLS. */
+  readonly plain: Readonly<Record<string, string>>
   readonly postmaster: number
 }
 
@@ -30,48 +35,28 @@ export interface Counts {
 const [users, maxConnections] = process.argv.slice(2).map(Number) as [number, number]
 
 const statements = new Map<string, string>()
+const certificates = await issue()
 
-/** Answers statements by itself, out of a table, and forwards everything else. */
-const front = (host: string) => {
-  const agent = new Agent({ keepAlive: true })
-  let connections = 0
-  const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
-    if (request.method === "POST" && request.url?.startsWith("/api/2.0/sql/statements") === true) {
-      const body = statements.get(request.headers.authorization ?? "")
-      if (body === undefined) return void response.writeHead(403).end("Invalid access token.")
-      request.resume().once("end", () => {
-        response
-          .writeHead(200, { "content-type": "application/json", "content-length": Buffer.byteLength(body) })
-          .end(body)
-      })
-      return
-    }
-    const { headers, method, url } = request
-    const onward = forward(host + url, { method, headers, agent }, (back) => {
-      response.writeHead(back.statusCode!, back.headers)
-      back.pipe(response)
-    })
-    onward.on("error", () => response.destroy())
-    request.pipe(onward)
-  })
-  server.on("connection", () => connections++)
-  return Effect.acquireRelease(
-    Effect.callback<{ readonly origin: string; readonly accepted: () => number }>((resume) => {
-      server.listen(0, "127.0.0.1", () => {
-        const { port } = server.address() as AddressInfo // it listens on TCP
-        resume(Effect.succeed({ origin: `http://127.0.0.1:${port}`, accepted: () => connections }))
-      })
-    }),
-    () => Effect.sync(() => void server.close().closeAllConnections())
-  )
-}
+/** Node takes further authorities from a file. */
+const authorityFile = Effect.map(
+  Effect.acquireRelease(
+    Effect.sync(() => mkdtempSync(join(tmpdir(), "bench-"))),
+    (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
+  ),
+  (folder) => {
+    const file = join(folder, "authority.crt")
+    writeFileSync(file, certificates.authority)
+    return file
+  }
+)
 
 const main = Effect.gen(function* () {
   const workspace = yield* LocalWorkspace.LocalWorkspace
   const { administer, headers, host, postgres, postgresServer, servicePrincipal, token } = workspace
   yield* administer(script(users))
   yield* administer(`GRANT pg_monitor TO "${servicePrincipal.clientId}"`)
-  const { accepted, origin } = yield* front(host)
+  const { accepted, origins } = yield* Front.make(host, certificates, statements)
+  const authority = yield* authorityFile
 
   const sql = yield* PgClient.make({
     ...postgres,
@@ -101,7 +86,13 @@ const main = Effect.gen(function* () {
     switch (question.ask) {
       case "env":
         return Effect.map(postgresServer.pid, (postmaster): Env => ({
-          env: { ...workspace.env, DATABRICKS_HOST: origin },
+          env: {
+            ...workspace.env,
+            DATABRICKS_HOST: origins.https,
+            PGSSLMODE: "require",
+            NODE_EXTRA_CA_CERTS: authority
+          },
+          plain: { DATABRICKS_HOST: origins.http, PGSSLMODE: "disable" },
           postmaster
         }))
       case "headers":
@@ -123,7 +114,8 @@ const main = Effect.gen(function* () {
 
 const Workspace = LocalWorkspace.layer({
   users: Array.from({ length: users }, (_, index) => ({ userName: userName(index) })),
-  maxConnections
+  maxConnections,
+  ssl: certificates
 })
 
 NodeRuntime.runMain(Effect.scoped(main).pipe(Effect.provide([Workspace, Reactivity.layer])))

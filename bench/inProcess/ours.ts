@@ -2,7 +2,6 @@
 import { Effect, Exit } from "effect"
 import { asUser, Operation, provideUser, ServiceContext } from "../../src/index.ts"
 import { answer } from "../answer.ts"
-import * as Profiler from "../profiler.ts"
 
 const work = Operation.execute(
   Effect.promise(() => Promise.resolve(1)),
@@ -28,9 +27,7 @@ const times = Effect.fnUntraced(function* ({ form, headers, times }: Question) {
 
 const main = Effect.gen(function* () {
   const runPromise = Effect.runPromiseWith(yield* Effect.context<ServiceContext.ServiceContext>())
-  answer((question: Question | Profiler.Question) =>
-    "times" in question ? runPromise(times(question)) : Profiler.reply(question)
-  )
+  answer((question: Question) => runPromise(times(question)))
   return yield* Effect.never
 })
 

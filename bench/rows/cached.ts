@@ -7,6 +7,5 @@ compare({
   due: salesOf,
   users: 20,
   connections: 20,
-  peers: ["ours", "AppKit", "by hand"],
-  goals: { AppKit: 5 }
+  goals: [{ what: "server's CPU", peer: "AppKit", atMost: 0.5 }]
 })

@@ -3,10 +3,11 @@ import { Console, Effect } from "effect"
 import * as Bed from "../bed.ts"
 import { cpu, fork, main } from "../child.ts"
 import { orders } from "../data.ts"
-import { execArgv, profile, show } from "../profile.ts"
-import { spread, table, tell } from "../results.ts"
+import { execArgv, profile, reach, show } from "../profile.ts"
+import { median, ratiosOf, spread, table, tell } from "../results.ts"
 
 const name = "exporter on"
+const goal = 0.7
 const users = 20
 const seconds = Bed.quick ? 1 : 1.5
 
@@ -92,9 +93,12 @@ main(
         work: name,
         peer: "AppKit",
         what: "server's CPU",
-        ratios: on.costs.map((cost, round) => theirOn.costs[round]! / cost)
+        ratios: ratiosOf(on.costs, theirOn.costs),
+        goal
       }
     })
+    const [left, cost] = [goal * median(theirOn.costs), median(on.costs)]
+    if (cost > left) yield* Console.log(reach(profiles[1]!, `${goal}× AppKit`, left, cost))
     yield* show(profiles)
   })
 )

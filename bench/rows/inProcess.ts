@@ -1,20 +1,19 @@
 /** `asUser` and `execute` in process: no server, no network. */
 import { Console, Effect } from "effect"
 import * as Bed from "../bed.ts"
+import { bundleOf } from "../bundle.ts"
 import { fork, main } from "../child.ts"
-import { profile, reach, show } from "../profile.ts"
-import { median, spread, table, tell } from "../results.ts"
+import { ratiosOf, spread, table, tell } from "../results.ts"
 
 const times = Bed.quick ? 5_000 : 30_000
 const name = "asUser + execute, in process"
-const goal = 5
 
 main(
   Effect.gen(function* () {
     const bed = yield* Bed.make(1, 20)
     const [sender] = yield* bed.senders(0, 1, () => "")
     const env = { ...bed.env, DISABLE_APPKIT_INTERNAL_TELEMETRY: "true" }
-    const ours = yield* fork("../.bench/bench/inProcess/ours.js", { env })
+    const ours = yield* fork(bundleOf("inProcess"), { env })
     const appkit = yield* fork("inProcess/appkit.mjs", { env })
     const rows = [
       { name: "ours, `asUser`", child: ours, form: "asUser", costs: [] as Array<number> },
@@ -35,17 +34,11 @@ main(
     )
     yield* Console.log("")
     const [layer, direct, theirs] = rows
-    for (const [what, { costs }, least] of [
-      ["CPU of `asUser` + `execute`", layer, goal],
-      ["CPU of `provideUser` + `execute`", direct, undefined]
+    for (const [what, { costs }] of [
+      ["CPU of `asUser` + `execute`", layer],
+      ["CPU of `provideUser` + `execute`", direct]
     ] as const) {
-      const ratios = costs.map((cost, round) => theirs.costs[round]! / cost)
-      yield* tell({
-        comparison: { work: name, peer: "AppKit", what, ratios, ...(least !== undefined && { goal: least }) }
-      })
+      yield* tell({ comparison: { work: name, peer: "AppKit", what, ratios: ratiosOf(costs, theirs.costs) } })
     }
-    const profiled = yield* profile("ours", ours, Effect.as(costOf(layer), times))
-    yield* Console.log(`\n${reach(profiled, `${goal}× AppKit`, median(theirs.costs) / goal, median(layer.costs))}`)
-    yield* show([profiled])
   })
 )

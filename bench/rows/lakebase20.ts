@@ -1,6 +1,5 @@
 import { orders } from "../data.ts"
 import { compare } from "../http.ts"
-import { pgbench } from "../pgbench.ts"
 
 compare({
   name: "Lakebase query, 20 users",
@@ -8,7 +7,10 @@ compare({
   due: orders,
   users: 20,
   connections: 20,
-  peers: ["ours", "AppKit", "by hand"],
-  goals: { AppKit: 3.5, "by hand": 1.2 },
-  more: pgbench(20)
+  goals: [
+    { what: "server's CPU", peer: "AppKit", atMost: 0.5 },
+    { what: "server's CPU", peer: "by hand", atMost: 1.6 },
+    { what: "p99", peer: "by hand", atMost: 1.1 }
+  ],
+  plain: true
 })

@@ -7,6 +7,5 @@ compare({
   due: () => health,
   users: 20,
   connections: 20,
-  peers: ["ours", "AppKit", "by hand", "bare socket"],
-  goals: { AppKit: 4 }
+  goals: [{ what: "server's CPU", peer: "AppKit", atMost: 0.5 }]
 })

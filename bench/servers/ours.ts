@@ -1,17 +1,18 @@
-/** The measured server: an application as in README.md, which verifies, traces and lets requests finish. */
+/** The measured server: an application as in README.md, which verifies, traces, logs and lets requests finish. */
 import { Config, Effect, Layer, Schema } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
-import * as App from "../../src/App.ts"
-import * as Telemetry from "../../src/Telemetry.ts"
 import {
+  App,
   AsUser,
   Failures,
   Lakebase,
+  Logs,
   Middleware,
   OperationCache,
   ServiceContext,
-  SqlWarehouse
+  SqlWarehouse,
+  Telemetry
 } from "../../src/index.ts"
 
 const Order = Schema.Struct({ item: Schema.String, amount: Schema.Int })
@@ -60,11 +61,17 @@ const Database = Layer.unwrap(
   })
 )
 
+/** `BENCH_LOGS=false` is for the cost of the line of a request. */
+const Log = Layer.unwrap(
+  Effect.map(Config.withDefault(Config.Boolean("BENCH_LOGS"), true), (on) => (on ? Logs.layerConfig() : Layer.empty))
+)
+
 App.runMain(
+  // Effect's own log of requests, which `Logs` replaces.
   HttpRouter.serve(Routes, { disableLogger: true }).pipe(
     Layer.provide(App.layerHttpServer({ host: "127.0.0.1" })),
     Layer.provide([SqlWarehouse.layer, Database, OperationCache.layer()]),
     Layer.provide(ServiceContext.layerConfig()),
-    Layer.provide(Telemetry.layerConfig())
+    Layer.provide([Telemetry.layerConfig(), Log])
   )
 )

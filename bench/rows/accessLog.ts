@@ -1,0 +1,58 @@
+/** The line of a request in the real server: the same bundle with and without it. */
+import { Console, Effect } from "effect"
+import * as Bed from "../bed.ts"
+import { cpu, main } from "../child.ts"
+import { health } from "../data.ts"
+import { execArgv, profile, show } from "../profile.ts"
+import { median, spread, table, tell } from "../results.ts"
+
+const goal = 5
+const users = 20
+const [rounds, seconds] = Bed.quick ? [2, 1] : [9, 1]
+
+main(
+  Effect.gen(function* () {
+    const bed = yield* Bed.make(users, 104)
+    const senders = yield* bed.senders(0, users, () => health)
+    const load = ({ port }: Bed.Server, seconds: number) =>
+      bed.load({ port, path: "/health", connections: users, seconds, senders })
+    const start = Effect.fnUntraced(function* (label: string, logs: boolean) {
+      const server = yield* Bed.serve(bed, "ours", { env: { BENCH_LOGS: String(logs) }, execArgv })
+      yield* Bed.warm((seconds) => load(server, seconds))
+      return { label, server, costs: [] as Array<number> }
+    })
+    const rows = [yield* start("with `Logs`", true), yield* start("without", false)] as const
+    for (let round = 0; round < rounds; round++) {
+      for (const { costs, server } of round % 2 === 0 ? rows : rows.toReversed()) {
+        const before = cpu(server.pid)
+        const { answered } = yield* load(server, seconds)
+        costs.push(((cpu(server.pid) - before) / answered) * 1e6)
+      }
+    }
+    yield* Console.log(
+      table(
+        ["", "server, µs CPU each"],
+        rows.map(({ costs, label }) => [label, spread(costs)])
+      )
+    )
+    yield* Console.log("")
+    const [on, off] = rows
+    const added = on.costs.map((cost, round) => cost - off.costs[round]!)
+    yield* tell({
+      check: {
+        work: "access log",
+        goal: `server's CPU: at most ${goal} µs a request`,
+        found: `${spread(added)} µs`,
+        holds: median(added) <= goal
+      }
+    })
+    const profiles = yield* Effect.forEach(rows, ({ label, server }) =>
+      profile(
+        label,
+        server,
+        Effect.map(load(server, 1.5), ({ answered }) => answered)
+      )
+    )
+    yield* show(profiles)
+  })
+)
