@@ -19,6 +19,8 @@ export interface Bed {
   readonly env: Readonly<Record<string, string>>
   /** What is different without TLS. */
   readonly plain: Readonly<Record<string, string>>
+  /** For another part of the workspace, whose authority the servers trust. */
+  readonly certificate: Env["certificate"]
   readonly counts: Effect.Effect<Counts>
   /** Users with a token each, as the proxy would send them. */
   readonly senders: (from: number, to: number, due: (user: number) => string) => Effect.Effect<ReadonlyArray<Sender>>
@@ -31,13 +33,14 @@ export const make = (users: number, maxConnections: number): Effect.Effect<Bed, 
   Effect.gen(function* () {
     const workspace = yield* fork("workspace.ts", { args: [String(users), String(maxConnections)] })
     const ask = <A>(question: Question) => workspace.ask<A>(question)
-    const { env, plain, postmaster } = yield* ask<Env>({ ask: "env" })
+    const { certificate, env, plain, postmaster } = yield* ask<Env>({ ask: "env" })
     const loader = yield* fork("load.ts")
     return {
       workspace,
       postmaster,
       env,
       plain,
+      certificate,
       loader,
       counts: ask<Counts>({ ask: "counts" }),
       senders: (from, to, due) =>
@@ -67,8 +70,8 @@ export interface ServerOptions {
   readonly execArgv?: ReadonlyArray<string>
   /** Whether it talks TLS to the workspace and to Postgres. Defaults to `true`. */
   readonly tls?: boolean
-  /** In place of the module of this peer. */
-  readonly module?: string
+  /** The modules of the servers, in place of the usual ones. */
+  readonly modules?: Readonly<Partial<Record<Peer, string>>>
 }
 
 /** Starts one of the servers, and has its first answer. */
@@ -76,7 +79,7 @@ export const serve = (bed: Bed, peer: Peer, options: ServerOptions = {}): Effect
   Effect.gen(function* () {
     const port = yield* freePort
     const from = performance.now()
-    const child = yield* fork(options.module ?? modules[peer], forkOptions(bed, port, options))
+    const child = yield* fork(options.modules?.[peer] ?? modules[peer], forkOptions(bed, port, options))
     yield* firstAnswer(port, child)
     return { ...child, peer, port, startTime: performance.now() - from }
   })

@@ -1,5 +1,6 @@
 /** The results of a measurement: a table, and comparisons for the summary of RESULTS.md. */
 import { Console, Effect } from "effect"
+import type { Memory } from "./profiler.ts"
 
 /** Ours against one peer, in the rounds in which both ran. */
 export interface Comparison {
@@ -61,10 +62,10 @@ export const median = (values: ReadonlyArray<number>) =>
 export const spread = (values: ReadonlyArray<number>) =>
   `${short(median(values))} [${short(Math.min(...values))}–${short(Math.max(...values))}]`
 
-/** What is resident, of which V8's heap. */
-export const heap = (resident: number, { arrayBuffers, heapTotal, heapUsed }: NodeJS.MemoryUsage) => {
-  const [total, used, buffers] = [heapTotal, heapUsed, arrayBuffers].map((bytes) => short(bytes / 2 ** 20))
-  return `of ${short(resident)} MiB resident V8's heap has ${total}, of which ${used} are in use, and buffers have ${buffers}`
+/** What V8 has of the resident memory. */
+export const heap = (resident: number, { bytes, external, heapTotal }: Memory) => {
+  const [has, used] = [heapTotal + external, bytes].map((bytes) => short(bytes / 2 ** 20))
+  return `of ${short(resident)} MiB resident, V8's heap and buffers have ${has}, of which a collection leaves ${used}; the rest is Node, code and the allocator`
 }
 
 /** Three digits that count. */

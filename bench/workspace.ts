@@ -22,6 +22,7 @@ export interface Env {
   readonly env: Readonly<Record<string, string>>
   /** What is different without TLS. */
   readonly plain: Readonly<Record<string, string>>
+  readonly certificate: { readonly cert: string; readonly key: string }
   readonly postmaster: number
 }
 
@@ -93,6 +94,7 @@ const main = Effect.gen(function* () {
             NODE_EXTRA_CA_CERTS: authority
           },
           plain: { DATABRICKS_HOST: origins.http, PGSSLMODE: "disable" },
+          certificate: { cert: certificates.cert, key: certificates.key },
           postmaster
         }))
       case "headers":

@@ -5,6 +5,7 @@ import { cpu, cpuOfFamily, main, memory } from "../child.ts"
 import { orders } from "../data.ts"
 import type { Job } from "../load.ts"
 import { execArgv } from "../profile.ts"
+import type { Memory } from "../profiler.ts"
 import { heap, short, table, tell } from "../results.ts"
 
 const users = Bed.quick ? 500 : 10_000
@@ -29,7 +30,7 @@ const crowd = (bed: Bed.Bed, peer: Bed.Peer, until: Pick<Job, "seconds"> = {}) =
       // Longer than idle connections are kept.
       if (peer === "ours") yield* Effect.sleep(Bed.quick ? "1 second" : "40 seconds")
       const quiet = memory(pid).now
-      const left = heap(quiet, yield* server.ask<NodeJS.MemoryUsage>({ profile: "memory" }))
+      const left = heap(quiet, yield* server.ask<Memory>({ profile: "memory" }))
       return { peer, ...outcome, each, backends, idle, peak, quiet, left }
     })
   )

@@ -3,6 +3,7 @@ import { Console, Effect } from "effect"
 import * as Bed from "../bed.ts"
 import { main, memory } from "../child.ts"
 import { execArgvFromStart, reach, show, taken } from "../profile.ts"
+import type { Memory } from "../profiler.ts"
 import { heap, median, ratiosOf, spread, table, tell } from "../results.ts"
 
 const goals = [
@@ -16,7 +17,7 @@ const startOf = (bed: Bed.Bed, peer: Bed.Peer, execArgv: ReadonlyArray<string> =
     const server = yield* Bed.serve(bed, peer, { execArgv })
     const profile = execArgv.length > 0 ? yield* taken(peer, server, 1_000) : undefined
     yield* Effect.sleep("1 second")
-    const used = profile && (yield* server.ask<NodeJS.MemoryUsage>({ profile: "memory" }))
+    const used = profile && (yield* server.ask<Memory>({ profile: "memory" }))
     return { startTime: server.startTime, resident: memory(server.pid).now, profile, used }
   }).pipe(Effect.scoped)
 
