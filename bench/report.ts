@@ -29,7 +29,7 @@ ${environment}; ${["@databricks/appkit", "pg"].map(versionOf).join("; ")}
 - **by hand** is [servers/floor.ts](servers/floor.ts): \`node:http\`, \`fetch\` and a \`pg.Pool\` for each user, with no check, no trace, no bound and no log.
 - Nothing is exported, except where that is measured.
 - The servers take turns. A figure is the median of all rounds [least–most]. A ratio is ours as a multiple of the other's in the same round: of CPU, time and memory less is better.
-- CPU is that of the whole process, by the kernel's account. The machine's other work hardly changes it, as it does requests/s.
+- CPU is that of the whole process, by the kernel's account. Other work on the machine changes it less than requests/s, and the ratios least.
 - Profiles are of the bundle. Its source map gives each function its package.
 `
 
