@@ -26,7 +26,8 @@ const all = [
   { name: "files", title: "A file of 5 GiB, up and down", module: "files.ts", plain: true },
   { name: "exporter", title: "Exporter on", module: "rows/exporter.ts" },
   { name: "chain", title: "What an operation costs", module: "chain.ts", plain: true },
-  { name: "logs", title: "What the line of a request costs", module: "logs.ts", plain: true }
+  { name: "logs", title: "What the line of a request costs", module: "logs.ts", plain: true },
+  { name: "effect", title: "What Effect costs", module: "effect/run.ts", plain: true }
 ] as const
 
 const options = process.argv.slice(2).filter((word) => word.startsWith("--"))
