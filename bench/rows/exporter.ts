@@ -4,7 +4,7 @@ import * as Bed from "../bed.ts"
 import { cpu, fork, main } from "../child.ts"
 import { orders } from "../data.ts"
 import { execArgv, profile, reach, show } from "../profile.ts"
-import { median, ratiosOf, spread, table, tell } from "../results.ts"
+import { median, ratiosOf, short, spread, table, tell } from "../results.ts"
 
 const name = "exporter on"
 const goal = 0.7
@@ -67,18 +67,29 @@ main(
         Effect.map(load(row, seconds), ({ answered }) => answered)
       )
     )
-    const arrived = Effect.fnUntraced(function* ({ collector, server }: (typeof rows)[number], span: string) {
+    const spansOf = Effect.fnUntraced(function* ({ answered, collector, server }: (typeof rows)[number]) {
       yield* server.stop
-      return (yield* collector.ask<Readonly<Record<string, number>>>({ ask: "spans" }))[span] ?? 0
+      const counts = yield* collector.ask<Readonly<Record<string, number>>>({ ask: "spans" })
+      const usual = Object.entries(counts).filter(([, count]) => count > answered / 2) // not those of logins
+      return {
+        counts,
+        each: usual.map(([span]) => span).toSorted(),
+        total: usual.reduce((sum, [, count]) => sum + count, 0)
+      }
     })
+    const [mine, mineByGrpc, theirSpans] = [yield* spansOf(on), yield* spansOf(byGrpc), yield* spansOf(theirOn)]
     const sent = on.answered + byGrpc.answered
-    const came = (yield* arrived(on, "plugin.execute")) + (yield* arrived(byGrpc, "plugin.execute"))
-    const theirs = yield* arrived(theirOn, "lakebase.query")
+    const came = (mine.counts["plugin.execute"] ?? 0) + (mineByGrpc.counts["plugin.execute"] ?? 0)
+    const theirs = theirSpans.counts["lakebase.query"] ?? 0
     const costOf = (from: typeof off, to: typeof off) =>
       spread(to.costs.map((cost, round) => cost - from.costs[round]!))
     yield* Console.log(
       `The exporter costs ours ${costOf(off, on)} µs of CPU a request by HTTP and ${costOf(off, byGrpc)} by gRPC,` +
         ` and AppKit ${costOf(theirOff, theirOn)} by HTTP.\n`
+    )
+    yield* Console.log(
+      `A request of ours exports ${short(mine.total / on.answered)} spans (${mine.each.join(", ")}), ` +
+        `one of AppKit ${short(theirSpans.total / theirOn.answered)} (${theirSpans.each.join(", ")}).\n`
     )
     yield* tell({
       check: {
