@@ -285,7 +285,7 @@ export const ownerIn = (
   const other = refused(context, owner)
   if (other !== undefined) return other
   const user = Context.getOrUndefined(context, UserContext)
-  return user !== undefined && Caller.key(user) === Caller.key(owner)
+  return user === owner || (user !== undefined && Caller.key(user) === Caller.key(owner))
     ? user
     : Effect.die(
         new Error(

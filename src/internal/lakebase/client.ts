@@ -41,11 +41,12 @@ interface Kept {
 /** The connections that the fiber or its parents hold. A request for another may have to wait for one of these. */
 const Held = Context.Reference<ReadonlyArray<Kept>>("effect-databricks/Lakebase/Held", { defaultValue: () => [] })
 
-const heldBy = (fiber: AnyFiber): ReadonlyArray<Deadlocks.Hold> =>
-  fiber
-    .getRef(Held)
-    .filter(({ by, hold }) => hold.leftBy !== by)
-    .map(({ hold }) => hold)
+const heldBy = (fiber: AnyFiber): ReadonlyArray<Deadlocks.Hold> => {
+  const kept = fiber.getRef(Held)
+  return kept.length === 0 ? none : kept.filter(({ by, hold }) => hold.leftBy !== by).map(({ hold }) => hold)
+}
+
+const none: ReadonlyArray<Deadlocks.Hold> = []
 
 const holding = (fiber: AnyFiber, hold: Deadlocks.Hold): ReadonlyArray<Kept> => [
   ...fiber.getRef(Held).filter(({ hold }) => !Deadlocks.hasEnded(hold)),
@@ -101,8 +102,12 @@ export const make = Effect.fnUntraced(function* (
   return (owner) => {
     /** Returns the caller of a statement in this context, or the defect of a caller that may not run there. */
     const callerOf = (context: Context.Context<never>) => {
-      const caller = owner === undefined ? callerIn(context, principal) : ownerIn(context, owner)
-      return Effect.isEffect(caller) ? caller : (refused(context, caller) ?? elsewhere(caller, principal) ?? caller)
+      if (owner === undefined) {
+        const caller = callerIn(context, principal)
+        return refused(context, caller) ?? elsewhere(caller, principal) ?? caller
+      }
+      const caller = ownerIn(context, owner)
+      return Effect.isEffect(caller) ? caller : (elsewhere(caller, principal) ?? caller)
     }
 
     /** Looks up the caller, and the transaction if there is one, when the effect runs. */

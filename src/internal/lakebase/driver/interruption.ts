@@ -24,9 +24,9 @@ export const soon = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A | undef
 export const stoppable = <A>(
   state: State,
   work: Effect.Effect<A, SqlError.SqlError>
-): Effect.Effect<A, SqlError.SqlError> => {
-  const watched = Effect.contextWith((context: Context.Context<never>) =>
-    Effect.callback<A, SqlError.SqlError>((resume) => {
+): Effect.Effect<A, SqlError.SqlError> =>
+  Effect.contextWith((context: Context.Context<never>) => {
+    const watched = Effect.callback<A, SqlError.SqlError>((resume) => {
       const fiber = Effect.runForkWith(context)(work)
       fiber.addObserver(resume)
       return Effect.suspend(() => {
@@ -34,9 +34,8 @@ export const stoppable = <A>(
         return stop(state, Fiber.await(fiber))
       })
     })
-  )
-  return Effect.suspend(() => (state.stopping === undefined ? watched : Effect.andThen(state.stopping, watched)))
-}
+    return state.stopping === undefined ? watched : Effect.andThen(state.stopping, watched)
+  })
 
 const stop = (state: State, stopped: Effect.Effect<unknown>): Effect.Effect<void> => {
   state.mustClose = true

@@ -4,6 +4,7 @@
 import type * as PgConnection from "@effect/sql-pg/PgConnection"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import { Cause, Effect, Option, Result, Stream } from "effect"
+import { identity } from "effect/Function"
 import { SqlError } from "effect/sql"
 import * as Catalogue from "./catalogue.ts"
 import * as Messages from "./messages.ts"
@@ -15,6 +16,12 @@ import * as Types from "./types.ts"
 export type Queries = Pick<PgConnection.PgConnection, "query" | "queryValues" | "stream">
 
 type Rows = ReadonlyArray<object>
+
+type Query<A> = (
+  sql: string,
+  params?: ReadonlyArray<unknown>,
+  prepare?: boolean
+) => Effect.Effect<A, SqlError.SqlError>
 
 export const make = (
   session: PgConnection.PgConnection,
@@ -51,30 +58,26 @@ export const make = (
       )
     })
 
-  const run = <A>(
-    sql: string,
-    params: ReadonlyArray<unknown>,
-    prepare: boolean,
-    query: (params: ReadonlyArray<Parameters.Parameter>, prepare: boolean) => Effect.Effect<A, SqlError.SqlError>,
-    rowsOf: (result: A) => Rows
-  ) =>
-    Effect.suspend(() => {
-      const bound = bind(params)
-      if (Result.isFailure(bound)) return Effect.fail(bound.failure)
-      const named = prepared.allows(sql, params.length) && prepare
-      const before = types.unread()
-      return Effect.matchCauseEffect(query(bound.success, named), {
-        onSuccess: (result) => {
-          if (types.unread() === before && notices.isEmpty()) return Effect.succeed(result)
-          return Effect.as(Effect.andThen(notices.log(params), settle(rowsOf(result), true)), result)
-        },
-        onFailure: (cause) => {
-          const error = Cause.findErrorOption(cause)
-          if (named && Option.isSome(error)) prepared.failed(error.value, sql, oidsOf(bound.success))
-          return Effect.andThen(notices.log(params), Effect.failCause(cause))
-        }
+  const running =
+    <A>(query: Query<A>, rowsOf: (result: A) => Rows): Query<A> =>
+    (sql, params = [], prepare = true) =>
+      Effect.suspend(() => {
+        const bound = bind(params)
+        if (Result.isFailure(bound)) return Effect.fail(bound.failure)
+        const named = prepared.allows(sql, params.length) && prepare
+        const before = types.unread()
+        return Effect.matchCauseEffect(query(sql, bound.success, named), {
+          onSuccess: (result) => {
+            if (types.unread() === before && notices.isEmpty()) return Effect.succeed(result)
+            return Effect.as(Effect.andThen(notices.log(params), settle(rowsOf(result), true)), result)
+          },
+          onFailure: (cause) => {
+            const error = Cause.findErrorOption(cause)
+            if (named && Option.isSome(error)) prepared.failed(error.value, sql, oidsOf(bound.success))
+            return Effect.andThen(notices.log(params), Effect.failCause(cause))
+          }
+        })
       })
-    })
 
   // A stream holds the connection, so its types must be known before the first row. Once per text.
   const described = new Set<string>()
@@ -89,22 +92,8 @@ export const make = (
   })
 
   return {
-    query: (sql, params = [], prepare = true) =>
-      run(
-        sql,
-        params,
-        prepare,
-        (bound, named) => pinned.query(sql, bound, named),
-        ({ rows }) => rows
-      ),
-    queryValues: (sql, params = [], prepare = true) =>
-      run(
-        sql,
-        params,
-        prepare,
-        (bound, named) => pinned.queryValues(sql, bound, named),
-        (rows) => rows
-      ),
+    query: running(pinned.query, ({ rows }) => rows),
+    queryValues: running(pinned.queryValues, identity),
     stream: (sql, params = []) =>
       Stream.unwrap(
         Effect.gen(function* () {
