@@ -69,11 +69,15 @@ export interface Types {
 export const make = (): Types => {
   const registry = PgTypes.makeRegistry()
   const readers = new Map<number, Values.Read>()
-  const expected = new Set<number>(Object.values(OID))
+  const registered = new Set<number>()
   let unread = 0
 
+  /** Returns our reader of a type, if it is known and the driver's does not serve. */
+  const readerFor = (oid: number): Values.Read | undefined =>
+    readers.get(oid) ?? scalars.get(oid) ?? (listed.has(oid) ? array : oid === record ? fields : undefined)
+
   const decode: Values.Decode = (bytes, oid) => {
-    const read = readers.get(oid)
+    const read = readerFor(oid)
     if (read !== undefined) return read(bytes)
     if (!builtIn.has(oid)) throw new NoReader(oid)
     return Result.getOrThrow(PgTypes.decode(bytes, oid, 1))
@@ -85,7 +89,8 @@ export const make = (): Types => {
     return new Unread(oid, bytes)
   }
 
-  const register = (oid: number, read: Values.Read = (bytes) => decode(bytes, oid)) =>
+  const register = (oid: number, read: Values.Read = (bytes) => decode(bytes, oid)) => {
+    registered.add(oid)
     registry.register<unknown>(oid, {
       decode: (bytes) => {
         try {
@@ -96,33 +101,16 @@ export const make = (): Types => {
       },
       encode: (value) => PgTypes.encode(value, oid, encoders)
     })
+  }
 
   const array = Values.array(decode)
   const fields = Values.fields(decode)
 
-  const own: ReadonlyArray<readonly [number, Values.Read]> = [
-    [OID.int8, Values.int8],
-    [OID.float4, Values.float4],
-    [OID.json, Values.json],
-    [OID.jsonb, Values.jsonb],
-    [OID.date, (bytes) => Values.date(String(Result.getOrThrow(PgTypes.decode(bytes, OID.date, 1))))],
-    [OID.timestamp, Values.instant],
-    [OID.timestamptz, Values.instant],
-    [OID.time, Values.time],
-    [OID.timetz, Values.timetz],
-    [OID.interval, Values.interval],
-    [record, fields],
-    [nothing, Values.utf8],
-    ...Object.entries(OID).flatMap(([name, oid]) => (name.endsWith("Array") ? [[oid, array] as const] : []))
-  ]
-  for (const [oid, read] of own) {
-    readers.set(oid, read)
-    register(oid, read)
-  }
   // Decoded in place, because they are frequent.
   for (const oid of [OID.timestamp, OID.timestamptz]) {
     const read = (bytes: Uint8Array, at: number) =>
       Result.succeed(Values.instantAt(bytes, at) ?? put(oid, bytes.subarray(at, at + 8)))
+    registered.add(oid)
     registry.register<unknown>(oid, { ...instant, decode: (bytes) => read(bytes, 0), read })
   }
 
@@ -145,12 +133,12 @@ export const make = (): Types => {
     registry,
     expect: (columns) => {
       for (const oid of columns) {
-        if (expected.has(oid)) continue
-        expected.add(oid)
-        register(oid)
+        if (registered.has(oid)) continue
+        const read = readerFor(oid)
+        if (read !== undefined || !builtIn.has(oid)) register(oid, read)
       }
     },
-    unknown: (oids) => oids.filter((oid) => !readers.has(oid) && !builtIn.has(oid)),
+    unknown: (oids) => oids.filter((oid) => readerFor(oid) === undefined && !builtIn.has(oid)),
     define: (types) => {
       for (const type of types) {
         if (!readers.has(type.oid) && !builtIn.has(type.oid)) readers.set(type.oid, readerOf(type))
@@ -164,6 +152,26 @@ export const make = (): Types => {
     unread: () => unread
   }
 }
+
+/** Our readers of built-in types. A session registers those that it meets, because most meet few. */
+const scalars: ReadonlyMap<number, Values.Read> = new Map<number, Values.Read>([
+  [OID.int8, Values.int8],
+  [OID.float4, Values.float4],
+  [OID.json, Values.json],
+  [OID.jsonb, Values.jsonb],
+  [OID.date, (bytes) => Values.date(String(Result.getOrThrow(PgTypes.decode(bytes, OID.date, 1))))],
+  [OID.timestamp, Values.instant],
+  [OID.timestamptz, Values.instant],
+  [OID.time, Values.time],
+  [OID.timetz, Values.timetz],
+  [OID.interval, Values.interval],
+  [nothing, Values.utf8]
+])
+
+/** The built-in types of arrays. */
+const listed: ReadonlySet<number> = new Set(
+  Object.entries(OID).flatMap(([name, oid]) => (name.endsWith("Array") ? [oid] : []))
+)
 
 const builtIn: ReadonlySet<number> = new Set(Object.values(OID))
 
