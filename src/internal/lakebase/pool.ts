@@ -145,7 +145,11 @@ export const make = Effect.fnUntraced(function* <C, R extends object, E>(
     restore: Restore
   ): Effect.Effect<Connection<R, E>, E> => {
     if (budget.isClosing()) return Effect.fail(driver.closed)
-    const asked = budget.ask(driver.keyOf(caller), within.length === 0 ? within : within.filter(Deadlocks.isLive), keeps)
+    const asked = budget.ask(
+      driver.keyOf(caller),
+      within.length === 0 ? within : within.filter(Deadlocks.isLive),
+      keeps
+    )
     if ("resource" in asked) return Effect.succeed(asked)
     if (isDeadlocked(asked, false)) return giveUp(asked)
     return Effect.onError(granted(caller, asked, restore), () => Effect.sync(() => budget.giveUp(asked)))

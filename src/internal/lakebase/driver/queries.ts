@@ -17,11 +17,7 @@ export type Queries = Pick<PgConnection.PgConnection, "query" | "queryValues" | 
 
 type Rows = ReadonlyArray<object>
 
-type Query<A> = (
-  sql: string,
-  params?: ReadonlyArray<unknown>,
-  prepare?: boolean
-) => Effect.Effect<A, SqlError.SqlError>
+type Query<A> = (sql: string, params?: ReadonlyArray<unknown>, prepare?: boolean) => Effect.Effect<A, SqlError.SqlError>
 
 export const make = (
   session: PgConnection.PgConnection,
