@@ -149,7 +149,8 @@ export const fitted = (json: unknown, place: Place): unknown => {
   if (Array.isArray(json)) {
     if (place.takes.has("list")) json.forEach((item, index) => (json[index] = fitted(item, place.item(index))))
   } else if (typeof json === "object" && json !== null && place.takes.has("object")) {
-    for (const [name, value] of Object.entries(json)) {
+    for (const name of Object.keys(json)) {
+      const value: unknown = json[name as keyof typeof json]
       const fit = fitted(value, place.field(name))
       // Assignment to a name like __proto__ would not define a property.
       if (fit !== value) Object.defineProperty(json, name, { value: fit })
