@@ -153,8 +153,9 @@ export const make = Effect.fnUntraced(function* (
               large.add(text)
               return collect("EXTERNAL_LINKS", ended)
             })
-      const work = Effect.catch(limited("sql.query", timeout, options, collected), (error) =>
-        failed(error, { text, parameters })
+      // Made by a call that the cache does not answer.
+      const work = Effect.suspend(() =>
+        Effect.catch(limited("sql.query", timeout, options, collected), (error) => failed(error, { text, parameters }))
       )
       const isKept = cache !== undefined && justReads
       return Operation.execute(cache === undefined || isKept ? work : Effect.andThen(warnOf(text), work), {
