@@ -52,9 +52,7 @@ export const key = ({ context, scimId, workspaceId }: Caller): string =>
  *
  * @internal
  */
-export const attributes = ({ context, id, oboDevFallback, scimId }: Caller): Readonly<Record<string, unknown>> => ({
-  "execution.context": context,
-  "caller.id": id,
-  "enduser.id": scimId,
-  ...(oboDevFallback && { "execution.obo_dev_fallback": true })
-})
+export const attributes = ({ context, id, oboDevFallback, scimId }: Caller): Readonly<Record<string, unknown>> => {
+  const who = { "execution.context": context, "caller.id": id, "enduser.id": scimId }
+  return oboDevFallback ? { ...who, "execution.obo_dev_fallback": true } : who
+}

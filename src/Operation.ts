@@ -151,9 +151,10 @@ export const execute: {
     const refused = ExecutionContext.refused(context, caller)
     if (refused !== undefined) return refused
     return Effect.useSpan("plugin.execute", (span) => {
-      describe(span, caller, options)
+      const who = Caller.attributes(caller)
+      describe(span, who, options)
       if (timeout !== undefined) span.attribute("timeout_ms", Duration.toMillis(timeout))
-      const inSpan = Effect.updateContext(work, within<R>(span, caller, options))
+      const inSpan = Effect.updateContext(work, within<R>(span, who, options))
       return cache === undefined ? inSpan : cached(inSpan, span, caller, context, name, cache)
     })
   })
@@ -170,8 +171,9 @@ export const executeAs = <A, E, R>(
   options: SpanOptions
 ): Effect.Effect<A, E, R> =>
   Effect.useSpan("plugin.execute", (span) => {
-    describe(span, caller, options)
-    return Effect.updateContext(named(effect, options.name), within<R>(span, caller, options))
+    const who = Caller.attributes(caller)
+    describe(span, who, options)
+    return Effect.updateContext(named(effect, options.name), within<R>(span, who, options))
   })
 
 /**
@@ -275,6 +277,7 @@ export const executeStreamAs = <A, E, R>(
   context: Context.Context<never>,
   options: SpanOptions
 ): Stream.Stream<A, E, R> => {
+  const who = Caller.attributes(caller)
   // Any fiber may pull, but the stream runs as the caller that opened it.
   const asOpener = Stream.transformPull(stream, (pull) =>
     Effect.succeed(
@@ -283,8 +286,8 @@ export const executeStreamAs = <A, E, R>(
   )
   return asOpener.pipe(
     Stream.tapCause((cause) => Effect.sync(() => Statement.nameFailure(cause, options.name))),
-    Stream.provideService(References.CurrentLogAnnotations, logged(context, caller, options)),
-    Stream.withSpan("plugin.execute", { attributes: attributesOf(caller, options), captureStackTrace: false })
+    Stream.provideService(References.CurrentLogAnnotations, logged(context, who, options)),
+    Stream.withSpan("plugin.execute", { attributes: attributesOf(who, options), captureStackTrace: false })
   ) as Stream.Stream<A, E, R> // transformPull excludes the end of a stream from E, which never contains it
 }
 
@@ -317,12 +320,12 @@ const named = <A, E, R>(work: Effect.Effect<A, E, R>, name: string): Effect.Effe
 
 /** The context of the work: its span and its log annotations. */
 const within =
-  <R>(span: Tracer.Span, caller: Caller.Caller, options: Options) =>
+  <R>(span: Tracer.Span, who: Attributes, options: SpanOptions) =>
   (context: Context.Context<R>): Context.Context<R> =>
     Context.add(
       Context.add(context, Tracer.ParentSpan, span),
       References.CurrentLogAnnotations,
-      logged(context, caller, options)
+      logged(context, who, options)
     )
 
 /**
@@ -408,7 +411,7 @@ export const retried = <A, E, R>(
   retry: Retry,
   again: (error: E) => boolean
 ): Effect.Effect<A, E, R> =>
-  Effect.retry(Effect.andThen(countAttempt, withoutRetries(effect)), { schedule: schedule(retry), while: again })
+  withoutRetries(Effect.andThen(countFirst, retriedAfterFailure(effect, schedule(retry), again)))
 
 /**
  * Applies the option `retry` to an effect: `undefined` leaves it as it is, and `false` sends each of its requests once.
@@ -450,6 +453,30 @@ export const RetriesByDefault = Context.Reference<boolean>("effect-databricks/Op
  */
 export const withoutRetries = Effect.provideService(RetriesByDefault, false)
 
+/**
+ * `Effect.retry` that begins when the first attempt has failed, and costs nothing before. The span of the operation
+ * counts the further attempts.
+ *
+ * @internal
+ */
+export const retriedAfterFailure = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  delays: Schedule.Schedule<unknown>,
+  again: (error: E) => boolean
+): Effect.Effect<A, E, R> =>
+  Effect.catchIf(effect, again, (error) => {
+    let hasFailed = false
+    // The schedule counts the first attempt too.
+    const attempt = Effect.suspend(() => {
+      if (hasFailed) return Effect.andThen(countAttempt, effect)
+      hasFailed = true
+      return Effect.fail(error)
+    })
+    return Effect.retry(attempt, { schedule: delays, while: again })
+  })
+
+const countFirst = Effect.annotateCurrentSpan("retry.attempts", 1)
+
 const countAttempt = Effect.flatMap(Schedule.CurrentMetadata, ({ attempt }) =>
   Effect.annotateCurrentSpan("retry.attempts", attempt + 1)
 )
@@ -462,10 +489,12 @@ const countAttempt = Effect.flatMap(Schedule.CurrentMetadata, ({ attempt }) =>
 export const isRetryable = <E>(error: E): boolean =>
   Predicate.hasProperty(error, "isRetryable") && error.isRetryable === true
 
+type Attributes = ReturnType<typeof Caller.attributes>
+
 /** Sets the attributes of the span. The caller comes last, so that no attribute can override it. */
 const describe = (
   span: { readonly attribute: (name: string, value: unknown) => unknown },
-  caller: Caller.Caller,
+  who: Attributes,
   options: SpanOptions
 ) => {
   for (const name in options.attributes) {
@@ -473,18 +502,17 @@ const describe = (
     if (Predicate.isNotNullish(value) && name !== "execution.obo_dev_fallback") span.attribute(name, value)
   }
   span.attribute("operation.name", options.name)
-  const who = Caller.attributes(caller)
   for (const name in who) span.attribute(name, who[name])
 }
 
-const attributesOf = (caller: Caller.Caller, options: SpanOptions) => {
+const attributesOf = (who: Attributes, options: SpanOptions) => {
   const attributes: Record<string, unknown> = {}
-  describe({ attribute: (name, value) => (attributes[name] = value) }, caller, options)
+  describe({ attribute: (name, value) => (attributes[name] = value) }, who, options)
   return attributes
 }
 
-const logged = (context: Context.Context<never>, caller: Caller.Caller, { name }: SpanOptions) => ({
+const logged = (context: Context.Context<never>, who: Attributes, { name }: SpanOptions) => ({
   ...Context.get(context, References.CurrentLogAnnotations),
   "operation.name": name,
-  ...Caller.attributes(caller)
+  ...who
 })

@@ -164,6 +164,24 @@ describe("SqlWarehouse.query", () => {
       }),
     { arbitrary: { runs: 1_000 } }
   )
+
+  it.effect("binds the values of each call, also where a caller's own array has changed since", () =>
+    Effect.gen(function* () {
+      const { layer, seen } = recorded()
+      const plus = (value: number) => query()`SELECT ${value}`
+      const parts = ["SELECT ", ""]
+      const own = Object.assign(parts, { raw: parts })
+      yield* Effect.provide(Effect.all([plus(1), plus(2), query()(own, 3)]), layer)
+      parts[0] = "SELECT -"
+      yield* Effect.provide(query()(own, 4), layer)
+      assert.deepStrictEqual(seen, [
+        { text: "SELECT :p_1", parameters: { p_1: 1 } },
+        { text: "SELECT :p_1", parameters: { p_1: 2 } },
+        { text: "SELECT :p_1", parameters: { p_1: 3 } },
+        { text: "SELECT -:p_1", parameters: { p_1: 4 } }
+      ])
+    })
+  )
 })
 
 /** The same by hand, letter by letter. */

@@ -1,5 +1,5 @@
 /** The rows of a query: stored result, or a new run → statement → chunks → rows. */
-import { Effect, Stream } from "effect"
+import { Effect } from "effect"
 import { HttpClientRequest } from "effect/http"
 import type { DatabricksError } from "../../DatabricksError.ts"
 import type { Genie, RowsOf, RowsOptions } from "../../Genie.ts"
@@ -43,11 +43,10 @@ export const reader = (send: Send, { fetch, host }: Pick<Source, "fetch" | "host
     const chunkOf = (index: number) =>
       HttpClientRequest.get(path`/api/2.0/sql/statements/${statementId}/result/chunks/${String(index)}`)
     const ask = (index: number) => Effect.flatMap(send(chunkOf(index), spaceId), decodeChunk)
-    const parts = yield* Stream.runCollect(Results.read({ host, fetch, ask }, answer))
     const table: Table = {
       statementId,
       columns: manifest?.schema.columns ?? [],
-      rows: parts.flat(),
+      rows: yield* Results.collect({ host, fetch, ask }, answer),
       truncated: manifest?.truncated === true || (!rerun && truncated === true)
     }
     yield* Effect.annotateCurrentSpan({

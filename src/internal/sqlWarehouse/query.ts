@@ -139,9 +139,7 @@ export const make = Effect.fnUntraced(function* (
       const collect = (disposition: Disposition, ended: () => void) =>
         run(expanded.text, bound, options, { disposition, retry }).pipe(
           Effect.tap(() => Effect.sync(ended)),
-          Effect.flatMap(({ read, ...result }) =>
-            Effect.map(Stream.runCollect(read(Results.read)), (parts): Table => ({ ...result, rows: parts.flat() }))
-          ),
+          Effect.flatMap(({ collected, result }) => Effect.map(collected, (rows): Table => ({ ...result, rows }))),
           Effect.tap(({ rows, truncated }) => tell(rows.length, truncated))
         )
       const justReads = isReadOnly(text)
@@ -155,8 +153,9 @@ export const make = Effect.fnUntraced(function* (
               large.add(text)
               return collect("EXTERNAL_LINKS", ended)
             })
-      const work = Effect.catch(limited("sql.query", timeout, options, collected), (error) =>
-        failed(error, { text, parameters })
+      // Made by a call that the cache does not answer.
+      const work = Effect.suspend(() =>
+        Effect.catch(limited("sql.query", timeout, options, collected), (error) => failed(error, { text, parameters }))
       )
       const isKept = cache !== undefined && justReads
       return Operation.execute(cache === undefined || isKept ? work : Effect.andThen(warnOf(text), work), {
@@ -182,7 +181,7 @@ export const make = Effect.fnUntraced(function* (
       )
       let count = 0
       return Stream.unwrap(
-        Effect.map(started, ({ read, ...result }) =>
+        Effect.map(started, ({ read, result }) =>
           read(Results.read).pipe(
             Stream.map((rows) => {
               count += rows.length
@@ -207,7 +206,7 @@ export const make = Effect.fnUntraced(function* (
         run(expanded.text, SqlParameter.bind(expanded.parameters ?? {}), options, start)
       )
       return Effect.contextWith((context: Context.Context<ServiceContext>) =>
-        Effect.map(started, ({ read, ...result }): Arrow => {
+        Effect.map(started, ({ read, result }): Arrow => {
           const body = Stream.catch(read(ArrowResult.read), (error) =>
             Stream.fromEffect(failed(error, { text, parameters }))
           )
@@ -269,7 +268,8 @@ export const make = Effect.fnUntraced(function* (
     const source = { host: service.host, fetch: client.fetch, ask }
     const read = <A>(reader: (source: Source, answer: Answer) => Stream.Stream<A, DatabricksError>) =>
       Stream.mapError(reader(source, answer), ranAs(caller))
-    return { statementId, columns: manifest?.schema.columns ?? [], truncated, read }
+    const collected = Effect.mapError(Results.collect(source, answer), ranAs(caller))
+    return { result: { statementId, columns: manifest?.schema.columns ?? [], truncated }, collected, read }
   })
 
   const attributesOf = (text: string, { warehouseId = Option.getOrUndefined(service.warehouseId) }: StreamOptions) => ({

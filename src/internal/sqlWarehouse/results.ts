@@ -85,6 +85,28 @@ export const read = (source: Links.Source, answer: Answer): Stream.Stream<Readon
     )
   })
 
+/** Reads all rows of a result. Most results are one chunk that came with the answer, whose rows need no stream. */
+export const collect = (source: Links.Source, answer: Answer): Effect.Effect<ReadonlyArray<TextRow>, DatabricksError> =>
+  Effect.suspend(() => {
+    const rows = wholeIn(answer)
+    return rows === undefined
+      ? Effect.map(Stream.runCollect(read(source, answer)), (parts) => parts.flat())
+      : Effect.succeed(rows)
+  })
+
+/** The rows that came with the answer; `undefined` unless `read` would emit them as they are. */
+const wholeIn = ({ manifest, result }: Answer): ReadonlyArray<TextRow> | undefined => {
+  const rows = result?.data_array
+  if (!rows || result?.external_links || result?.attachment || manifest?.total_chunk_count !== 1) return undefined
+  const total = manifest.truncated === true ? rows.length : (manifest.total_row_count ?? rows.length)
+  return total === rows.length &&
+    (result.row_count ?? rows.length) === rows.length &&
+    misplaced(result, 0, 0, true) === undefined &&
+    isRows(rows, manifest.schema.columns?.length ?? 0)
+    ? rows
+    : undefined
+}
+
 // At least two, so that one arrives while another is read.
 const aheadOf = (manifest: Answer["manifest"]) => {
   const largest = (manifest?.chunks ?? []).reduce((most, { byte_count }) => Math.max(most, byte_count ?? 1), 1)

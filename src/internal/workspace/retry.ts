@@ -39,14 +39,9 @@ const upTo3Times =
   <A, R>(request: Effect.Effect<A, DatabricksError, R>) =>
     Effect.contextWith((context: Context.Context<R>) =>
       Context.get(context, Operation.RetriesByDefault)
-        ? Effect.retry(Operation.withoutRetries(counted(request)), { schedule, while: again })
+        ? Operation.withoutRetries(Operation.retriedAfterFailure(request, schedule, again))
         : request
     )
-
-const counted: Retried = (request) =>
-  Effect.flatMap(Schedule.CurrentMetadata, ({ attempt }) =>
-    attempt === 0 ? request : Effect.andThen(Effect.annotateCurrentSpan("retry.attempts", attempt + 1), request)
-  )
 
 const schedule = Operation.schedule({ budget: Duration.seconds(30) })
 

@@ -46,25 +46,22 @@ const make = (asts: ReadonlyArray<SchemaAST.AST>): Place => {
     takes,
     isText: (takes.has("string") || takes.has("literal")) && !takes.has("number") && !takes.has("any"),
     isMoment: sources.some((_) => _.isMoment),
-    field: (name) =>
-      memoized(fields, names.has(name) ? name : undefined, () =>
-        ofAll(sources.flatMap(({ ast }) => fieldsOf(ast, name)))
-      ),
+    field: (name) => {
+      const key = names.has(name) ? name : undefined
+      return fields.get(key) ?? kept(fields, key, ofAll(sources.flatMap(({ ast }) => fieldsOf(ast, name))))
+    },
     item: (index) => {
       const at = Math.min(index, rest)
-      return memoized(items, at, () => ofAll(sources.flatMap(({ ast }) => itemsOf(ast, at))))
+      return items.get(at) ?? kept(items, at, ofAll(sources.flatMap(({ ast }) => itemsOf(ast, at))))
     }
   }
 }
 
 const nameOf = ({ name }: SchemaAST.PropertySignature) => name
 
-const memoized = <K, A>(map: Map<K, A>, key: K, make: () => A): A => {
-  const known = map.get(key)
-  if (known !== undefined) return known
-  const made = make()
-  map.set(key, made)
-  return made
+const kept = <K, A>(map: Map<K, A>, key: K, value: A): A => {
+  map.set(key, value)
+  return value
 }
 
 interface Source {
@@ -149,7 +146,8 @@ export const fitted = (json: unknown, place: Place): unknown => {
   if (Array.isArray(json)) {
     if (place.takes.has("list")) json.forEach((item, index) => (json[index] = fitted(item, place.item(index))))
   } else if (typeof json === "object" && json !== null && place.takes.has("object")) {
-    for (const [name, value] of Object.entries(json)) {
+    for (const name of Object.keys(json)) {
+      const value: unknown = json[name as keyof typeof json]
       const fit = fitted(value, place.field(name))
       // Assignment to a name like __proto__ would not define a property.
       if (fit !== value) Object.defineProperty(json, name, { value: fit })

@@ -21,11 +21,13 @@ export class Identity extends Schema.Class<Identity>("effect-databricks/Identity
   // Read one by one: addresses in an unexpected form are ignored, and do not refuse the user.
   emails: Schema.optional(Schema.Unknown)
 }) {
+  #addresses: ReadonlyArray<string> | undefined
+
   get addresses(): ReadonlyArray<string> {
-    return [this.emails].flat().flatMap((email) => {
+    return (this.#addresses ??= [this.emails].flat().flatMap((email) => {
       const value = Predicate.hasProperty(email, "value") ? email.value : email
       return Predicate.isString(value) && value !== "" ? [value] : []
-    })
+    }))
   }
 
   get email(): string | undefined {

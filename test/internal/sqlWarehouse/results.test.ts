@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema, Stream } from "effect"
+import type { DatabricksError } from "effect-databricks"
 import type * as Links from "../../../src/internal/sqlWarehouse/links.ts"
 import * as Results from "../../../src/internal/sqlWarehouse/results.ts"
 import type { Answer, Chunk, TextRow } from "../../../src/internal/sqlWarehouse/wire.ts"
@@ -44,6 +45,41 @@ const read = (chunks: ReadonlyArray<Chunk>, answer: Answer) =>
       answer
     )
   )
+
+describe("results.collect", () => {
+  it.effect.prop(
+    "returns the rows of a single chunk that came with the answer, or fails, exactly as results.read does",
+    {
+      length: Schema.Literals([0, 1, 3]),
+      how: Schema.Literals(["whole", "cut", "longer", "wider", "other", "moved", "continued", "second", "total"])
+    },
+    ({ how, length }) =>
+      Effect.gen(function* () {
+        const [chunk] = chunksOf([length])
+        const { data_array } = chunk!
+        const harmed = {
+          whole: {},
+          total: {},
+          cut: { data_array: data_array.slice(1) },
+          longer: { data_array: [...data_array, ["x"]] },
+          wider: { data_array: [...data_array.slice(1), ["x", "y"]] },
+          other: { data_array: [...data_array.slice(1), [1]] },
+          moved: { row_offset: 1 },
+          continued: { next_chunk_index: 1 },
+          second: { chunk_index: 1 }
+        }[how]
+        const answer = answerOf([{ ...chunk!, ...harmed }], how === "total" ? length + 1 : length)
+        const nothing = source(() => Effect.die("nothing is asked for"))
+        const message = Effect.mapError(({ message }: DatabricksError.DatabricksError) => message)
+        const read = Effect.map(Stream.runCollect(Results.read(nothing, answer)), (parts) => parts.flat())
+        assert.deepStrictEqual(
+          yield* Effect.exit(message(Results.collect(nothing, answer))),
+          yield* Effect.exit(message(read))
+        )
+        if (how === "whole") assert.deepStrictEqual(yield* Results.collect(nothing, answer), data_array)
+      })
+  )
+})
 
 describe("results.read", () => {
   it.effect.prop("emits all rows in order, however they are cut into chunks", { lengths: Lengths }, ({ lengths }) =>
