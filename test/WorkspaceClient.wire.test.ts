@@ -123,6 +123,29 @@ describe("WorkspaceClient", () => {
 })
 
 describe("WorkspaceClient", () => {
+  it.effect("sends a form with its files, its length and its boundary", () =>
+    onWire(
+      (response) => response.end("{}"),
+      (seen) =>
+        Effect.gen(function* () {
+          const client = yield* getWorkspaceClient
+          const form = new FormData()
+          form.append("path", "/Users/alice")
+          form.append("content", new Blob(["print(1)"], { type: "text/x-python" }), "a.py")
+          yield* client.request(HttpClientRequest.post("/import", { body: HttpBody.formData(form) }))
+          const [{ body, headers }] = seen as readonly [(typeof seen)[number]] // the response came
+          const received = yield* Effect.promise(() =>
+            new Response(body, { headers: { "content-type": headers["content-type"]! } }).formData()
+          )
+          assert.strictEqual(received.get("path"), "/Users/alice")
+          const file = received.get("content") as File // the form has it
+          assert.deepStrictEqual([file.name, file.type], ["a.py", "text/x-python"])
+          assert.strictEqual(yield* Effect.promise(() => file.text()), "print(1)")
+          assert.strictEqual(headers["content-length"], String(Buffer.byteLength(body)))
+        })
+    )
+  )
+
   it.effect("streams a response body before it has ended", () =>
     onWire(
       (response) => {

@@ -85,7 +85,7 @@ describe("The packed package", () => {
     assert.match(doctor.stdout, /^✗ sign-in +DATABRICKS_HOST is not set: /m)
   })
 
-  it("loads no telemetry, embedded Postgres or SDK service when it is imported", () => {
+  it("loads no telemetry, embedded Postgres or SDK when it is imported", () => {
     const loaded = loadedBy(".")
     assert.include(loaded, "effect/dist/Effect.js")
     // Of the Postgres driver what Lakebase is made of.
@@ -95,9 +95,8 @@ describe("The packed package", () => {
       loaded.filter((_) => later.test(_)),
       []
     )
-    // Of the SDK just its chain of credentials: the services are read with the first client.
     assert.deepStrictEqual(
-      loaded.filter((_) => /^@databricks\/sdk-experimental\/dist\/(index\.js|apis\/|WorkspaceClient)/.test(_)),
+      loaded.filter((_) => _.startsWith("@databricks/")),
       []
     )
     // What a route or a browser needs of Lakebase without a database.
@@ -124,6 +123,26 @@ describe("The packed package", () => {
       loadedBy([...api, "./http/Middleware", "./ServiceContext", "./WorkspaceClient"]).filter(
         (_) => !/^(effect|effect-databricks)\//.test(_)
       ),
+      []
+    ))
+
+  it("loads no SDK and no library of a cloud to sign in with a client id and secret", () =>
+    assert.deepStrictEqual(
+      loadedBy(
+        "./ServiceContext",
+        `
+          const { Effect, Layer, Redacted } = await import("effect")
+          const { createServer } = await import("node:http")
+          const { once } = await import("node:events")
+          const server = createServer((_, response) => response.writeHead(401).end()).listen(0, "127.0.0.1")
+          await once(server, "listening")
+          const host = \`http://127.0.0.1:\${server.address().port}\`
+          const started = entry.layer({ host, clientId: "id", clientSecret: Redacted.make("secret") })
+          const refused = await Effect.runPromise(Effect.flip(Effect.scoped(Layer.build(started))))
+          if (!/does not accept/.test(refused.message)) throw refused
+          server.close()
+        `
+      ).filter((_) => !/^(effect|effect-databricks|@effect|undici)\//.test(_)),
       []
     ))
 

@@ -1,5 +1,5 @@
 /** The service principal's credentials: OAuth for machines by our own code, all others by the SDK's auth chain. */
-import { Config as SdkConfig, ConfigError as SdkConfigError } from "@databricks/sdk-experimental/dist/config/Config.js"
+import type * as Sdk from "@databricks/sdk-experimental/dist/config/Config.js"
 import { type Config, Effect, Redacted } from "effect"
 import type { HttpClient } from "effect/http"
 import { execFile } from "node:child_process"
@@ -64,10 +64,12 @@ export const resolve = Effect.fnUntraced(function* (
     const client = { id: clientId, secret: Redacted.make(clientSecret), scopes }
     return { source, ...(yield* ClientCredentials.credential(http, address.origin, client)) }
   }
+  // Loaded here, because it has the libraries of every cloud.
+  const sdk = yield* Effect.promise(() => import("@databricks/sdk-experimental/dist/config/Config.js"))
   // No loaders and no environment, so that it uses these settings only.
   const make = () =>
-    Object.assign(new SdkConfig({ host: address.origin, loaders: [], env: {} }), values, { authType: authType?.value })
-  const found = bySdk(make)
+    Object.assign(new sdk.Config({ host: address.origin, loaders: [], env: {} }), values, { authType: authType?.value })
+  const found = bySdk(sdk, make)
   yield* Effect.catch(found.authorization, (error): Effect.Effect<never, ServiceContextError | Config.ConfigError> =>
     !error.message.includes(foundNothing)
       ? Effect.fail(failed(error.message))
@@ -98,14 +100,21 @@ const isMissing = (command: string) =>
     execFile(command, ["version"], (error) => resume(Effect.succeed(typeof error?.code === "string")))
   })
 
-const bySdk = (make: () => SdkConfig): Renewable => {
-  let sdk = make()
+const bySdk = ({ ConfigError }: typeof Sdk, make: () => Sdk.Config): Renewable => {
+  let chain = make()
   let latest: string | undefined
   const signIn = async () => {
     const headers = new Headers()
-    await sdk.authenticate(headers)
+    await chain.authenticate(headers)
     latest = headers.get("authorization") ?? ""
     return Redacted.make(latest, { label: "authorization" })
+  }
+  // Uses the SDK's messages, except those that quote a token endpoint's response, which could contain a token.
+  const sentence = (cause: unknown): string => {
+    if (cause instanceof ConfigError) return withoutQuotes(cause.baseMessage)
+    // The message would quote the credential.
+    if (cause instanceof TypeError) return "its credential contains a character that is not allowed in a header"
+    return cause instanceof Error ? withoutQuotes(cause.message) : "unknown failure"
   }
   let flight: Promise<Redacted.Redacted> | undefined
   const authorization = Effect.tryPromise({
@@ -118,7 +127,7 @@ const bySdk = (make: () => SdkConfig): Renewable => {
       cause instanceof Error && "code" in cause && typeof cause.code === "string"
         ? Answer.connection("the service principal's sign-in", cause.code)
         : databricksError(
-            new InvalidCredentialError({ message: `The service principal cannot sign in: ${sdkSentence(cause)}` })
+            new InvalidCredentialError({ message: `The service principal cannot sign in: ${sentence(cause)}` })
           )
   })
   // The SDK keeps a refused token until it expires: only a new chain requests another.
@@ -126,17 +135,9 @@ const bySdk = (make: () => SdkConfig): Renewable => {
     Effect.sync(() => {
       if (latest !== Redacted.value(refused)) return
       latest = undefined
-      sdk = make()
+      chain = make()
     })
   return { authorization, forget }
-}
-
-// Uses the SDK's messages, except those that quote a token endpoint's response, which could contain a token.
-const sdkSentence = (cause: unknown): string => {
-  if (cause instanceof SdkConfigError) return withoutQuotes(cause.baseMessage)
-  // The message would quote the credential.
-  if (cause instanceof TypeError) return "its credential contains a character that is not allowed in a header"
-  return cause instanceof Error ? withoutQuotes(cause.message) : "unknown failure"
 }
 
 const withoutQuotes = (sentence: string) => sentence.replace(/\{.*/s, "…")

@@ -1,19 +1,16 @@
 /** Finds the settings of a start in their sources: options first, then the environment and a profile. */
-import { Config as SdkConfig } from "@databricks/sdk-experimental/dist/config/Config.js"
 import { type Config, Effect, Redacted } from "effect"
 import type { Options } from "../../ServiceContext.ts"
+import { type Attribute, attributes as ofSdk } from "./attributes.ts"
 import * as Host from "./host.ts"
 import * as Profile from "./profile.ts"
 import { refused } from "./settings.ts"
 
-/** The settings of the SDK's auth chain, and the scopes of a sign-in, which it lacks. */
-const attributes: ReadonlyArray<{
-  readonly name: string
-  readonly envVar?: string | undefined
-  readonly confName?: string | undefined
-  /** The way to sign in to which it belongs. */
-  readonly auth?: string | undefined
-}> = [...new SdkConfig({}).attributes, { name: "scopes", envVar: "DATABRICKS_SCOPES", confName: "scopes" }]
+// The SDK's own sign-in has no scopes.
+const attributes: ReadonlyArray<Attribute> = [
+  ...ofSdk,
+  { name: "scopes", envVar: "DATABRICKS_SCOPES", confName: "scopes", auth: undefined }
+]
 
 export const variables: ReadonlyArray<string> = attributes.flatMap(({ envVar }) => envVar ?? [])
 

@@ -10,6 +10,7 @@ import { WorkspaceClient } from "../../WorkspaceClient.ts"
 import * as Client from "./client.ts"
 import { resolve } from "./credentials.ts"
 import * as Dispatcher from "./dispatcher.ts"
+import * as Form from "./form.ts"
 import * as Sources from "./sources.ts"
 import * as Retry from "./retry.ts"
 import * as Scim from "./scim.ts"
@@ -27,7 +28,10 @@ export const config: Config.Config<Options> = Config.all(
 )
 
 // NodeHttpClient's own layer would add the context of the start to that of each request.
-export const layerHttpClient = Layer.effect(HttpClient.HttpClient, NodeHttpClient.makeUndici).pipe(
+export const layerHttpClient = Layer.effect(
+  HttpClient.HttpClient,
+  Effect.map(NodeHttpClient.makeUndici, HttpClient.mapRequestEffect(Form.encoded))
+).pipe(
   // makeDispatcherOptions imports undici dynamically, of which esbuild's code splitting drops the named exports.
   Layer.provide(Layer.effect(NodeHttpClient.Dispatcher, Dispatcher.make))
 )
