@@ -5,7 +5,7 @@ import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 
 /** The applications, and their modules in this folder. */
-const entries = { ours: "servers/ours.ts", inProcess: "inProcess/ours.ts" }
+const entries = { ours: "servers/ours.ts", streams: "servers/streams.ts", inProcess: "inProcess/ours.ts" }
 
 /** The bundle of an application, relative to this folder. */
 export const bundleOf = (name: keyof typeof entries) => `../.bench/${name}/main.js`

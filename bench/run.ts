@@ -23,6 +23,14 @@ const all = [
   { name: "access-log", title: "The line of a request, in the server", module: "rows/accessLog.ts" },
   { name: "start", title: "From start to first answer", module: "rows/start.ts" },
   { name: "warehouse", title: "1,000,000 rows streamed", module: "warehouse.ts", plain: true },
+  { name: "model-stream", title: "A model's stream of 200 chunks", module: "rows/modelStream.ts" },
+  { name: "download", title: "A download of 1 GiB", module: "rows/download.ts" },
+  { name: "sse", title: "100 clients of server-sent events", module: "rows/sse.ts" },
+  {
+    name: "shared-cache",
+    title: "Cached user-scoped query, in a cache that processes share",
+    module: "rows/sharedCache.ts"
+  },
   { name: "files", title: "A file of 5 GiB, up and down", module: "files.ts", plain: true },
   { name: "exporter", title: "Exporter on", module: "rows/exporter.ts" },
   { name: "chain", title: "What an operation costs", module: "chain.ts", plain: true },

@@ -3,7 +3,7 @@ import { asService, ChatCompletion, ExecutionContext, ModelServing } from "effec
 import { LocalServing, LocalWorkspace } from "effect-databricks/testing"
 import { Duration, Effect, Exit, Fiber, Layer, Queue, Schema, Stream } from "effect"
 import { eventually } from "./fixtures/eventually.ts"
-import { withSleep } from "./fixtures/clock.ts"
+import { faster } from "./fixtures/clock.ts"
 import { alice, as, bob } from "./fixtures/people.ts"
 import { spansOf } from "./fixtures/spans.ts"
 import { serviceContext } from "./fixtures/workspace.ts"
@@ -42,9 +42,7 @@ const endless = LocalServing.endpoint(() =>
 )
 
 /** Runs on a clock on which 5 minutes are 300 milliseconds. */
-const hurried = withSleep(
-  (sleep) => (duration) => sleep(Duration.equals(duration, Duration.minutes(5)) ? Duration.millis(300) : duration)
-)
+const hurried = faster(1_000)
 
 const Live = ModelServing.layer.pipe(Layer.provideMerge(serviceContext()))
 

@@ -9,6 +9,9 @@ import { HttpServerRequest, HttpServerResponse } from "effect/http"
 import { runningLike } from "../ExecutionContext.ts"
 import { eventCodeOf } from "../internal/failures/httpStatus.ts"
 import { withContext } from "../internal/http/bodyContext.ts"
+import * as ClientAbort from "../internal/http/clientAbort.ts"
+import * as Heartbeat from "../internal/http/heartbeat.ts"
+import * as Pulls from "../internal/pulls.ts"
 import * as EventId from "../internal/resume/eventId.ts"
 import { ServiceContext } from "../ServiceContext.ts"
 import type { ErrorData } from "./ErrorData.ts"
@@ -54,7 +57,8 @@ export interface Encoding<A, RE = never> {
   /** The id of an element's event, without its line breaks. Defaults to the element's number, from 1. */
   readonly id?: ((element: A, index: number) => string) | undefined
   /**
-   * The interval between the comments that keep the connection open; the first is sent at once. Defaults to 10 seconds.
+   * The silence after which a comment keeps the connection open; the first comment is sent at once. Defaults to 10
+   * seconds.
    */
   readonly heartbeat?: Duration.Input | undefined
   /** The largest event on the wire. A larger one ends the stream with `INVALID_REQUEST`. Defaults to 1 MiB. */
@@ -64,6 +68,12 @@ export interface Encoding<A, RE = never> {
    * connection breaks off, for clients that read every event as data.
    */
   readonly failure?: "event" | "cut" | undefined
+  /**
+   * Returns the JSON of an element on one line, in place of `schema`.
+   *
+   * @internal
+   */
+  readonly json?: ((element: A) => string) | undefined
   /**
    * Logs a failure, and returns the data of its event.
    *
@@ -220,27 +230,29 @@ const withHeartbeat = <E, R>(
   events: Stream.Stream<Uint8Array, E, R>,
   { heartbeat }: Pick<Options<never>, "heartbeat">
 ) =>
-  Stream.merge(
-    events,
-    // The first comment sends the head of the response, which would otherwise wait for the first event.
-    Stream.map(Stream.tick(heartbeat ?? defaultHeartbeat), () => comment),
-    { haltStrategy: "left" }
+  // The first comment sends the head of the response, which would otherwise wait for the first event.
+  Stream.concat(
+    Stream.succeed(comment),
+    Heartbeat.during(events, { interval: heartbeat ?? defaultHeartbeat, bytes: comment })
   )
 
 /** The ids of events on the wire, and the form in which an event is passed on. */
 interface Wire<Out> {
   readonly id: (number: number, own: string | undefined) => string | undefined
   readonly event: (bytes: Uint8Array, number: number) => Out
+  readonly sizeOf: (event: Out) => number
 }
 
 const plain = (hasOwn: boolean): Wire<Uint8Array> => ({
   id: hasOwn ? (_, own) => own : String,
-  event: (bytes) => bytes
+  event: (bytes) => bytes,
+  sizeOf: ({ length }) => length
 })
 
 const keptAs = (streamId: string): Wire<Event> => ({
   id: (number, id) => EventId.format({ streamId, number, id }),
-  event: (bytes, number) => ({ bytes, number })
+  event: (bytes, number) => ({ bytes, number }),
+  sizeOf: ({ bytes }) => bytes.length
 })
 
 const encode = <A, E, R, RE, Out>(
@@ -253,26 +265,31 @@ const encode = <A, E, R, RE, Out>(
     const event = options.event ?? "message"
     const maxEventSize =
       options.maxEventSize === undefined ? 1_048_576 : Number(ByteSize.fromInputUnsafe(options.maxEventSize))
+    const { json, schema } = options
     const toJson: (element: A) => Effect.Effect<string, Schema.SchemaError, RE> =
-      options.schema === undefined
-        ? Schema.encodeEffect(Schema.fromJsonString(Schema.Unknown))
-        : Schema.encodeEffect(Schema.fromJsonString(Schema.toCodecJson(options.schema)))
+      json !== undefined
+        ? (element) => Effect.succeed(json(element))
+        : schema === undefined
+          ? (element) => Effect.succeed(jsonOf(element))
+          : Schema.encodeEffect(Schema.fromJsonString(Schema.toCodecJson(schema)))
     let count = 0
     let lastId = resumedAfter
-    const events = Stream.mapEffect(stream, (element, index) =>
-      Effect.flatMap(
-        Effect.orDie(toJson(element)), // an element without JSON is a mistake of the application
-        (data) => {
-          const id = options.id?.(element, index)
-          const bytes = frame(wire.id(index + 1, id), typeof event === "string" ? event : event(element), data)
-          if (bytes.length > maxEventSize) return tooLarge(bytes.length, maxEventSize)
-          count = index + 1
-          lastId = id
-          return Effect.succeed(wire.event(bytes, count))
-        }
-      )
-    )
-    if (options.failure === "cut") return events
+    const eventOf = (element: A) => (data: string) => {
+      const id = options.id?.(element, count)
+      const bytes = frame(wire.id(count + 1, id), typeof event === "string" ? event : event(element), data)
+      if (bytes.length > maxEventSize) return tooLarge(bytes.length, maxEventSize)
+      count++
+      lastId = id
+      return Effect.succeed(wire.event(bytes, count))
+    }
+    const events = Pulls.mapTogether(stream, {
+      // An element without JSON is a mistake of the application.
+      map: (element) => Effect.flatMapEager(Effect.catchEager(toJson(element), Effect.die), eventOf(element)),
+      sizeOf: wire.sizeOf,
+      maxSize: 65_536
+    })
+    // The events before leave first.
+    if (options.failure === "cut") return Stream.tapCause(events, () => ClientAbort.turn)
     const failed = options.failed ?? errorData
     const last = (cause: Cause.Cause<unknown>) =>
       Effect.map(failed(cause), (data) =>
@@ -281,6 +298,12 @@ const encode = <A, E, R, RE, Out>(
       )
     return Stream.catchCause(events, (cause) => Stream.fromEffect(last(cause)))
   })
+
+const jsonOf = (element: unknown): string => {
+  const json: string | undefined = JSON.stringify(element)
+  if (json === undefined) throw new TypeError(`An event of type ${typeof element} has no JSON`)
+  return json
+}
 
 const errorData = Effect.fnUntraced(function* (cause: Cause.Cause<unknown>) {
   const { body, isRetryable, status } = yield* HttpFailure.report(cause, yield* ServiceContext)

@@ -139,7 +139,7 @@ describe("ResumableStreams.layerWith", () => {
       yield* Effect.forkChild(Stream.runForEach(body, () => Effect.never))
       yield* eventually(() => pulled > 50)
       yield* settle
-      assert.strictEqual(pulled, Math.floor((20 * 1024) / 201) + 2)
+      assert.strictEqual(pulled, Math.floor((20 * 1024) / 201) + 1)
     }).pipe(Effect.provide(TestContext.layer()))
   )
 })

@@ -4,6 +4,7 @@ import { Deferred, Effect, Queue, Schema, Stream } from "effect"
 import { HttpMiddleware } from "effect/http"
 import { TestClock } from "effect/testing"
 import { open, serving, withoutHeartbeats } from "../fixtures/sse.ts"
+import { turn } from "../fixtures/wire.ts"
 
 class Sale extends Schema.Class<Sale>("Sale")({ region: Schema.String, at: Schema.Date }) {}
 
@@ -77,6 +78,9 @@ describe("ServerSentEvents.toResponse", () => {
       yield* Queue.offer(events, "x")
       yield* client.receives('data: "x"\n\n')
       assert.strictEqual(client.received(), ': heartbeat\n\nid: 1\nevent: message\ndata: "x"\n\n')
+      yield* TestClock.adjust("9 seconds")
+      yield* Effect.repeat(turn, { times: 50 })
+      assert.lengthOf(client.received().match(/heartbeat/g) ?? [], 1)
       yield* TestClock.adjust("1 second")
       yield* client.receives(": heartbeat\n\n", 2)
       yield* TestClock.adjust("10 seconds")

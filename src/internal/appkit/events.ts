@@ -15,6 +15,8 @@ export interface Options<A> {
    * connection breaks off, for hooks that read every event as data.
    */
   readonly failure?: "event" | "cut" | undefined
+  /** Returns the JSON of an element on one line. Defaults to `JSON.stringify`. */
+  readonly json?: ((element: A) => string) | undefined
   readonly resume?: undefined
 }
 
@@ -62,5 +64,6 @@ export function respond<A, R, RA>(
       })
 }
 
-const typeOf = (element: unknown): string =>
+/** The name of an event that is not named. */
+export const typeOf = (element: unknown): string =>
   Predicate.hasProperty(element, "type") && typeof element.type === "string" ? element.type.slice(0, 100) : "message"

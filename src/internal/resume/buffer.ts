@@ -1,19 +1,20 @@
 /** The events of one stream, between its source and the client that reads it. */
-import { Cause, Effect, Exit, Latch, Option, type Pull } from "effect"
+import { Cause, Effect, Exit, Latch, type Pull } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
-import type { Event, Request } from "../../http/ResumableStreams.ts"
+import type { Event } from "../../http/ResumableStreams.ts"
 import * as ClientAbort from "../http/clientAbort.ts"
 
 /** A client that reads. */
 export interface Reader {
-  /** The number of the last event that it has taken. */
+  /** The number of the last event that it has taken: those of a pull count when it pulls again. */
   taken: number
-  readonly heartbeat: Request<never>["heartbeat"]
+  /** The number of the last event that it was given. */
+  given: number
 }
 
 export interface Buffer {
-  /** Adds an event. Waits for room, which is made by dropping the oldest events that the reader has taken. */
-  readonly offer: (event: Event) => Effect.Effect<void>
+  /** Adds events. Waits for room, which is made by dropping the oldest events that the reader has taken. */
+  readonly offer: (events: ReadonlyArray<Event>) => Effect.Effect<void>
   /** Ends the stream, or lets it fail. */
   readonly end: (exit: Exit.Exit<void, unknown>) => void
   readonly hasEnded: () => boolean
@@ -24,7 +25,7 @@ export interface Buffer {
   readonly reader: () => Reader | undefined
   /** Replaces the reader. Without one nothing is dropped, so that the last reader can return. */
   readonly attach: (reader: Reader | undefined) => void
-  /** Takes the next event, or its heartbeat. Ends only if the source has ended; a failed one cuts the connection. */
+  /** Takes the next events. Ends only if the source has ended; a failed one cuts the connection. */
   readonly pull: (reader: Reader) => Pull.Pull<NonEmptyReadonlyArray<Uint8Array>>
 }
 
@@ -50,42 +51,49 @@ export const make = (capacity: number): Buffer => {
     }
   }
 
-  const offer = (event: Event): Effect.Effect<void> =>
+  const offer = (some: ReadonlyArray<Event>, from = 0): Effect.Effect<void> =>
     Effect.suspend(() => {
-      const cost = costOf(event)
-      makeRoom(cost)
-      if (events.length > 0 && size + cost > capacity) {
-        room.closeUnsafe()
-        return Effect.andThen(room.await, offer(event))
+      for (let index = from; index < some.length; index++) {
+        const event = some[index]!
+        const cost = costOf(event)
+        makeRoom(cost)
+        if (events.length > 0 && size + cost > capacity) {
+          room.closeUnsafe()
+          return Effect.andThen(room.await, offer(some, index))
+        }
+        events.push(event)
+        size += cost
+        last = event.number
+        news.openUnsafe()
       }
-      events.push(event)
-      size += cost
-      last = event.number
-      news.openUnsafe()
       return Effect.void
     })
 
-  // The numbers are consecutive.
-  const after = (number: number) => events[Math.max(0, number + 1 - (events[0]?.number ?? 0))]
+  /** The events after this number, about as many as a socket takes at once. */
+  const after = (number: number): ReadonlyArray<Event> => {
+    // The numbers are consecutive.
+    const from = Math.max(0, number + 1 - (events[0]?.number ?? 0))
+    let to = from
+    for (let bytes = 0; to < events.length && bytes < pullSize; to++) bytes += events[to]!.bytes.length
+    return events.slice(from, to)
+  }
 
   const pull = (reader: Reader): ReturnType<Buffer["pull"]> =>
     Effect.suspend((): ReturnType<Buffer["pull"]> => {
       if (reader !== current) return ClientAbort.cut
-      const next = after(reader.taken)
-      if (next !== undefined) {
-        reader.taken = lastTaken = next.number
-        room.openUnsafe()
-        return Effect.succeed([next.bytes])
+      reader.taken = lastTaken = reader.given
+      room.openUnsafe()
+      const [first, ...others] = after(reader.taken)
+      if (first !== undefined) {
+        reader.given = (others.at(-1) ?? first).number
+        return Effect.succeed([first.bytes, ...others.map(({ bytes }) => bytes)])
       }
       if (exit !== undefined) {
         // The last events leave first: a client without an id would run the source again.
-        return Exit.isSuccess(exit) ? Cause.done() : Effect.andThen(turn, ClientAbort.cut)
+        return Exit.isSuccess(exit) ? Cause.done() : Effect.andThen(ClientAbort.turn, ClientAbort.cut)
       }
       news.closeUnsafe()
-      const { bytes, interval } = reader.heartbeat
-      return Effect.flatMap(Effect.timeoutOption(news.await, interval), (hasNews) =>
-        Option.isSome(hasNews) ? pull(reader) : Effect.succeed([bytes])
-      )
+      return Effect.andThen(news.await, pull(reader))
     })
 
   return {
@@ -108,8 +116,7 @@ export const make = (capacity: number): Buffer => {
   }
 }
 
-/** A turn of the event loop, in which Node sends what was written. */
-const turn = Effect.promise(() => new Promise(setImmediate))
+const pullSize = 16_384
 
 // An event and its array are about 200 bytes of the heap, without their content.
 const costOf = ({ bytes }: Event): number => bytes.length + 200

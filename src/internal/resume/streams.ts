@@ -10,6 +10,7 @@ import { StreamGoneError, TooManyStreamsError } from "../../http/ResumeError.ts"
 import type { ServiceContext } from "../../ServiceContext.ts"
 import { UserContext } from "../../UserContext.ts"
 import * as ClientAbort from "../http/clientAbort.ts"
+import * as Heartbeat from "../http/heartbeat.ts"
 import * as Line from "../logs/line.ts"
 import * as Transaction from "../sql/transaction.ts"
 import * as Buffer from "./buffer.ts"
@@ -120,7 +121,7 @@ export const make = ({
         route,
         requestId,
         buffer,
-        run: Stream.runForEach(run(id), buffer.offer).pipe(
+        run: Stream.runForEachArray(run(id), buffer.offer).pipe(
           Effect.scoped,
           Effect.onExit((exit) => {
             buffer.end(exit)
@@ -150,7 +151,7 @@ export const make = ({
     /** Gives a stream to the connection of a request, from the event after this number. */
     const give = <R>(kept: Kept, taken: number, { heartbeat }: Request<R>) =>
       Effect.suspend(() => {
-        const connection: Connection = { taken, heartbeat, fiber: undefined }
+        const connection: Connection = { taken, given: taken, fiber: undefined }
         cut(kept)
         kept.connection = connection
         const body = Stream.unwrap(
@@ -160,7 +161,7 @@ export const make = ({
             connection.fiber = fiber
             kept.buffer.attach(connection)
             const read = Stream.ensuring(
-              Stream.fromPull(Effect.succeed(kept.buffer.pull(connection))),
+              Heartbeat.during(Stream.fromPull(Effect.succeed(kept.buffer.pull(connection))), heartbeat),
               Effect.suspend(() => {
                 if (kept.connection !== connection) return Effect.void
                 kept.connection = undefined

@@ -5,6 +5,7 @@ import type { HttpClientResponse } from "effect/http"
 import type { DatabricksError } from "../../DatabricksError.ts"
 import type { ModelStreamError, StreamOptions } from "../../ModelServing.ts"
 import { OperationTimeoutError } from "../../Operation.ts"
+import * as Pulls from "../pulls.ts"
 import * as Answer from "../workspace/answer.ts"
 import * as Transport from "../workspace/transport.ts"
 import * as Events from "./events.ts"
@@ -22,6 +23,7 @@ export const make = <S extends Schema.Constraint>(
   onStart: Effect.Effect<unknown> = Effect.void
 ) => {
   const decode = Json.decoder(schema)
+  const parse = Json.parserOf(schema)
   return (response: Response): Stream.Stream<S["Type"], DatabricksError | ModelStreamError, S["DecodingServices"]> => {
     const type = response.headers["content-type"] ?? "content without a type"
     if (!/\btext\/event-stream\b/i.test(type)) return Stream.fromEffect(notEvents(response, type))
@@ -39,21 +41,23 @@ export const make = <S extends Schema.Constraint>(
           requestId: answer?.requestId ?? response.headers["x-request-id"]
         })
 
-      const chunkOf = Effect.fnUntraced(function* ({ data, event }: Sse.Event) {
-        const json = parsed(data)
+      const chunkOf = ({ data, event }: Sse.Event) => {
+        const json = parsed(parse, data)
         if (event === "error" || isError(json)) {
           const { reason } = errorOf(response, json ?? { message: data })
-          return yield* failure("failed", reason.message, reason)
+          return Effect.fail(failure("failed", reason.message, reason))
         }
-        if (json === undefined) return yield* failure("invalid", "a chunk is not JSON")
-        const chunk = yield* Effect.mapError(decode(json, data), (what) => failure("invalid", `it sent ${what}`))
-        chunks++
-        return chunk
-      })
+        if (json === undefined) return Effect.fail(failure("invalid", "a chunk is not JSON"))
+        return Effect.mapBothEager(decode(json, data), {
+          onFailure: (what) => failure("invalid", `it sent ${what}`),
+          onSuccess: (chunk) => {
+            chunks++
+            return chunk
+          }
+        })
+      }
 
-      return Events.read(response, failure).pipe(
-        Stream.onStart(onStart),
-        Stream.mapEffect(chunkOf),
+      return Pulls.mapTogether(Stream.onStart(Events.read(response, failure), onStart), { map: chunkOf }).pipe(
         Stream.onEnd(Effect.suspend(() => Effect.annotateCurrentSpan("serving.chunks", chunks)))
       )
     })
@@ -66,9 +70,9 @@ const notEvents = (response: Response, type: string) =>
     Effect.fail(Transport.invalid(response, `${type.slice(0, 100)} in place of an event stream`))
   )
 
-const parsed = (text: string): unknown => {
+const parsed = (parse: (text: string) => unknown, text: string): unknown => {
   try {
-    return Json.parse(text)
+    return parse(text)
   } catch {
     return undefined
   }
@@ -101,17 +105,19 @@ export const limited = (endpoint: string, options: StreamOptions) => {
   const first = Duration.fromInputUnsafe(options.timeout ?? defaultTimeout)
   const next = Duration.fromInputUnsafe(options.idleTimeout ?? defaultTimeout)
   return <A, E, R>(stream: Stream.Stream<A, E, R>): Stream.Stream<A, E | OperationTimeoutError, R> =>
-    Stream.transformPull(stream, (pull) =>
-      Effect.sync(() => {
-        const within = (duration: Duration.Duration, which: string) =>
-          Effect.timeoutOrElse(pull, { duration, orElse: () => Effect.fail(late(endpoint, which, duration)) })
-        let one = within(first, "first")
-        return Effect.tap(
-          Effect.suspend(() => one),
-          () => Effect.sync(() => (one = within(next, "further")))
-        )
+    Stream.suspend(() => {
+      let duration = first
+      let which = "first"
+      const watched = Pulls.watch<A, E, R, never, OperationTimeoutError>(stream, {
+        within: () => Duration.toMillis(duration),
+        late: Effect.suspend(() => Effect.fail(late(endpoint, which, duration)))
       })
-    )
+      return Stream.mapArray(watched, (chunks) => {
+        duration = next
+        which = "further"
+        return chunks
+      })
+    })
 }
 
 // Databricks ends a request after 297 seconds, and the HTTP client waits for bytes without end.

@@ -1,5 +1,6 @@
 /** The server-sent events of a model's stream, up to its end mark `[DONE]`. */
 import { Cause, Effect, Pull, Stream } from "effect"
+import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Sse from "effect/encoding/Sse"
 import type { HttpClientError, HttpClientResponse } from "effect/http"
 import type { DatabricksError } from "../../DatabricksError.ts"
@@ -18,18 +19,33 @@ export const read = (
   response: HttpClientResponse.HttpClientResponse,
   failure: Failure
 ): Stream.Stream<Sse.Event, ModelStreamError> =>
-  response.stream.pipe(
-    Stream.mapError((error) => failure("cut", `the connection was lost${codeOf(error)}`)),
-    Stream.mapAccumEffect(
-      makeParser,
-      (parser, bytes) =>
-        Effect.map(
-          Effect.mapError(parser.parse(bytes), (what) => failure("invalid", what)),
-          (events) => [parser, events]
-        ),
-      { onHalt: ({ last }) => last() }
-    ),
-    (events) => untilMark(events, () => failure("cut", "it ended without [DONE]"))
+  Stream.transformPull(
+    Stream.mapError(response.stream, (error) => failure("cut", `the connection was lost${codeOf(error)}`)),
+    (pull) =>
+      Effect.sync(() => {
+        const parser = makeParser()
+        let isAtMark = false
+        let problem: string | undefined
+        const bytes = Pull.catchDone(pull, (): Pull.Pull<never, ModelStreamError> =>
+          parser.endsWithMark() ? Cause.done() : Effect.fail(failure("cut", "it ended without [DONE]"))
+        )
+        /** Reads what follows the mark, after which the connection can be used again. */
+        const rest = Effect.timeoutOption(Effect.ignore(Effect.forever(pull)), restTimeout)
+        const next = (): Pull.Pull<NonEmptyReadonlyArray<Sse.Event>, ModelStreamError> => {
+          const events = parser.taken()
+          const mark = events.findIndex(isMark)
+          if (mark !== -1) isAtMark = true
+          const [first, ...others] = mark === -1 ? events : events.slice(0, mark)
+          if (first !== undefined) return Effect.succeed([first, ...others])
+          if (isAtMark) return Effect.andThen(rest, Cause.done())
+          if (problem !== undefined) return Effect.fail(failure("invalid", problem))
+          return Effect.flatMap(bytes, (parts) => {
+            for (let i = 0; i < parts.length && problem === undefined; i++) problem = parser.parse(parts[i]!)
+            return next()
+          })
+        }
+        return Effect.suspend(next)
+      })
   )
 
 const codeOf = ({ reason: { cause } }: HttpClientError.HttpClientError) => {
@@ -43,52 +59,31 @@ const makeParser = () => {
   const sse = Sse.makeParser((event) => {
     if (event._tag === "Event") events.push(event)
   })
-  const taken = () => {
+  const taken = (): ReadonlyArray<Sse.Event> => {
     const all = events
     events = []
     return all
   }
   return {
-    parse: (bytes: Uint8Array): Effect.Effect<ReadonlyArray<Sse.Event>, string> =>
-      Effect.flatMap(
-        Effect.try({
-          try: () => utf8.decode(bytes, { stream: true }),
-          catch: () => "it sent bytes that are not UTF-8"
-        }),
-        (text) => (sse.feed(text) === undefined ? Effect.succeed(taken()) : Effect.fail("a chunk exceeds 10 MiB"))
-      ),
+    taken,
+    /** Returns what is wrong with the bytes. The events before that can be taken. */
+    parse: (bytes: Uint8Array): string | undefined => {
+      let text
+      try {
+        text = utf8.decode(bytes, { stream: true })
+      } catch {
+        return "it sent bytes that are not UTF-8"
+      }
+      return sse.feed(text) === undefined ? undefined : "a chunk exceeds 10 MiB"
+    },
     /** The last event needs no blank line if it is the end mark. Any other may be half of one. */
-    last: (): ReadonlyArray<Sse.Event> => {
+    endsWithMark: (): boolean => {
       sse.feed("\n\n")
-      return taken().filter(isMark)
+      return taken().some(isMark)
     }
   }
 }
 
 const isMark = ({ data }: Sse.Event) => data.trim() === "[DONE]"
-
-/** Ends a stream at its mark, and reads what follows, after which the connection can be used again. */
-const untilMark = <E>(events: Stream.Stream<Sse.Event, E>, unmarked: () => E): Stream.Stream<Sse.Event, E> =>
-  Stream.transformPull(events, (pull) =>
-    Effect.sync(() => {
-      let ended = false
-      const rest = Effect.timeoutOption(Effect.ignore(Effect.forever(pull)), restTimeout)
-      const next: typeof pull = Effect.suspend(() =>
-        ended
-          ? Effect.andThen(rest, Cause.done())
-          : Effect.flatMap(
-              Pull.catchDone(pull, () => Effect.fail(unmarked())),
-              (some) => {
-                const mark = some.findIndex(isMark)
-                if (mark === -1) return Effect.succeed(some)
-                ended = true
-                const [first, ...others] = some.slice(0, mark)
-                return first === undefined ? next : Effect.succeed([first, ...others] as const)
-              }
-            )
-      )
-      return next
-    })
-  )
 
 const restTimeout = "1 second"

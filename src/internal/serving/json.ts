@@ -28,6 +28,10 @@ export const roundedIn = (text: string): string | undefined => {
 /** Stands for JSON that is not decoded. */
 export const Verbatim = Schema.String.annotate({ description: "The text of a JSON value" })
 
+/** Returns the parser for a schema: text that is not decoded keeps its numbers in any case. */
+export const parserOf = (schema: Schema.Constraint): ((text: string) => unknown) =>
+  Object.is(schema, Verbatim) ? JSON.parse : parse
+
 /** Decodes parsed JSON, given its text too. Fails with the place and the reason of a refusal. */
 export const decoder = <S extends Schema.Constraint>(
   schema: S

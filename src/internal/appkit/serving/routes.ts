@@ -57,7 +57,7 @@ export const make = (endpoints: ReadonlyMap<string, Endpoint>) => {
       headers["last-event-id"] === undefined
         ? yield* accepted((onStart) => endpoint.stream(ModelServing.JsonText, { timeout, idleTimeout, onStart })(body))
         : Stream.die(new Error("A stream is continued that was never started"))
-    return yield* Events.respond("serving", Stream.map(chunks, Json.verbatim), { failure: "cut", resume: {} })
+    return yield* Events.respond("serving", chunks, { json: oneLine, event: nameOf, failure: "cut", resume: {} })
   })
 
   return [
@@ -67,6 +67,11 @@ export const make = (endpoints: ReadonlyMap<string, Endpoint>) => {
     Routes.asUser("POST", "/:alias/stream", stream)
   ]
 }
+
+/** A chunk as it came. Only between its tokens may JSON have line breaks. */
+const oneLine = (json: string) => (/[\r\n]/.test(json) ? json.replaceAll(/[\r\n]/g, " ") : json)
+
+const nameOf = (json: string) => Events.typeOf(json.includes('"type"') ? JSON.parse(json) : undefined)
 
 /** Waits until the model has accepted the request, or fails as it does, and returns the stream of its chunks. */
 const accepted = Effect.fnUntraced(function* <A, E>(make: (onStart: Effect.Effect<unknown>) => Stream.Stream<A, E>) {
