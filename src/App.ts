@@ -7,7 +7,19 @@
 // oxlint-disable-next-line import/no-unassigned-import -- it fails the start
 import "./internal/app/supported.ts"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { ByteSize, Cause, Config, ConfigProvider, Duration, Effect, Exit, Layer, Option, Runtime } from "effect"
+import {
+  ByteSize,
+  Cause,
+  Config,
+  ConfigProvider,
+  Context,
+  Duration,
+  Effect,
+  Exit,
+  Layer,
+  Option,
+  Runtime
+} from "effect"
 import * as Headers from "effect/http/Headers"
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpServer from "effect/http/HttpServer"
@@ -111,7 +123,8 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
           const logging = yield* Requests.Requests
           const around = logging === undefined ? middleware : logging(middleware)
           const served = UnreadBody.closing(app)
-          yield* around === undefined ? server.serve(served) : server.serve(served, around)
+          const serving = around === undefined ? server.serve(served) : server.serve(served, around)
+          yield* Effect.updateContext(serving, roomy<Effect.Services<typeof serving>>)
           node.off("request", hold)
           for (const request of early.splice(0)) node.emit("request", ...request)
         }),
@@ -123,6 +136,10 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
       )
   })
 })
+
+/** A request adds several services to the context of the server, which by default is copied at the ninth. */
+const roomy = <R>(context: Context.Context<R>): Context.Context<R> =>
+  Context.makeUnsafe(context.mapUnsafe, { maxDepth: 32 })
 
 // Node's close ends idle connections, but not those that have sent nothing yet, and not those that become idle later.
 const closer = (node: Http.Server): Effect.Effect<void> => {

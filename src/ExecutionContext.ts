@@ -178,7 +178,12 @@ export const getWarehouseId: Effect.Effect<string, ServiceContextError, ServiceC
     )
 )
 
-const withCaller = <R>(context: Context.Context<R>, user: Caller.Caller): Context.Context<R | UserContext> =>
+/**
+ * The context in which everything runs as this user, whom the verifier has proven.
+ *
+ * @internal
+ */
+export const withCaller = <R>(context: Context.Context<R>, user: Caller.Caller): Context.Context<R | UserContext> =>
   Context.add(Context.add(context, UserContext, user), ExecutionContext, user)
 
 /**
@@ -321,18 +326,29 @@ export const refused = (context: Context.Context<never>, caller: Caller.Caller):
 }
 
 const identify = (request: ForwardedHeaders.Source): Effect.Effect<Caller.Caller, IdentityError, ServiceContext> =>
-  Effect.contextWith((context: Context.Context<ServiceContext>) => {
-    const { development, identityVerifier, principal } = Context.get(context, ServiceContext)
-    return Effect.flatMapEager(ForwardedHeaders.decodeEager(request), (headers) => {
-      if (headers instanceof ForwardedHeaders.WithToken) {
-        if (headers.user === undefined && !development) return noUser
-        return Effect.flatMapEager(
-          identityVerifier.verify(headers),
-          (user) => refused(context, user) ?? Effect.succeed(user)
-        )
-      }
-      return development ? Effect.as(fallbackWarning, { ...principal, oboDevFallback: true }) : noToken(headers.user)
-    })
+  Effect.contextWith((context: Context.Context<ServiceContext>) =>
+    identifyIn(context, Context.get(context, ServiceContext), request)
+  )
+
+/**
+ * Returns the verified sender of a request, who may run in this context.
+ *
+ * @internal
+ */
+export const identifyIn = (
+  context: Context.Context<never>,
+  { development, identityVerifier, principal }: ServiceContext["Service"],
+  request: ForwardedHeaders.Source
+): Effect.Effect<Caller.Caller, IdentityError> =>
+  Effect.flatMapEager(ForwardedHeaders.decodeEager(request), (headers) => {
+    if (headers instanceof ForwardedHeaders.WithToken) {
+      if (headers.user === undefined && !development) return noUser
+      return Effect.flatMapEager(
+        identityVerifier.verify(headers),
+        (user) => refused(context, user) ?? Effect.succeed(user)
+      )
+    }
+    return development ? Effect.as(fallbackWarning, { ...principal, oboDevFallback: true }) : noToken(headers.user)
   })
 
 const fallbackWarning = Effect.logWarning(

@@ -106,6 +106,8 @@ export const decodeEager = (source: Source): Effect.Effect<ForwardedHeaders, Aut
   const values = read(isWithHeaders(source) ? source.headers : source)
   for (let i = 0; i < names.length; i++) {
     const value = values[i] ?? ""
+    const isToken = names[i] === "x-forwarded-access-token"
+    if (isUsual(value, isToken ? usual.token : usual.text)) continue
     const isValue = isHeaderValue(value)
     if (!isValue && names[i] !== "x-forwarded-preferred-username") {
       return refuse(
@@ -113,9 +115,9 @@ export const decodeEager = (source: Source): Effect.Effect<ForwardedHeaders, Aut
       )
     }
     values[i] = !isValue || value.trim() === "" ? undefined : textOf(value)
+    if (isToken && values[i] !== undefined) return refuse(`The header ${names[i]} does not contain an access token`)
   }
   const [user, email, preferredUsername, token] = values as Array<string | undefined> // each has been checked
-  if (token !== undefined && !isToken(token)) return refuse(`The header ${names[3]} does not contain an access token`)
   const headers = { user, email, preferredUsername, accessToken: undefined }
   return Effect.succeed(token === undefined ? headers : new WithToken(headers, token))
 }
@@ -134,6 +136,12 @@ const ofLength: ReadonlyMap<number, number> = new Map(names.map((name, i) => [na
 
 const maxLength = 16 * 1024
 
+// Printable ASCII without a comma, which needs no decoding. A token has only the characters of an Authorization header.
+const usual = { text: /^[!-+\--~][ -+\--~]*$/, token: /^[!-+\--~]+$/ }
+
+const isUsual = (value: unknown, pattern: RegExp): boolean =>
+  Predicate.isString(value) && value.length <= maxLength && pattern.test(value)
+
 const isHeaderValue = (value: unknown): value is string =>
   // oxlint-disable-next-line no-control-regex -- control characters are refused here
   Predicate.isString(value) && value.length <= maxLength && /^[^,\u0000-\u001f\u007f]*$/.test(value)
@@ -145,9 +153,6 @@ const textOf = (value: string) => {
   return isUtf8(bytes) && bytes.toString("latin1") === value ? bytes.toString() : value
 }
 
-// The characters that an Authorization header allows.
-const isToken = (token: string) => /^[\x21-\x7e]+$/.test(token)
-
 const isWithHeaders = (source: Source): source is { readonly headers: HeadersInput } =>
   Predicate.hasProperty(source, "headers") && Predicate.isObject(source.headers)
 
@@ -157,7 +162,7 @@ const isGetter = (headers: HeadersInput): headers is { readonly get: (name: stri
 // Callers without TypeScript may pass any value, which must be refused rather than throw.
 const read = (headers: HeadersInput): Array<unknown> => {
   if (isGetter(headers)) return names.map((name) => headers.get(name))
-  const found: Array<unknown> = names.map(() => undefined)
+  const found: Array<unknown> = [undefined, undefined, undefined, undefined]
   for (const key in headers) {
     const i = ofLength.get(key.length)
     if (i === undefined || (key !== names[i] && key.toLowerCase() !== names[i])) continue

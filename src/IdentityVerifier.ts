@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { Cache, Clock, Duration, Effect, Exit, Option, Redacted, Result, Schema } from "effect"
+import { Clock, Duration, Effect, Exit, Option, Redacted, Result, Schema } from "effect"
 import { Base64Url } from "effect/encoding"
 import type { HttpClientRequest, HttpClientResponse } from "effect/http"
 import type { Caller } from "./Caller.ts"
@@ -53,11 +53,8 @@ export const make: (
   ) => Effect.Effect<HttpClientResponse.HttpClientResponse, DatabricksError>,
   principal: Caller
 ) => Effect.Effect<IdentityVerifier> = Effect.fnUntraced(function* (send, principal) {
-  const context = yield* SteadyClock.context
-  const proven = yield* Cache.makeWith((_key: string): Effect.Effect<Proof> => Effect.never, {
-    capacity: 10_000,
-    timeToLive: Exit.match({ onFailure: () => Duration.zero, onSuccess: ({ timeToLive }) => timeToLive })
-  })
+  const now = SteadyClock.now(yield* Clock.Clock)
+  const proven = new Proven(now)
   // Tokens whose verification is in flight, and rejected ones.
   const unproven = yield* TokenCache.make<Scim.Identity, IdentityError>({
     capacity: 1_000,
@@ -76,20 +73,18 @@ export const make: (
     )
     if (!identity.isActive) return yield* inactive()
     if (isApp(identity, principal)) return yield* app()
-    const timeToLive = timeToLiveOf(headers.accessToken, yield* Clock.currentTimeMillis)
-    // A cache entry keeps the context in which it is set, which must not be a request's.
-    yield* Effect.setContext(Cache.set(proven, key, { identity, timeToLive }), context)
+    proven.set(key, identity, timeToLiveOf(headers.accessToken, yield* Clock.currentTimeMillis))
     return identity
   })
   return {
-    verify: (headers) => {
-      const key = headers.tokenDigest
-      return Effect.flatMap(Effect.setContext(Cache.getSuccess(proven, key), context), (proof) =>
-        Option.isSome(proof)
-          ? admit(headers, proof.value.identity, principal)
-          : Effect.flatMap(unproven.get(key, prove(key, headers)), (identity) => admit(headers, identity, principal))
-      )
-    }
+    verify: (headers) =>
+      Effect.suspend(() => {
+        const key = headers.tokenDigest
+        const identity = proven.get(key)
+        return identity === undefined
+          ? Effect.flatMap(unproven.get(key, prove(key, headers)), (identity) => admit(headers, identity, principal))
+          : admit(headers, identity, principal)
+      })
   }
 })
 
@@ -128,8 +123,36 @@ export const trustProxy = (principal: Caller): IdentityVerifier => ({
 
 interface Proof {
   readonly identity: Scim.Identity
-  readonly timeToLive: Duration.Duration
+  readonly expiresAt: number
 }
+
+/** The holders of verified tokens, by the token's digest. */
+class Proven {
+  // In order of use, the least recently used first.
+  private readonly proofs = new Map<string, Proof>()
+  private readonly now: () => number
+  constructor(now: () => number) {
+    this.now = now
+  }
+
+  get(key: string): Scim.Identity | undefined {
+    const proof = this.proofs.get(key)
+    if (proof === undefined) return undefined
+    this.proofs.delete(key)
+    if (proof.expiresAt <= this.now()) return undefined
+    this.proofs.set(key, proof)
+    return proof.identity
+  }
+
+  set(key: string, identity: Scim.Identity, timeToLive: Duration.Duration): void {
+    this.proofs.delete(key)
+    this.proofs.set(key, { identity, expiresAt: this.now() + Duration.toMillis(timeToLive) })
+    if (this.proofs.size <= mostProven) return
+    for (const oldest of this.proofs.keys()) return void this.proofs.delete(oldest)
+  }
+}
+
+const mostProven = 10_000
 
 const timeout = Duration.seconds(10)
 

@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { Cause, Context, Effect, Layer, Option, Result, Schema, Stream } from "effect"
+import { Cause, Context, Effect, type Fiber, Layer, Option, References, Result, Schema, Stream } from "effect"
 import { HttpBody, HttpEffect, HttpRouter, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
 import type { HttpApiEndpoint } from "effect/http-api"
 import { SqlError } from "effect/sql"
@@ -39,20 +39,22 @@ const runAsUser = <E, R>(
   service: ServiceContext["Service"],
   handler: Handler<E, R>,
   respond: Answer = (cause) => answer(cause, service)
-) =>
-  ofThisSite(respond, (request) =>
-    ExecutionContext.provideUser(
-      Effect.andThen(
-        Effect.sync(() => Token.hide(request)),
-        PreResponse.following(asCaller(service, handler))
-      ),
-      request
-    )
-  ).pipe(
-    Effect.catchIf(isIdentityError, (error) => respond(Cause.fail(error))),
-    Effect.provideService(ServiceContext, service),
-    HttpEffect.withPreResponseHandler(ofOnePerson)
-  )
+) => {
+  const route = asCaller(service, handler)
+  return Effect.withFiber((fiber) => {
+    const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
+    HttpEffect.appendPreResponseHandlerUnsafe(fiber.context, ofOnePerson)
+    if (Origin.isForeign(request)) return respond(foreignOrigin)
+    return Effect.flatMapEager(ExecutionContext.identifyIn(fiber.context, service, request), (user) => {
+      Token.hide(request)
+      return Effect.updateContext(route, (context: Context.Context<Exclude<R, UserContext>>) => {
+        const own = ExecutionContext.withCaller(Context.add(context, ServiceContext, service), user)
+        // As in provideUser: R has its UserContext again.
+        return PreResponse.following(named(fiber, own, user)) as Context.Context<R>
+      })
+    })
+  }).pipe(Effect.catchIf(isIdentityError, (error) => respond(Cause.fail(error))))
+}
 
 /** Keeps one person's responses, also failures, out of shared caches. */
 const ofOnePerson = (
@@ -65,19 +67,13 @@ const ofOnePerson = (
       : response
   )
 
-/** Refuses what a page of another site makes the browser of a signed-in user send. */
-const ofThisSite = <E, R>(
-  respond: Answer,
-  handle: (request: HttpServerRequest.HttpServerRequest) => Handler<E, R>
-): Handler<E, R | HttpServerRequest.HttpServerRequest> =>
-  Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
-    Origin.isForeign(request) ? respond(Cause.fail(foreignOrigin)) : handle(request)
-  )
-
-const foreignOrigin = new HttpFailure.HttpFailure({
-  status: 403,
-  body: { _tag: "ForeignOrigin", message: "A page of another site may not send this request to this site" }
-})
+/** The refusal of what a page of another site makes the browser of a signed-in user send. */
+const foreignOrigin = Cause.fail(
+  new HttpFailure.HttpFailure({
+    status: 403,
+    body: { _tag: "ForeignOrigin", message: "A page of another site may not send this request to this site" }
+  })
+)
 
 const isIdentityError = (error: unknown): error is IdentityError =>
   error instanceof AuthenticationError ||
@@ -88,15 +84,19 @@ const runAsService = <E, R>(
   service: ServiceContext["Service"],
   handler: Handler<E, R>,
   respond: Answer = (cause) => answer(cause, service)
-) =>
-  ofThisSite(respond, () =>
-    Effect.contextWith((context: Context.Context<R>) =>
-      // Under both middlewares a handler runs as the user, in either order.
-      Option.isSome(Context.getOption(context, UserContext))
-        ? handler
-        : ExecutionContext.asService(asCaller(service, handler))
+) => {
+  const route = asCaller(service, handler)
+  return Effect.withFiber((fiber) => {
+    if (Origin.isForeign(Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest))) {
+      return respond(foreignOrigin)
+    }
+    // Under both middlewares a handler runs as the user, in either order.
+    if (Context.getOrUndefined(fiber.context, UserContext) !== undefined) return handler
+    return Effect.updateContext(route, (context: Context.Context<R>) =>
+      named(fiber, ExecutionContext.runningAs(context, undefined), service.principal)
     )
-  )
+  })
+}
 
 /**
  * Runs a handler as the user (`user`), or as the service principal if the request has no token (`either`). All its
@@ -134,23 +134,36 @@ export const handle = <E, R>({
       )
 }
 
-/** Adds the caller to the server's span and to log lines, and runs the streams of the response as the caller. */
+/** Adds the caller to the server's span, to the line of the request, and to the log lines of its handler. */
+const named = <R>(
+  fiber: Fiber.Fiber<unknown, unknown>,
+  context: Context.Context<R>,
+  caller: Caller.Caller
+): Context.Context<R> => {
+  const attributes = Caller.attributes(caller)
+  Line.ranAs(context, attributes)
+  const { span } = fiber.cache
+  if (span?._tag === "Span") for (const name in attributes) span.attribute(name, attributes[name])
+  const annotations = { ...fiber.getRef(References.CurrentLogAnnotations), ...attributes }
+  return Context.add(context, References.CurrentLogAnnotations, annotations)
+}
+
+/** Runs a handler, and the stream of its response, as the caller of the context. */
 const asCaller = <E, R>(service: ServiceContext["Service"], handler: Handler<E, R>): Handler<E, R> =>
-  Effect.contextWith((context: Context.Context<R>) => {
-    const caller = ExecutionContext.callerIn(context, service.principal)
-    Line.ranAs(context, Caller.attributes(caller))
-    return Effect.andThen(
-      Effect.annotateCurrentSpan(Caller.attributes(caller)),
-      Effect.map(Effect.annotateLogs(Statement.noted(handler), Caller.attributes(caller)), (response) =>
-        // The server pulls the stream after the handler has returned, outside of the caller's context.
-        withStream(response, (stream) =>
-          withContext(broken(stream, caller), (puller: Context.Context<never>) =>
-            ExecutionContext.runningLike(puller, context)
+  Effect.flatMap(Statement.noted(handler), (response) =>
+    response.body._tag !== "Stream"
+      ? Effect.succeed(response)
+      : Effect.contextWith((context) => {
+          const caller = ExecutionContext.callerIn(context, service.principal)
+          // The server pulls the stream after the handler has returned, outside of the caller's context.
+          const following = withStream(response, (stream) =>
+            withContext(broken(stream, caller), (puller: Context.Context<never>) =>
+              ExecutionContext.runningLike(puller, context)
+            )
           )
-        )
-      )
-    )
-  })
+          return Effect.succeed(following)
+        })
+  )
 
 const withStream = (
   response: HttpServerResponse.HttpServerResponse,

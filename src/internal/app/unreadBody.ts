@@ -8,13 +8,13 @@ import { HttpServerRequest, HttpServerResponse } from "effect/http"
  * lose its next request on that connection. For a body with a length Effect's response says so itself.
  */
 export const closing = <E, R>(app: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>) =>
-  Effect.flatMap(app, (response) =>
-    Effect.map(HttpServerRequest.HttpServerRequest, (request) => {
-      const { complete, headers } = toIncomingMessage(request)
-      const isUnread = !complete && headers["transfer-encoding"] !== undefined
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+    const message = toIncomingMessage(request)
+    if (message.headers["transfer-encoding"] === undefined) return app
+    return Effect.map(app, (response) =>
       // A streamed response may still read it.
-      return isUnread && response.body._tag !== "Stream"
-        ? HttpServerResponse.setHeader(response, "connection", "close")
-        : response
-    })
-  )
+      message.complete || response.body._tag === "Stream"
+        ? response
+        : HttpServerResponse.setHeader(response, "connection", "close")
+    )
+  })

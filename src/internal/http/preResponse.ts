@@ -8,12 +8,11 @@ import { HttpEffect } from "effect/http"
 import { runningLike } from "../../ExecutionContext.ts"
 import { RequestState } from "./requestState.ts"
 
-/** Runs a handler so that the pre-response handlers that it registers run as the same caller. */
-export const following = <A, E, R>(handler: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.updateContext(handler, (context: Context.Context<R>) => {
-    const server = Context.getOrUndefined(context, RequestState)
-    return server === undefined ? context : Context.add(context, RequestState, new Following(context, server))
-  })
+/** The context in which pre-response handlers that are registered run as the caller of this context. */
+export const following = <R>(context: Context.Context<R>): Context.Context<R> => {
+  const server = Context.getOrUndefined(context, RequestState)
+  return server === undefined ? context : Context.add(context, RequestState, new Following(context, server))
+}
 
 class Following implements RequestState {
   private registered: HttpEffect.PreResponseHandler | undefined

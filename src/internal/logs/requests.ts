@@ -1,5 +1,5 @@
 /** The one line of the log about each request, in place of that of Effect's `HttpMiddleware.logger`. */
-import { Cause, Context, Effect, Exit, type Fiber, Logger, LogLevel, Option, Predicate } from "effect"
+import { Cause, Context, Effect, Exit, type Fiber, Logger, LogLevel, Option, Predicate, References } from "effect"
 import { HttpMiddleware, HttpServerError, HttpServerRequest, type HttpServerResponse } from "effect/http"
 import { randomUUID } from "node:crypto"
 import * as Statement from "../failures/statement.ts"
@@ -22,7 +22,8 @@ type Outcome = Exit.Exit<HttpServerResponse.HttpServerResponse, unknown>
 export const make = (write: (entry: Entry) => void, exclude: ReadonlySet<string>) => {
   const logged = <E, R>(app: App<E, R>): App<E, R> =>
     Effect.withFiber((fiber) => {
-      const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
+      const outside = fiber.context
+      const request = Context.getUnsafe(outside, HttpServerRequest.HttpServerRequest)
       const began = performance.now()
       const line: Line = {
         requestId: requestIdOf(request),
@@ -31,19 +32,22 @@ export const make = (write: (entry: Entry) => void, exclude: ReadonlySet<string>
         failure: undefined,
         disabled: undefined
       }
-      const told = Effect.onExit(app, (exit) => {
+      fiber.setContext(Context.add(outside, CurrentLine, line))
+      return Effect.onExitPrimitive(app, (exit) => {
         const entry = entryOf(line, request, performance.now() - began, exit, exclude, fiber)
-        if (entry === undefined) return Effect.void
-        const others: Array<Logger.Logger<unknown, unknown>> = []
-        for (const logger of fiber.getRef(Logger.CurrentLoggers)) {
-          if (logger === Loggers.printed) write(entry)
-          // The server's span has it all: it needs no event.
-          else if (logger === Logger.tracerLogger) continue
-          else if (logger !== Loggers.exported || fiber.getRef(Loggers.Collector) !== undefined) others.push(logger)
+        if (entry !== undefined) {
+          for (const logger of fiber.getRef(Logger.CurrentLoggers)) {
+            if (logger === Loggers.printed) write(entry)
+            // The server's span has it all: it needs no event.
+            else if (logger === Logger.tracerLogger) continue
+            else if (logger !== Loggers.exported || fiber.getRef(Loggers.Collector) !== undefined) {
+              logTo(logger, entry, fiber)
+            }
+          }
         }
-        return others.length === 0 ? Effect.void : logTo(others, entry)
+        fiber.setContext(outside)
+        return undefined
       })
-      return Effect.provideService(told, CurrentLine, line)
     })
   return (middleware: HttpMiddleware.HttpMiddleware | undefined): HttpMiddleware.HttpMiddleware =>
     middleware === undefined || middleware === HttpMiddleware.logger
@@ -51,18 +55,18 @@ export const make = (write: (entry: Entry) => void, exclude: ReadonlySet<string>
       : (app) => logged(middleware(withoutLogger(app)))
 }
 
-/** Logs it for the collector, and for the loggers of the application. */
+/** Logs it for the collector, or for a logger of the application, which read the annotations of the fiber. */
 const logTo = (
-  loggers: ReadonlyArray<Logger.Logger<unknown, unknown>>,
-  { annotations, cause, date, logLevel, message }: Entry
-): Effect.Effect<void> =>
-  Effect.annotateLogs(
-    Effect.withFiber((fiber) => {
-      for (const logger of loggers) logger.log({ cause, date, fiber, logLevel, message: [message] })
-      return Effect.void
-    }),
-    annotations
-  )
+  logger: Logger.Logger<unknown, unknown>,
+  { annotations, cause, date, logLevel, message }: Entry,
+  fiber: Fiber.Fiber<unknown, unknown>
+): void => {
+  const { context } = fiber
+  const all = { ...fiber.getRef(References.CurrentLogAnnotations), ...annotations }
+  fiber.setContext(Context.add(context, References.CurrentLogAnnotations, all))
+  logger.log({ cause, date, fiber, logLevel, message: [message] })
+  fiber.setContext(context)
+}
 
 /** Keeps the logger of Effect, which is somewhere in an unknown middleware, from a second line. */
 const withoutLogger = <E, R>(app: App<E, R>): App<E, R> =>
@@ -98,17 +102,23 @@ const entryOf = (
   const isError = status !== 499 && (status >= 500 || failure?.isError === true)
   const logLevel = isError ? "Error" : "Info"
   if (LogLevel.isGreaterThan(fiber.cache.minimumLogLevel, logLevel)) return undefined
-  const path = pathOf(request)
   if (!isError) {
     const disabled = line.disabled ?? Context.getOrUndefined(fiber.context, RequestState)?.loggerDisabled
-    if (disabled === true || exclude.has(path)) return undefined
+    if (disabled === true || (exclude.size > 0 && exclude.has(pathOf(request)))) return undefined
   }
   // The router leaves the context of the route behind.
-  const route = line.route ?? routeIn(fiber.context) ?? path
+  const route = line.route ?? routeIn(fiber.context) ?? pathOf(request)
   const { method } = request
   const ms = Math.round(millis * 100) / 100
-  const annotations: Record<string, unknown> = { method, route, status, ms, request_id: line.requestId }
-  Object.assign(annotations, line.caller, failure?.annotations)
+  const annotations: Record<string, unknown> = {
+    method,
+    route,
+    status,
+    ms,
+    request_id: line.requestId,
+    ...line.caller,
+    ...failure?.annotations
+  }
   if (failure !== undefined) {
     annotations["error"] = failure.tag
     if (isSafe(status)) annotations["reason"] = failure.message

@@ -41,6 +41,7 @@ export class Identity extends Schema.Class<Identity>("effect-databricks/Identity
 
   /** Whether this is the user name, or one of the e-mail addresses, of the person. */
   owns(name: string): boolean {
+    if (name === this.userName) return true
     const wanted = comparable(name)
     return [this.userName, ...this.addresses].some((_) => comparable(_) === wanted)
   }
