@@ -16,9 +16,12 @@ export const bundleAll = () => {
   const require = createRequire(new URL("../package.json", import.meta.url))
   const rolldown = join(dirname(require.resolve("rolldown/package.json")), "bin/cli.mjs")
   for (const [name, entry] of Object.entries(entries)) {
+    const folder = dirname(here(bundleOf(name as keyof typeof entries)))
+    const names = "--entryFileNames main.js --chunkFileNames chunks/[name].js"
     // The hidden map is for profiles, and leaves the bundle as it is.
-    const flags = "--platform node --cleanDir --minify --no-codeSplitting --sourcemap hidden --logLevel warn"
-    const file = here(bundleOf(name as keyof typeof entries))
-    execFileSync(process.execPath, [rolldown, here(entry), "--file", file, ...flags.split(" ")], { stdio: "inherit" })
+    const flags = `${names} --platform node --cleanDir --minify --sourcemap hidden --logLevel warn`
+    execFileSync(process.execPath, [rolldown, here(entry), "--dir", folder, ...flags.split(" ")], {
+      stdio: ["ignore", "ignore", "inherit"]
+    })
   }
 }
