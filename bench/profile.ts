@@ -1,4 +1,4 @@
-/** The CPU profile of a server, and of its allocations, by package. */
+/** Profiles of the CPU of a server and of its allocations, by package. */
 import { Console, Effect } from "effect"
 import { execFileSync } from "node:child_process"
 import { existsSync, readFileSync } from "node:fs"

@@ -13,7 +13,7 @@ const routes = [
   { path: "/health", due: () => health }
 ] as const
 
-/** Half of what issue 21 began with. */
+/** In kB: half of what issue 21 began with. */
 const goal = 23
 const users = 20
 const [warmUp, sampled] = Bed.quick ? [500, 500] : [15_000, 10_000]
