@@ -85,11 +85,18 @@ export const serve = (bed: Bed, peer: Peer, options: ServerOptions = {}): Effect
   })
 
 /** Until the engine knows the code: the rate of all servers grows for their first twenty thousand requests. */
-export const warm = Effect.fnUntraced(function* (load: (seconds: number) => Effect.Effect<Outcome>) {
-  const late = performance.now() + 10_000
-  for (let answered = 0; answered < (quick ? 2_000 : 25_000) && performance.now() < late;) {
-    answered += (yield* load(0.5)).answered
-  }
+export const warm = (load: (seconds: number) => Effect.Effect<Outcome>) => loadUntil(load, quick ? 2_000 : 25_000, 10)
+
+/** Until so many requests have come, for so many seconds at most. Returns how many came. */
+export const loadUntil = Effect.fnUntraced(function* (
+  load: (seconds: number) => Effect.Effect<Outcome>,
+  requests: number,
+  seconds: number
+) {
+  const late = performance.now() + seconds * 1000
+  let came = 0
+  while (came < requests && performance.now() < late) came += (yield* load(0.5)).answered
+  return came
 })
 
 const modules: Record<Peer, string> = {

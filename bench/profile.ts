@@ -1,9 +1,10 @@
-/** The CPU profile of a server, by package. */
+/** Profiles of the CPU of a server and of its allocations, by package. */
 import { Console, Effect } from "effect"
 import { execFileSync } from "node:child_process"
 import { existsSync, readFileSync } from "node:fs"
 import { SourceMap, type SourceMapping } from "node:module"
 import type { Child } from "./child.ts"
+import type { Allocation } from "./profiler.ts"
 import { median, short, table } from "./results.ts"
 
 interface Frame {
@@ -31,7 +32,7 @@ export const execArgvFromStart = ["--import", `${execArgv[1]}?start`]
 export interface Profile {
   readonly who: string
   readonly requests: number
-  /** Microseconds by package, and by function. */
+  /** Microseconds by package, and by function; of allocations, kB. */
   readonly groups: ReadonlyMap<string, number>
   readonly places: ReadonlyMap<string, number>
   readonly pauses: ReadonlyArray<number>
@@ -56,9 +57,19 @@ export const taken = (who: string, child: Child, requests: number) =>
   Effect.map(child.ask<CpuProfile>({ profile: "stop" }), (found): Profile => ({
     who,
     requests,
-    ...digest(found),
+    ...digest(timesOf(found)),
     pauses: found.pauses
   }))
+
+/** Samples the allocations of a process while `load` runs, those of objects that the collector has freed too. */
+export const allocations = <E, R>(who: string, child: Child, load: Effect.Effect<number, E, R>) =>
+  Effect.gen(function* () {
+    yield* child.ask({ heap: "start" })
+    const requests = yield* load
+    const found = yield* child.ask<ReadonlyArray<Allocation>>({ heap: "stop" })
+    const sizes = found.map(({ callFrame, selfSize }) => [callFrame, selfSize / 1000] as const)
+    return { who, requests, ...digest(sizes), pauses: [] as ReadonlyArray<number> }
+  })
 
 /** The share of each package in the CPU of a request. */
 export const partsOf = (profile: Profile, cost: number) => {
@@ -97,57 +108,76 @@ export const held = (profiles: ReadonlyArray<Profile>, connections: number) => {
   return `- p99: of the requests, pauses of the garbage collector hold up ${profiles.map(each).join(", ")}.`
 }
 
-/** The packages of all side by side, and the functions of the first. */
-export const show = Effect.fnUntraced(function* (profiles: ReadonlyArray<Profile>, unit?: string) {
+/** Where the time goes. */
+export const show = (profiles: ReadonlyArray<Profile>, unit?: string) => {
   const all = profiles.map(({ requests }) => requests.toLocaleString("en")).join(", ")
-  const ours = profiles[0]!
-  const names = new Set(profiles.flatMap(({ groups }) => top(groups, 12).map(([name]) => name)))
-  const each = (time: number | undefined, { requests }: Profile) => ((time ?? 0) / requests).toFixed(1)
   // Every request in flight waits for as long, which determines p99.
   const pause = ({ pauses }: Profile) =>
     `${pauses.length} × ${short(median(pauses))} ms, longest ${short(Math.max(0, ...pauses))}`
-  yield* Console.log(
-    `\n<details><summary>Where the time goes, in ${unit ?? `µs of the clock for each request: CPU profiles of ${all} requests`}</summary>\n`
+  return details(
+    `Where the time goes, in ${unit ?? `µs of the clock for each request: CPU profiles of ${all} requests`}`,
+    "self time in",
+    profiles,
+    [["pauses of the garbage collector", ...profiles.map(pause)]]
   )
+}
+
+/** The packages of all side by side, and the functions of the first. */
+export const details = Effect.fnUntraced(function* (
+  summary: string,
+  head: string,
+  profiles: ReadonlyArray<Profile>,
+  more: ReadonlyArray<ReadonlyArray<string>> = []
+) {
+  const first = profiles[0]!
+  const names = new Set(profiles.flatMap(({ groups }) => top(groups, 12).map(([name]) => name)))
+  const each = (weight: number | undefined, { requests }: Profile) => ((weight ?? 0) / requests).toFixed(1)
+  yield* Console.log(`\n<details><summary>${summary}</summary>\n`)
   yield* Console.log(
     table(
-      ["self time in", ...profiles.map(({ who }) => who)],
+      [head, ...profiles.map(({ who }) => who)],
       [
         ...[...names].map((name) => [name, ...profiles.map((profile) => each(profile.groups.get(name), profile))]),
         ["all", ...profiles.map((profile) => each(whole(profile), profile))],
-        ["pauses of the garbage collector", ...profiles.map(pause)]
+        ...more
       ]
     )
   )
   yield* Console.log("")
   yield* Console.log(
     table(
-      [`function, ${ours.who}`, ""],
-      top(ours.places, 20).map(([name, time]) => [name, each(time, ours)])
+      [`function, ${first.who}`, ""],
+      top(first.places, 20).map(([name, weight]) => [name, each(weight, first)])
     )
   )
   yield* Console.log("\n</details>")
 })
 
-const whole = ({ groups }: Profile) => [...groups.values()].reduce((a, b) => a + b, 0)
+/** Of all requests. */
+export const whole = ({ groups }: Profile) => [...groups.values()].reduce((a, b) => a + b, 0)
 
-const top = (times: ReadonlyMap<string, number>, count: number) =>
-  [...times].toSorted(([, a], [, b]) => b - a).slice(0, count)
+const top = (weights: ReadonlyMap<string, number>, count: number) =>
+  [...weights].toSorted(([, a], [, b]) => b - a).slice(0, count)
 
-const digest = ({ nodes, samples, timeDeltas }: CpuProfile) => {
+/** The self time of each frame. */
+const timesOf = ({ nodes, samples, timeDeltas }: CpuProfile) => {
+  const times = new Map<number, number>()
+  samples.forEach((id, index) => times.set(id, (times.get(id) ?? 0) + timeDeltas[index]!))
+  return nodes.map(({ callFrame, id }) => [callFrame, times.get(id) ?? 0] as const)
+}
+
+const digest = (weights: Iterable<readonly [frame: Frame, weight: number]>) => {
   const original = originals()
-  const frames = new Map(nodes.map(({ callFrame, id }) => [id, original(callFrame)]))
   const groups = new Map<string, number>()
   const places = new Map<string, number>()
-  samples.forEach((id, index) => {
-    const frame = frames.get(id)!
-    if (frame.functionName === "(idle)" || frame.url === "node:inspector") return
-    const time = timeDeltas[index]!
+  for (const [bundled, weight] of weights) {
+    const frame = original(bundled)
+    if (weight === 0 || frame.functionName === "(idle)" || frame.url === "node:inspector") continue
     const group = groupOf(frame)
     const place = `${frame.functionName || "(anonymous)"} — ${frame.url === "" ? group : `${tail(frame.url)}:${frame.lineNumber + 1}`}`
-    groups.set(group, (groups.get(group) ?? 0) + time)
-    places.set(place, (places.get(place) ?? 0) + time)
-  })
+    groups.set(group, (groups.get(group) ?? 0) + weight)
+    places.set(place, (places.get(place) ?? 0) + weight)
+  }
   return { groups, places }
 }
 

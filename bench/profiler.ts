@@ -1,4 +1,5 @@
 /** A profiler of the process that it is in. */
+import type { HeapProfiler } from "node:inspector"
 import { Session } from "node:inspector/promises"
 import { PerformanceObserver } from "node:perf_hooks"
 
@@ -8,14 +9,20 @@ const collector = new PerformanceObserver((list) => {
   for (const { duration } of list.getEntries()) pauses.push(duration)
 })
 
-export interface Question {
+export type Question =
   /** `memory` asks for the memory as it is, and for the bytes in use after a collection of garbage. */
-  readonly profile: "start" | "stop" | "memory"
-}
+  | { readonly profile: "start" | "stop" | "memory" }
+  /** `stop` returns the allocations since `start`. */
+  | { readonly heap: "start" | "stop" }
 
 export type Memory = NodeJS.MemoryUsage & { readonly bytes: number }
 
-export const reply = async ({ profile }: Question) => {
+/** The bytes that a function has allocated when called by one path. */
+export type Allocation = Pick<HeapProfiler.SamplingHeapProfileNode, "callFrame" | "selfSize">
+
+export const reply = async (question: Question) => {
+  if ("heap" in question) return question.heap === "start" ? startHeap() : stopHeap()
+  const { profile } = question
   if (profile === "memory") {
     const usage = process.memoryUsage()
     const session = new Session()
@@ -31,4 +38,32 @@ export const reply = async ({ profile }: Question) => {
   await session.post("Profiler.enable")
   await session.post("Profiler.start")
   return {}
+}
+
+const startHeap = async () => {
+  session.connect()
+  await session.post("HeapProfiler.startSampling", {
+    samplingInterval: 16_384,
+    includeObjectsCollectedByMajorGC: true,
+    includeObjectsCollectedByMinorGC: true
+  })
+  return {}
+}
+
+const stopHeap = async () => {
+  const { profile } = await session.post("HeapProfiler.stopSampling")
+  session.disconnect()
+  return allocationsOf(profile.head)
+}
+
+/** What a builtin allocates, such as the iterator of a `Map`, is that of the function that calls it. */
+const allocationsOf = (
+  { callFrame, children, selfSize }: HeapProfiler.SamplingHeapProfileNode,
+  caller = callFrame
+): ReadonlyArray<Allocation> => {
+  const frame = callFrame.url === "" && caller.url !== "" ? caller : callFrame
+  return [
+    ...(selfSize > 0 ? [{ callFrame: frame, selfSize }] : []),
+    ...children.flatMap((child) => allocationsOf(child, frame))
+  ]
 }

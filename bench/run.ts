@@ -18,6 +18,7 @@ const all = [
   { name: "query", title: "User-scoped warehouse query, the workspace answering at once", module: "rows/query.ts" },
   { name: "route", title: "A route with no I/O", module: "rows/route.ts" },
   { name: "cached", title: "Cached user-scoped query", module: "rows/cached.ts" },
+  { name: "allocations", title: "What a request allocates", module: "rows/allocations.ts" },
   { name: "in-process", title: "`asUser` + `execute`, in process", module: "rows/inProcess.ts" },
   { name: "crowd", title: "10,000 users once each, budget 50", module: "rows/crowd.ts" },
   { name: "access-log", title: "The line of a request, in the server", module: "rows/accessLog.ts" },
