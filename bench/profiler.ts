@@ -32,7 +32,12 @@ export const reply = async (question: Question) => {
     const { external, heapUsed } = process.memoryUsage()
     return { ...usage, bytes: heapUsed + external }
   }
-  if (profile === "stop") return { ...(await session.post("Profiler.stop")).profile, pauses }
+  if (profile === "stop") {
+    const found = await session.post("Profiler.stop")
+    session.disconnect()
+    collector.disconnect()
+    return { ...found.profile, pauses: pauses.splice(0) }
+  }
   collector.observe({ entryTypes: ["gc"] })
   session.connect()
   await session.post("Profiler.enable")

@@ -3,13 +3,14 @@ import { Console, Effect } from "effect"
 import { quick } from "../bed.ts"
 import { cpu, main } from "../child.ts"
 import type { Pace } from "../origin.ts"
-import { profile, show } from "../profile.ts"
-import { spread, table, tell } from "../results.ts"
+import { profile, reach, show } from "../profile.ts"
+import { median, spread, table, tell } from "../results.ts"
 import * as Streams from "../streams.ts"
 import type { ChatsOutcome } from "../traffic.ts"
 
 const users = 20
-const [rounds, seconds] = quick ? [2, 0.5] : [4, 1.5]
+const [rounds, warmUp, seconds] = quick ? [2, 1, 0.5] : [4, 5, 1.5]
+const goal = 0.5
 
 interface Sample extends ChatsOutcome {
   /** Microseconds of CPU a chunk. */
@@ -25,7 +26,7 @@ main(
       ask<ChatsOutcome>({ do: "chats", port: server.port, pace, seconds, users: headers })
     const samples = { each: Streams.samplesOf<Sample>(), all: Streams.samplesOf<Sample>() }
     for (const server of servers) {
-      for (const pace of ["each", "all"] as const) yield* chats(server, pace, 2 * seconds)
+      for (const pace of ["each", "all"] as const) yield* chats(server, pace, warmUp)
     }
     yield* Streams.inTurns(servers, rounds, (server) =>
       Effect.forEach(
@@ -63,7 +64,7 @@ main(
       for (const peer of ["AppKit", "by hand"] as const) {
         const ratios = samples[pace].ratios(peer, ({ cost }) => cost)
         const comparison = { work: work[pace], peer, what: "server's CPU a chunk", ratios }
-        yield* tell({ comparison: { ...comparison, ...(peer === "AppKit" && { goal: 0.5 }) } })
+        yield* tell({ comparison: { ...comparison, ...(peer === "AppKit" && { goal }) } })
       }
     }
     const held = samples.each.of("ours", ({ held }) => held).reduce((a, b) => a + b)
@@ -76,13 +77,22 @@ main(
         holds: held === 0
       }
     })
-    const profiles = yield* Effect.forEach(servers, (server) =>
-      profile(
-        server.peer,
-        server,
-        Effect.map(chats(server, "each", seconds), ({ chunks }) => chunks)
+    for (const pace of ["each", "all"] as const) {
+      const profiles = yield* Effect.forEach(servers, (server) =>
+        profile(
+          server.peer,
+          server,
+          Effect.map(chats(server, pace, seconds), ({ chunks }) => chunks)
+        )
       )
-    )
-    yield* show(profiles, "µs of the clock for each chunk")
+      const cost = (peer: Streams.Peer) => median(samples[pace].of(peer, ({ cost }) => cost))
+      const left = goal * cost("AppKit")
+      if (cost("ours") > left) {
+        yield* Console.log(
+          `\n${reach(profiles[0]!, `${work[pace]}: ${goal}× AppKit`, left, cost("ours"), "µs for a chunk")}`
+        )
+      }
+      yield* show(profiles, `µs of the clock for each chunk, ${pace === "each" ? "one by one" : "all at once"}`)
+    }
   })
 )
