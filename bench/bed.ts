@@ -84,8 +84,8 @@ export const serve = (bed: Bed, peer: Peer, options: ServerOptions = {}): Effect
     return { ...child, peer, port, startTime: performance.now() - from }
   })
 
-/** Until the engine knows the code: the rate of all servers grows for their first twenty thousand requests. */
-export const warm = (load: (seconds: number) => Effect.Effect<Outcome>) => loadUntil(load, quick ? 2_000 : 25_000, 10)
+/** Until the engine knows the code: the rate of all servers grows for their first thousands of requests. */
+export const warm = (load: (seconds: number) => Effect.Effect<Outcome>) => loadUntil(load, quick ? 2_000 : 15_000, 6)
 
 /** Until so many requests have come, for so many seconds at most. Returns how many came. */
 export const loadUntil = Effect.fnUntraced(function* (

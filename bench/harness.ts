@@ -23,7 +23,7 @@ export interface Row<R> {
 export const measure = <R>(
   title: string,
   rows: ReadonlyArray<Row<R>>,
-  { rounds = 5, times = 50_000 }: { readonly rounds?: number; readonly times?: number } = {}
+  { rounds = 5, times = 30_000 }: { readonly rounds?: number; readonly times?: number } = {}
 ) =>
   Effect.gen(function* () {
     const costs = new Map(rows.map(({ name }) => [name, [] as Array<number>]))

@@ -8,7 +8,7 @@ import { median, spread, table, tell } from "../results.ts"
 
 const goal = 5
 const users = 20
-const [rounds, seconds] = Bed.quick ? [2, 1] : [9, 1]
+const [rounds, seconds] = Bed.quick ? [2, 1] : [7, 1]
 
 main(
   Effect.gen(function* () {

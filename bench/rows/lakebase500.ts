@@ -12,7 +12,6 @@ compare({
     { what: "server's CPU", peer: "by hand", atMost: 1.6 },
     { what: "p99", peer: "by hand", atMost: 1.1 }
   ],
-  plain: true,
   // Every server keeps a connection for each user. A fifth of the budget of ours is the service principal's.
   server: { connections: 640 },
   maxConnections: 1_600

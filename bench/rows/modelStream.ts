@@ -9,7 +9,7 @@ import * as Streams from "../streams.ts"
 import type { ChatsOutcome } from "../traffic.ts"
 
 const users = 20
-const [rounds, warmUp, seconds] = quick ? [2, 1, 0.5] : [4, 5, 1.5]
+const [rounds, warmUp, seconds] = quick ? [2, 1, 0.5] : [4, 4, 1.5]
 const goal = 0.5
 
 interface Sample extends ChatsOutcome {

@@ -9,7 +9,7 @@ import * as Streams from "../streams.ts"
 import type { ListenOutcome } from "../traffic.ts"
 
 const clients = 100
-const [rounds, seconds] = quick ? [2, 1] : [4, 2]
+const [rounds, seconds] = quick ? [2, 1] : [3, 2]
 const name = "100 clients of events"
 
 interface Sample extends ListenOutcome {
@@ -28,6 +28,20 @@ main(
       )
     const leave = ask({ do: "leave" })
 
+    // What a client takes, and whether a stream without events stays open. First, since finished streams are kept for a while.
+    const quiet = Streams.samplesOf<{ readonly alive: number; readonly bytes: number }>()
+    for (const server of servers) {
+      const bytes = Effect.map(server.ask<Memory>({ profile: "memory" }), ({ bytes }) => bytes)
+      yield* Effect.sleep("1 second")
+      const before = yield* bytes
+      yield* listen(server.port, "/quiet")
+      yield* heard(1)
+      const each = ((yield* bytes) - before) / clients
+      const { alive } = yield* heard(11)
+      yield* leave
+      quiet.add(server.peer, { alive, bytes: each })
+    }
+
     const samples = Streams.samplesOf<Sample>()
     const ticking = (server: (typeof servers)[number]) =>
       Effect.gen(function* () {
@@ -43,20 +57,6 @@ main(
     yield* Streams.inTurns(servers, rounds, (server) =>
       Effect.map(ticking(server), (sample) => samples.add(server.peer, sample))
     )
-
-    // What a client takes, and whether a stream without events stays open.
-    const quiet = Streams.samplesOf<{ readonly alive: number; readonly bytes: number }>()
-    for (const server of servers) {
-      const bytes = Effect.map(server.ask<Memory>({ profile: "memory" }), ({ bytes }) => bytes)
-      yield* Effect.sleep("1 second")
-      const before = yield* bytes
-      yield* listen(server.port, "/quiet")
-      yield* heard(1)
-      const each = ((yield* bytes) - before) / clients
-      const { alive } = yield* heard(11)
-      yield* leave
-      quiet.add(server.peer, { alive, bytes: each })
-    }
 
     yield* Console.log(
       table(
