@@ -168,9 +168,11 @@ export const toResponse: {
   ) =>
     options.resume === undefined
       ? Effect.contextWith((context: Context.Context<R | RE | ServiceContext>) => {
-          const body = withContext(
-            withHeartbeat(encode(stream, options, plain(options.id !== undefined)), options),
-            (puller: Context.Context<never>) => runningLike(Context.merge(puller, context), context)
+          const encoded = encode(stream, options, plain(options.id !== undefined))
+          // The events before a cut leave first. The buffer of a kept stream sees to that itself.
+          const events = Stream.tapCause(encoded, () => ClientAbort.turn)
+          const body = withContext(withHeartbeat(events, options), (puller: Context.Context<never>) =>
+            runningLike(Context.merge(puller, context), context)
           )
           return Effect.succeed(responseOf(body))
         })
@@ -288,8 +290,7 @@ const encode = <A, E, R, RE, Out>(
       sizeOf: wire.sizeOf,
       maxSize: 65_536
     })
-    // The events before leave first.
-    if (options.failure === "cut") return Stream.tapCause(events, () => ClientAbort.turn)
+    if (options.failure === "cut") return events
     const failed = options.failed ?? errorData
     const last = (cause: Cause.Cause<unknown>) =>
       Effect.map(failed(cause), (data) =>
