@@ -37,6 +37,7 @@ import {
 } from "effect"
 import type { DatabricksError } from "./DatabricksError.ts"
 import * as Bounds from "./internal/bounds.ts"
+import * as Functions from "./internal/sqlWarehouse/functions.ts"
 import * as Query from "./internal/sqlWarehouse/query.ts"
 import type { Mismatch } from "./internal/sqlWarehouse/rows.ts"
 import * as Values from "./internal/sqlWarehouse/values.ts"
@@ -455,7 +456,7 @@ export const layer: Layer.Layer<SqlWarehouse, never, ServiceContext | WorkspaceC
 
 const refused = (mismatch: Mismatch) => new RowDecodeError(mismatch)
 
-const queries = Query.queries(SqlWarehouse, refused)
+const queries = Functions.queries(SqlWarehouse, refused)
 
 /**
  * Runs a statement, a template whose interpolations become parameters, and decodes its rows.
@@ -561,8 +562,8 @@ export const ready = (
  */
 export const user: Effect.Effect<Client, never, UserContext | SqlWarehouse> = SqlWarehouse.use((warehouse) =>
   Effect.map(UserContext, (caller) => {
-    const own = Query.runAs(warehouse, caller)
-    return { ...own, ...Query.queries(Effect.succeed(own), refused) }
+    const own = Functions.runAs(warehouse, caller)
+    return { ...own, ...Functions.queries(Effect.succeed(own), refused) }
   })
 )
 

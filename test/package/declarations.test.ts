@@ -156,7 +156,7 @@ describe("A library built on effect-databricks", { timeout: 180_000 }, () => {
     )
     assert.includeMembers(
       internal.map((_) => _.name),
-      ["callerOf", "executeAs", "executeStreamAs", "runningAs"]
+      ["callerOf", "runningAs", "timed", "timedOut"]
     )
     for (const { module, name } of internal) {
       const declared = fs.readFileSync(join(application.installed, "dist", `${module}.d.ts`), "utf8")

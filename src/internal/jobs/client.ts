@@ -7,6 +7,7 @@ import type { Failure, Jobs, ListOptions, Order, WatchOptions } from "../../Jobs
 import * as Operation from "../../Operation.ts"
 import type { ServiceContext } from "../../ServiceContext.ts"
 import type { WorkspaceClient } from "../../WorkspaceClient.ts"
+import { isRetryable, retrying } from "../operation/retries.ts"
 import * as Operations from "../workspace/operations.ts"
 import { pages } from "../workspace/pages.ts"
 import { longer, pause } from "../workspace/pause.ts"
@@ -132,7 +133,7 @@ export const make = (service: ServiceContext["Service"], client: WorkspaceClient
     runAndWait: (job, { key, retry, timeout, totalTimeout, ...options } = {}) =>
       Effect.suspend(() => {
         const order = orderOf(job)
-        const starting = Operation.retrying(start(order, key ?? randomUUID()), retry, Operation.isRetryable)
+        const starting = retrying(start(order, key ?? randomUUID()), retry, isRetryable)
         const work = Effect.flatMap(options.cancelOnInterrupt ? startedApart(starting) : starting, (runId) =>
           awaited(runId, options)
         )

@@ -5,7 +5,7 @@ import type { Reactivity } from "effect/reactivity"
 import { SqlClient, type SqlConnection, SqlError, Statement } from "effect/sql"
 import type * as Caller from "../../Caller.ts"
 import { callerIn, ownerIn, refused } from "../../ExecutionContext.ts"
-import * as Operation from "../../Operation.ts"
+import { executeAs, executeStreamAs } from "../operation/span.ts"
 import { elsewhere } from "../workspace/bound.ts"
 import * as Failure from "./failure.ts"
 import * as Key from "./key.ts"
@@ -146,15 +146,13 @@ export const make = Effect.fnUntraced(function* (
       query: (effect) =>
         located((caller, transaction) => {
           const timed = Metrics.timed(effect, Metrics.queryDuration, caller.context)
-          return transaction === undefined ? Operation.executeAs(timed, caller, { name: "lakebase.query" }) : timed
+          return transaction === undefined ? executeAs(timed, caller, { name: "lakebase.query" }) : timed
         }),
       stream: (stream) =>
         kept(
           located((caller, transaction, { context }) =>
             Effect.succeed(
-              transaction === undefined
-                ? Operation.executeStreamAs(stream, caller, context, { name: "lakebase.stream" })
-                : stream
+              transaction === undefined ? executeStreamAs(stream, caller, context, { name: "lakebase.stream" }) : stream
             )
           )
         )
@@ -183,7 +181,7 @@ export const make = Effect.fnUntraced(function* (
           .pipe(
             // Runs after the connection is released, because afterCommit effects may need it.
             Effect.ensuring(Effect.suspend(() => Effect.forEach(afterCommit, shared.afterCommit, { discard: true }))),
-            (_) => Operation.executeAs(_, caller, { name: "lakebase.transaction" })
+            (_) => executeAs(_, caller, { name: "lakebase.transaction" })
           )
       })
 

@@ -7,7 +7,7 @@ import type { Bound, Queries, RunsAs } from "../../Queries.ts"
 import { QueryOutdatedError, type QueryParameterError } from "../../QueryError.ts"
 import { type Options, RowDecodeError, type SqlWarehouse } from "../../SqlWarehouse.ts"
 import { UserContext } from "../../UserContext.ts"
-import * as Sql from "../sqlWarehouse/query.ts"
+import * as Sql from "../sqlWarehouse/functions.ts"
 
 type Service = SqlWarehouse["Service"]
 

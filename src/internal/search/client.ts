@@ -3,9 +3,9 @@ import { Effect, Stream } from "effect"
 import { HttpBody, HttpClientRequest } from "effect/http"
 import type { Index, IndexNotReadyError, Options, Search, Target } from "../../AiSearch.ts"
 import type { DatabricksError } from "../../DatabricksError.ts"
-import * as Operation from "../../Operation.ts"
 import type { ServiceContext } from "../../ServiceContext.ts"
 import type { WorkspaceClient } from "../../WorkspaceClient.ts"
+import { retrying } from "../operation/retries.ts"
 import { advised } from "../workspace/advice.ts"
 import * as Operations from "../workspace/operations.ts"
 import { path } from "../workspace/path.ts"
@@ -125,7 +125,7 @@ export const make = ({ client, name, notReady, service, target }: Made): Index =
         "search.sync",
         attributes,
         limits,
-        Operation.retrying(Effect.flatMap(post("sync", "{}"), drained), retry, neverRan)
+        retrying(Effect.flatMap(post("sync", "{}"), drained), retry, neverRan)
       ),
     ready: ({ synced = false, timeout = "10 minutes" } = {}) =>
       operations.call("search.ready", attributes, { timeout }, untilReady(synced))

@@ -3,9 +3,10 @@ import { Effect, Schema, Stream } from "effect"
 import { HttpBody, HttpClientRequest } from "effect/http"
 import { type DatabricksError, InvalidRequestError, make as databricksError } from "../../DatabricksError.ts"
 import type { Endpoint, EndpointNotReadyError, Options, State, Target } from "../../ModelServing.ts"
-import * as Operation from "../../Operation.ts"
+import type * as Operation from "../../Operation.ts"
 import type { ServiceContext } from "../../ServiceContext.ts"
 import type { WorkspaceClient } from "../../WorkspaceClient.ts"
+import { retrying } from "../operation/retries.ts"
 import { absent } from "../workspace/absent.ts"
 import * as ExactJson from "../workspace/exactJson.ts"
 import * as Operations from "../workspace/operations.ts"
@@ -40,7 +41,7 @@ export const make = ({ broken, client, name, notReady, service, target }: Made):
     Effect.flatMap(encoded(name, body), (json) => {
       const request = HttpClientRequest.post(invocations, { body: json, headers })
       // A model may have run for a request whose connection was lost, so that is not sent again.
-      return Operation.retrying(client.send(request), retry, Retry.neverRan)
+      return retrying(client.send(request), retry, Retry.neverRan)
     })
 
   const read = Effect.map(

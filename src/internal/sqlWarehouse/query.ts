@@ -1,24 +1,14 @@
-/** A query from top to bottom: ask (and decode the rows) → bind → choose the disposition → run → read. */
+/** A statement from top to bottom: bind → choose the disposition → run → read. */
 import { type Context, Duration, Effect, Option, Result, type Scope, Stream } from "effect"
-import type { Caller } from "../../Caller.ts"
 import { DatabricksError, make as databricksError, StatementFailedError } from "../../DatabricksError.ts"
 import * as ExecutionContext from "../../ExecutionContext.ts"
 import * as Operation from "../../Operation.ts"
 import { ServiceContext } from "../../ServiceContext.ts"
 import * as SqlParameter from "../../SqlParameter.ts"
-import type {
-  Arrow,
-  Options,
-  Queries,
-  RowDecodeError,
-  SqlWarehouse,
-  Statement,
-  StreamOptions,
-  Table,
-  Text
-} from "../../SqlWarehouse.ts"
+import type { Arrow, Options, SqlWarehouse, Statement, StreamOptions, Table } from "../../SqlWarehouse.ts"
 import type { WorkspaceClient } from "../../WorkspaceClient.ts"
 import * as Failed from "../failures/statement.ts"
+import { executeStreamAs } from "../operation/span.ts"
 import { bound } from "../workspace/bound.ts"
 import { ranAs } from "../workspace/transport.ts"
 import * as Lists from "./lists.ts"
@@ -27,86 +17,15 @@ import * as ArrowResult from "./arrowResult.ts"
 import * as Deadline from "./deadline.ts"
 import type { Source } from "./links.ts"
 import * as Results from "./results.ts"
-import * as Rows from "./rows.ts"
 import * as Statements from "./statements.ts"
-import { ofTemplate } from "./template.ts"
 import * as Warehouses from "./warehouses.ts"
 import type { Answer, Disposition } from "./wire.ts"
 
 type Service = SqlWarehouse["Service"]
 
-/** The queries on a warehouse; `refused` makes the error for a row that cannot be decoded. */
-export const queries = <R>(
-  warehouse: Effect.Effect<Service, never, R>,
-  refused: (mismatch: Rows.Mismatch) => RowDecodeError
-): Queries<R> => {
-  const collected = (args: Rows.Asked<Options>) => {
-    const [decoder, options] = Rows.asked(args)
-    return Effect.fnUntraced(function* (statement: Statement) {
-      const { execute } = yield* warehouse
-      // The overloads require a cache if the options have one.
-      const { columns, rows } = yield* execute(statement, options as {})
-      return yield* Effect.catch(decoder(columns)(rows, 0), (mismatch) =>
-        unread(refused(mismatch), statement, "sql.query")
-      )
-    })
-  }
-  const streamed = (args: Rows.Asked<StreamOptions>) => {
-    const [decoder, options] = Rows.asked(args)
-    return (statement: Statement) =>
-      Stream.unwrap(
-        Effect.map(warehouse, ({ executeStream }) => {
-          let decode: ReturnType<typeof decoder> | undefined
-          let count = 0
-          const decoded = ({ columns, rows }: Table) => {
-            const before = count
-            count += rows.length
-            return Effect.catch((decode ??= decoder(columns))(rows, before), (mismatch) =>
-              unread(refused(mismatch), statement, "sql.stream")
-            )
-          }
-          return executeStream(statement, options).pipe(
-            Stream.filter(({ rows }) => rows.length > 0),
-            // With flatMap memory would grow with the size of the result.
-            Stream.mapArrayEffect(
-              (parts) => Effect.map(Effect.forEach(parts, decoded), (rows) => rows.flat() as [never, ...Array<never>]) // no part is empty
-            )
-          )
-        })
-      )
-  }
-  const opened = (options?: StreamOptions) => (statement: Statement) =>
-    Effect.flatMap(warehouse, ({ executeArrow }) => executeArrow(statement, options))
-  return {
-    query: (...args: Rows.Asked<Options>) => ofTemplate(collected(args)),
-    queryText: (...args: Rows.Asked<Options>) => ofText(collected(args)),
-    stream: (...args: Rows.Asked<StreamOptions>) => ofTemplate(streamed(args)),
-    streamText: (...args: Rows.Asked<StreamOptions>) => ofText(streamed(args)),
-    arrow: (options) => ofTemplate(opened(options)),
-    arrowText: (options) => ofText(opened(options))
-  }
-}
-
-/** Returns a warehouse whose statements run as this user, and die outside of that user's calls. */
-export const runAs = (warehouse: Service, user: Caller): Service => ({
-  execute: (statement, options) => ExecutionContext.runAsOwner(warehouse.execute(statement, options), user),
-  executeStream: (statement, options) =>
-    ExecutionContext.streamAsOwner(warehouse.executeStream(statement, options), user),
-  executeArrow: (statement, options) => ExecutionContext.runAsOwner(warehouse.executeArrow(statement, options), user),
-  ready: (options) => ExecutionContext.streamAsOwner(warehouse.ready(options), user)
-})
-
-const failed = <E extends object>(error: E, { parameters = {}, text }: Statement) =>
+/** Fails with this error as that of a statement. */
+export const failed = <E extends object>(error: E, { parameters = {}, text }: Statement) =>
   Failed.failed(error, text, Object.keys(parameters).length)
-
-// Rows are decoded outside of the operation, whose cache holds the undecoded result.
-const unread = (error: RowDecodeError, statement: Statement, operation: string) =>
-  Effect.annotateLogs(failed(error, statement), "operation.name", operation)
-
-const ofText =
-  <A>(run: (statement: Statement) => A): Text<A> =>
-  (text, parameters) =>
-    run({ text, parameters })
 
 /** Makes the service, which runs statements as the caller of the fiber. */
 export const make = Effect.fnUntraced(function* (
@@ -216,7 +135,7 @@ export const make = Effect.fnUntraced(function* (
           }
           return {
             ...result,
-            body: Operation.executeStreamAs(body, ExecutionContext.callerOf(context), context, operation)
+            body: executeStreamAs(body, ExecutionContext.callerOf(context), context, operation)
           }
         })
       ).pipe(

@@ -22,9 +22,9 @@ import {
   UnknownWarehouseError
 } from "../../DatabricksError.ts"
 import { runAs } from "../../ExecutionContext.ts"
-import * as Operation from "../../Operation.ts"
 import type { WarehouseState } from "../../SqlWarehouse.ts"
 import type { WorkspaceClient } from "../../WorkspaceClient.ts"
+import { withoutRetries } from "../operation/retries.ts"
 import { absent } from "../workspace/absent.ts"
 import { advised } from "../workspace/advice.ts"
 import { path } from "../workspace/path.ts"
@@ -142,7 +142,7 @@ export const make = Effect.fnUntraced(function* (
 
   return {
     isStarting: (caller, id) =>
-      Operation.withoutRetries(read(caller, id)).pipe(
+      withoutRetries(read(caller, id)).pipe(
         Effect.timeout(askTimeout),
         Effect.match({ onFailure: () => undefined, onSuccess: ({ state }) => state !== "RUNNING" })
       ),

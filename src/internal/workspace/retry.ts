@@ -1,7 +1,8 @@
 /** The retries of requests to the workspace. */
 import { Context, Duration, Effect, Schedule, Stream } from "effect"
 import type { DatabricksError } from "../../DatabricksError.ts"
-import * as Operation from "../../Operation.ts"
+import type { Policy } from "../../Operation.ts"
+import * as Retries from "../operation/retries.ts"
 import * as Proxy from "../proxy.ts"
 
 /** Whether the workspace did not run a request, because it refused it temporarily or was not reached. */
@@ -38,12 +39,12 @@ const upTo3Times =
   (again: (error: DatabricksError) => boolean): Retried =>
   <A, R>(request: Effect.Effect<A, DatabricksError, R>) =>
     Effect.contextWith((context: Context.Context<R>) =>
-      Context.get(context, Operation.RetriesByDefault)
-        ? Operation.withoutRetries(Operation.retriedAfterFailure(request, schedule, again))
+      Context.get(context, Retries.RetriesByDefault)
+        ? Retries.withoutRetries(Retries.retriedAfterFailure(request, schedule, again))
         : request
     )
 
-const schedule = Operation.schedule({ budget: Duration.seconds(30) })
+const schedule = Retries.schedule({ budget: Duration.seconds(30) })
 
 /** Retries requests that did not run, up to 3 times within 30 seconds: the default of every request. */
 export const byDefault = upTo3Times(neverRan)
@@ -51,20 +52,20 @@ export const byDefault = upTo3Times(neverRan)
 /** Applies the option `retry` of a call to a request that must not run twice: `byDefault` without it. */
 export const ofCall = <A, R>(
   request: Effect.Effect<A, DatabricksError, R>,
-  retry: Operation.Policy["retry"]
+  retry: Policy["retry"]
 ): Effect.Effect<A, DatabricksError, R> =>
-  retry === undefined ? byDefault(request) : Operation.retrying(request, retry, neverRan)
+  retry === undefined ? byDefault(request) : Retries.retrying(request, retry, neverRan)
 
 /** `byDefault` for a request that may run twice: also if the connection was lost or the workspace failed. */
 export const repeatable = upTo3Times(mayPass)
 
 const patience = (budget: Duration.Duration) =>
-  Operation.schedule({ attempts: Infinity, delay: 100, maxDelay: Duration.seconds(5), budget })
+  Retries.schedule({ attempts: Infinity, delay: 100, maxDelay: Duration.seconds(5), budget })
 
 /** Retries a request that may run twice, for this long after its first failure. */
 export const patiently = (budget: Duration.Duration, again = mayPass): Retried => {
   const schedule = patience(budget)
-  return (request) => Effect.retry(Operation.withoutRetries(request), { schedule, while: again })
+  return (request) => Effect.retry(Retries.withoutRetries(request), { schedule, while: again })
 }
 
 const pollBudget = Duration.minutes(5)
@@ -77,7 +78,7 @@ export const polledStream = <A, R>(
   stream: Stream.Stream<A, DatabricksError, R>
 ): Stream.Stream<A, DatabricksError, R> => {
   const schedule = Schedule.while(patience(pollBudget), ({ input }) => mayPass(input as DatabricksError)) // the stream's error
-  return Stream.retry(Stream.provideService(stream, Operation.RetriesByDefault, false), schedule)
+  return Stream.retry(Stream.provideService(stream, Retries.RetriesByDefault, false), schedule)
 }
 
 /** Retries for at most `limit`, then fails with the last failure, or with `silent` if no response came. */
