@@ -172,8 +172,7 @@ export const execute: {
  * @since 0.1.0
  * @category constructors
  */
-export const schedule: ({ attempts, budget, delay, maxDelay }?: Retry) => Schedule.Schedule<Duration.Duration> =
-  Retries.schedule
+export const schedule: (retry?: Retry) => Schedule.Schedule<Duration.Duration> = Retries.schedule
 
 /**
  * Returns the policy of a call: each option of `call`, else that of the connector's `defaults`.
