@@ -112,6 +112,17 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
       })
     )
 
+    it.effect("with two calls to the workspace and one connection, given a client id and secret", () =>
+      Effect.gen(function* () {
+        const { connections, env, requests } = yield* Workspace
+        const seen = Effect.all({ asked: Effect.map(requests, (_) => _.length), opened: connections })
+        const before = yield* seen
+        yield* start(env)
+        const after = yield* seen
+        assert.deepStrictEqual([after.asked - before.asked, after.opened - before.opened], [2, 1])
+      })
+    )
+
     it.effect("with a warning, and callers of the workspace's own id, where DATABRICKS_WORKSPACE_ID is another's", () =>
       Effect.gen(function* () {
         const { env, headers, workspaceId } = yield* Workspace
