@@ -9,6 +9,8 @@ export interface Front {
   readonly origins: { readonly https: string; readonly http: string }
   /** TCP connections that it has accepted. */
   readonly accepted: () => number
+  /** Lets each forwarded call take so many milliseconds more. */
+  readonly delay: (milliseconds: number) => void
 }
 
 /** `statements` has the response to each authorization. */
@@ -16,6 +18,7 @@ export const make = (host: string, { cert, key }: Certificates, statements: Read
   Effect.gen(function* () {
     const agent = new Http.Agent({ keepAlive: true })
     let connections = 0
+    let delay = 0
     const listen = (scheme: "https" | "http") =>
       Effect.acquireRelease(
         Effect.callback<{ readonly origin: string; readonly server: Http.Server }>((resume) => {
@@ -23,7 +26,7 @@ export const make = (host: string, { cert, key }: Certificates, statements: Read
             if (request.method === "POST" && request.url?.startsWith("/api/2.0/sql/statements") === true) {
               return answer(statements.get(request.headers.authorization ?? ""), request, response)
             }
-            forward(`${host}${request.url}`, origin(), agent, request, response)
+            setTimeout(() => forward(`${host}${request.url}`, origin(), agent, request, response), delay)
           }
           const options = { keepAliveTimeout: 60_000 }
           const server =
@@ -37,7 +40,11 @@ export const make = (host: string, { cert, key }: Certificates, statements: Read
         ({ server }) => Effect.sync(() => void server.close().closeAllConnections())
       )
     const [secure, plain] = [yield* listen("https"), yield* listen("http")]
-    const front: Front = { origins: { https: secure.origin, http: plain.origin }, accepted: () => connections }
+    const front: Front = {
+      origins: { https: secure.origin, http: plain.origin },
+      accepted: () => connections,
+      delay: (milliseconds) => void (delay = milliseconds)
+    }
     return front
   })
 

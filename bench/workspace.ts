@@ -16,6 +16,8 @@ export type Question =
   | { readonly ask: "env" }
   | { readonly ask: "headers"; readonly from: number; readonly to: number }
   | { readonly ask: "counts" }
+  /** Each call to the workspace takes so many milliseconds more from now on. */
+  | { readonly ask: "delay"; readonly milliseconds: number }
 
 export interface Env {
   /** For a server, which talks TLS to the workspace and to Postgres; in `DATABRICKS_HOST` statements are answered at once. */
@@ -56,7 +58,7 @@ const main = Effect.gen(function* () {
   const { administer, headers, host, postgres, postgresServer, servicePrincipal, token } = workspace
   yield* administer(script(users))
   yield* administer(`GRANT pg_monitor TO "${servicePrincipal.clientId}"`)
-  const { accepted, origins } = yield* Front.make(host, certificates, statements)
+  const { accepted, delay, origins } = yield* Front.make(host, certificates, statements)
   const authority = yield* authorityFile
 
   const sql = yield* PgClient.make({
@@ -107,6 +109,11 @@ const main = Effect.gen(function* () {
           const backends = peak
           peak = 0
           return { connections: accepted(), backends }
+        })
+      case "delay":
+        return Effect.sync(() => {
+          delay(question.milliseconds)
+          return {}
         })
     }
   }

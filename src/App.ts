@@ -23,7 +23,7 @@ import {
 import * as Headers from "effect/http/Headers"
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpServer from "effect/http/HttpServer"
-import * as Http from "node:http"
+import type * as Http from "node:http"
 import type { Socket } from "node:net"
 import * as ClientError from "./internal/app/clientError.ts"
 import * as UnreadBody from "./internal/app/unreadBody.ts"
@@ -32,6 +32,7 @@ import type { Format } from "./internal/logs/format.ts"
 import * as Loggers from "./internal/logs/loggers.ts"
 import * as Requests from "./internal/logs/requests.ts"
 import { messageOf } from "./internal/message.ts"
+import { http } from "./internal/nodeHttp.ts"
 
 /**
  * The address, the limits and the shutdown of the HTTP server.
@@ -82,7 +83,7 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
   const host = options.host ?? (yield* Config.withDefault(Config.NonEmptyString("DATABRICKS_APP_HOST"), "0.0.0.0"))
   const maxBodySize =
     options.maxBodySize === undefined ? ByteSize.megabytes(1) : ByteSize.fromInputUnsafe(options.maxBodySize)
-  const node = Http.createServer({
+  const node = http.createServer({
     headersTimeout: 15_000,
     // The Databricks Apps proxy has the same limit for a whole request.
     requestTimeout: 120_000,

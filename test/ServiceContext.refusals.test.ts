@@ -137,9 +137,12 @@ layer(LocalWorkspace.layer())("ServiceContext", (it) => {
           const { env, host, misbehave } = yield* Workspace
           for (const endpoint of [`GET ${discovery}`, "POST /oidc/v1/token", `GET ${me}`]) {
             const path = endpoint.split(" ")[1]!
-            const got = yield* Effect.scoped(
-              Effect.andThen(misbehave({ kind: "answer", path, ...answer }), hurried(refusal(env)))
-            )
+            const got = yield* Effect.gen(function* () {
+              // Discovery is for a host that refuses at the documented endpoint.
+              if (path === discovery) yield* misbehave({ kind: "answer", path: "/oidc/v1/token", status: 404 })
+              yield* misbehave({ kind: "answer", path, ...answer })
+              return yield* hurried(refusal(env))
+            }).pipe(Effect.scoped)
             const expected =
               what === "500"
                 ? `${host} failed (${endpoint} answered ${said}): try again later`

@@ -2,8 +2,8 @@ import { assert, describe, layer } from "@effect/vitest"
 import { getWorkspaceClient, provideUser, ServiceContext } from "effect-databricks"
 import { Effect, Redacted } from "effect"
 import { HttpClientRequest } from "effect/http"
-import { discovery, layerOf, me, refusal, start, wrongSetting } from "./fixtures/start.ts"
-import { Bed, refusalWith, startWith } from "./fixtures/workspaces.ts"
+import { discovery, hurried, layerOf, me, refusal, start, wrongSetting } from "./fixtures/start.ts"
+import { Bed, refusalWith, type Seen, startWith } from "./fixtures/workspaces.ts"
 
 layer(Bed.layer)("ServiceContext", (it) => {
   describe("with a way to sign in that cannot be", () => {
@@ -117,6 +117,40 @@ layer(Bed.layer)("ServiceContext", (it) => {
         }).pipe(Effect.scoped)
       )
     }
+  })
+
+  describe("with a host that has no token endpoint where Databricks documents it", () => {
+    const client = { DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" }
+    const asked = (seen: ReadonlyArray<Seen>) => seen.map(({ path }) => path)
+
+    it.effect("signs in at the one that it names", () =>
+      Effect.gen(function* () {
+        const { a } = yield* Bed
+        yield* start({ DATABRICKS_HOST: a.host, ...client })
+        assert.deepStrictEqual(asked(yield* a.seen), ["/oidc/v1/token", discovery, "/token", me])
+      })
+    )
+
+    it.effect("asks for another if the first refuses, but not if it is overloaded", () =>
+      Effect.gen(function* () {
+        const { a } = yield* Bed
+        for (const status of [302, 400, 401, 403, 404, 501]) {
+          yield* Effect.scoped(
+            Effect.andThen(a.answers("/oidc/v1/token", status, "{}"), start({ DATABRICKS_HOST: a.host, ...client }))
+          )
+          assert.deepStrictEqual(asked(yield* a.seen), ["/oidc/v1/token", discovery, "/token", me], String(status))
+        }
+        for (const status of [429, 500, 503]) {
+          yield* Effect.scoped(
+            Effect.andThen(
+              a.answers("/oidc/v1/token", status, "{}"),
+              hurried(refusal({ DATABRICKS_HOST: a.host, ...client }))
+            )
+          )
+          assert.deepStrictEqual([...new Set(asked(yield* a.seen))], ["/oidc/v1/token"], String(status))
+        }
+      })
+    )
   })
 
   describe("of a host that has several workspaces", () => {

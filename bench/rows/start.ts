@@ -12,6 +12,9 @@ const goals = [
 ] as const
 const peers = ["ours", "AppKit", "by hand"] as const
 
+/** What each call to a workspace in another region may take longer, in milliseconds. */
+const away = 100
+
 const startOf = (bed: Bed.Bed, peer: Bed.Peer, execArgv: ReadonlyArray<string> = []) =>
   Effect.gen(function* () {
     const server = yield* Bed.serve(bed, peer, { execArgv })
@@ -45,6 +48,30 @@ main(
         yield* tell({ comparison: { work: name, peer, what: label, ratios, ...(peer === "AppKit" && { goal }) } })
       }
     }
+    yield* Console.log("")
+    yield* bed.workspace.ask({ ask: "delay", milliseconds: away })
+    const far = new Map<Bed.Peer, Array<number>>([
+      ["ours", []],
+      ["AppKit", []]
+    ])
+    for (let round = 0; round < Math.min(3, Bed.rounds); round++) {
+      for (const [peer, times] of far) {
+        times.push(yield* Effect.scoped(Effect.map(Bed.serve(bed, peer), (_) => _.startTime)))
+      }
+    }
+    yield* bed.workspace.ask({ ask: "delay", milliseconds: 0 })
+    const [own, theirs] = [far.get("ours")!, far.get("AppKit")!]
+    yield* Console.log(
+      `- Each call to the workspace takes ${away} ms more: ours ${spread(own)} ms, AppKit ${spread(theirs)} ms.`
+    )
+    yield* tell({
+      comparison: {
+        work: `from start to first answer, a workspace ${away} ms away`,
+        peer: "AppKit",
+        what: "time to first answer",
+        ratios: ratiosOf(own, theirs)
+      }
+    })
     yield* Console.log("")
     const profiled = yield* Effect.forEach(["ours", "AppKit"] as const, (peer) => startOf(bed, peer, execArgvFromStart))
     const [ours] = profiled

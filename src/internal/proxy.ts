@@ -4,10 +4,10 @@
  * read the environment of the process.
  */
 import { Config, Effect, Option, Redacted } from "effect"
-import * as Http from "node:http"
-import * as Https from "node:https"
+import type * as Http from "node:http"
 import type { Socket } from "node:net"
 import * as Tls from "node:tls"
+import { http, https } from "./nodeHttp.ts"
 import { refused } from "./workspace/settings.ts"
 
 export interface Proxy {
@@ -129,7 +129,7 @@ export const tunnel = (
 ): void => {
   const target = `${url.hostname}:${portOf(url)}`
   const fail = (what: string) => done(new ProxyError(proxy, what), null)
-  const { request } = proxy.protocol === "https:" ? Https : Http
+  const { request } = proxy.protocol === "https:" ? https : http
   const connect = request({
     method: "CONNECT",
     host: proxy.hostname,
@@ -160,7 +160,7 @@ export const tunnel = (
 /** Returns a Node agent that connects to this address through the proxy. */
 export const agent = (proxy: Proxy, url: URL): Http.Agent => {
   const isPlain = url.protocol === "http:"
-  const agent = isPlain ? new Http.Agent({ keepAlive: true }) : new Https.Agent({ keepAlive: true })
+  const agent = isPlain ? new http.Agent({ keepAlive: true }) : new https.Agent({ keepAlive: true })
   return Object.assign(agent, {
     createConnection: (
       options: Tls.ConnectionOptions,

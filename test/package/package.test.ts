@@ -31,6 +31,18 @@ const loadedBy = (entries: string | ReadonlyArray<string>, andThen = "") =>
     console.log(JSON.stringify([...loaded]))
   `) as ReadonlyArray<string> // what the line above prints
 
+/** What signs in with a client id and secret, by the module `entry`. */
+const refusedSignIn = `
+  const { Effect, Layer, Redacted } = await import("effect")
+  const { once } = await import("node:events")
+  const server = process.getBuiltinModule("node:http").createServer((_, response) => response.writeHead(401).end())
+  await once(server.listen(0, "127.0.0.1"), "listening")
+  const host = \`http://127.0.0.1:\${server.address().port}\`
+  const started = entry.layer({ host, clientId: "id", clientSecret: Redacted.make("secret") })
+  const refused = await Effect.runPromise(Effect.flip(Effect.scoped(Layer.build(started))))
+  if (!/does not accept/.test(refused.message)) throw refused
+  server.close()`
+
 /** What the Api of an application imports. */
 const api = ["./http/AsUser", "./http/AsService", "./http/ErrorData", "./http/Failures", "./http/RunsAs"]
 
@@ -128,21 +140,19 @@ describe("The packed package", () => {
 
   it("loads no SDK and no library of a cloud to sign in with a client id and secret", () =>
     assert.deepStrictEqual(
-      loadedBy(
-        "./ServiceContext",
-        `
-          const { Effect, Layer, Redacted } = await import("effect")
-          const { createServer } = await import("node:http")
-          const { once } = await import("node:events")
-          const server = createServer((_, response) => response.writeHead(401).end()).listen(0, "127.0.0.1")
-          await once(server, "listening")
-          const host = \`http://127.0.0.1:\${server.address().port}\`
-          const started = entry.layer({ host, clientId: "id", clientSecret: Redacted.make("secret") })
-          const refused = await Effect.runPromise(Effect.flip(Effect.scoped(Layer.build(started))))
-          if (!/does not accept/.test(refused.message)) throw refused
-          server.close()
-        `
-      ).filter((_) => !/^(effect|effect-databricks|@effect|undici)\//.test(_)),
+      loadedBy("./ServiceContext", refusedSignIn).filter(
+        (_) => !/^(effect|effect-databricks|@effect|undici)\//.test(_)
+      ),
+      []
+    ))
+
+  it("does not make Node load its own undici", () =>
+    assert.deepStrictEqual(
+      application.run(`
+        const [entry] = [${["./ServiceContext", "./App", "./Lakebase", "./SqlWarehouse", "./http/Middleware"].map((_) => `await import("${specifier(_)}")`).join()}]
+        ${refusedSignIn}
+        console.log(JSON.stringify(process.moduleLoadList.filter((_) => _.includes("deps/undici"))))
+      `),
       []
     ))
 

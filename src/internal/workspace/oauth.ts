@@ -44,6 +44,9 @@ const defaultTimeToLive = 300
 
 const timeout = Duration.seconds(30)
 
+/** The endpoint of a workspace by Databricks' documentation. A host that refuses there is asked for its own. */
+const tokenPath = "/oidc/v1/token"
+
 const discoveryPath = "/oidc/.well-known/oauth-authorization-server"
 
 const decodeDiscovery = json(Schema.Struct({ token_endpoint: Schema.String }), maxShortAnswer)
@@ -67,21 +70,27 @@ const inTime = Retry.inTime(timeout, Retry.repeatable, () =>
   Answer.connection("the service principal's sign-in", "timeout")
 )
 
-const fetchToken = Effect.fnUntraced(function* (
+const fetchToken = (
   http: HttpClient.HttpClient,
   host: string,
   client: Client
-): Effect.fn.Return<Fetched, DatabricksError> {
-  const discovery = yield* exchange(http, HttpClientRequest.get(`${host}${discoveryPath}`))
-  const { token_endpoint } = yield* decodeDiscovery(discovery)
-  const endpoint = URL.parse(token_endpoint)
-  if (endpoint === null || !isPrivate(endpoint)) {
-    return yield* databricksError(
-      new InvalidResponseError({
-        message: `GET ${discoveryPath} names a token endpoint that is not an https:// address`
-      })
+): Effect.Effect<Fetched, DatabricksError> => {
+  const documented = new URL(tokenPath, host)
+  return Effect.catchIf(requestToken(http, documented, client), isRefusal, (refusal) =>
+    Effect.flatMap(discover(http, host), (endpoint) =>
+      endpoint.href === documented.href ? Effect.fail(refusal) : requestToken(http, endpoint, client)
     )
-  }
+  )
+}
+
+/** Whether the host has answered, and would answer the same again. */
+const isRefusal = (error: DatabricksError) => error.status !== undefined && !Retry.mayPass(error)
+
+const requestToken = Effect.fnUntraced(function* (
+  http: HttpClient.HttpClient,
+  endpoint: URL,
+  client: Client
+): Effect.fn.Return<Fetched, DatabricksError> {
   const answer = yield* exchange(
     http,
     HttpClientRequest.post(endpoint).pipe(
@@ -94,6 +103,21 @@ const fetchToken = Effect.fnUntraced(function* (
     authorization: Redacted.make(`Bearer ${access_token}`, { label: "authorization" }),
     timeToLive: Duration.seconds(lifetimeOf(expires_in))
   }
+})
+
+const discover = Effect.fnUntraced(function* (
+  http: HttpClient.HttpClient,
+  host: string
+): Effect.fn.Return<URL, DatabricksError> {
+  const answer = yield* exchange(http, HttpClientRequest.get(`${host}${discoveryPath}`))
+  const { token_endpoint } = yield* decodeDiscovery(answer)
+  const endpoint = URL.parse(token_endpoint)
+  if (endpoint !== null && isPrivate(endpoint)) return endpoint
+  return yield* databricksError(
+    new InvalidResponseError({
+      message: `GET ${discoveryPath} names a token endpoint that is not an https:// address`
+    })
+  )
 })
 
 // An invalid request means invalid settings, so its error is one of the credentials.

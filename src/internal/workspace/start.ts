@@ -87,6 +87,8 @@ const connect = Effect.fnUntraced(function* (
     )
   }
   yield* persistently(authorization)
+  // A request in the same turn as the last response would open a second connection.
+  yield* Effect.yieldNow
   const given = options.warehouseId?.trim() || settings.values["warehouseId"]
   const [{ identity, workspaceId }, warehouseId] = yield* Effect.all(
     [

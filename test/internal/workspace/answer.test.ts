@@ -35,8 +35,9 @@ const manifest = {
 /** The right body of each path. */
 const good: Record<string, (origin: string) => unknown> = {
   [me]: () => ({ id: "1", userName: "alice@example.com" }),
-  [discovery]: (origin) => ({ token_endpoint: `${origin}/oidc/v1/token` }),
-  "/oidc/v1/token": () => ({ access_token: "t", token_type: "Bearer", expires_in: 3600 }),
+  // Without a token at the documented endpoint, so that this one is discovered.
+  [discovery]: (origin) => ({ token_endpoint: `${origin}/token` }),
+  "/token": () => ({ access_token: "t", token_type: "Bearer", expires_in: 3600 }),
   [warehouses]: () => ({ warehouses: [{ id: "w", state: "RUNNING" }] }),
   "/api/2.0/postgres/credentials": () => ({ token: "p", expire_time: "2099-01-01T00:00:00Z" }),
   "/api/2.1/jobs/get": () => ({ job_id: 7 }),
@@ -91,11 +92,7 @@ const queried = within(
 const readers: Record<string, readonly [string, string, (host: string) => Effect.Effect<unknown, unknown>]> = {
   "SCIM Me at start-up": [me, "Bearer t", startedWith({ DATABRICKS_TOKEN: "t" })],
   "OAuth discovery": [discovery, "", startedWith({ DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" })],
-  "an OAuth token request": [
-    "/oidc/v1/token",
-    "",
-    startedWith({ DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" })
-  ],
+  "an OAuth token request": ["/token", "", startedWith({ DATABRICKS_CLIENT_ID: "c", DATABRICKS_CLIENT_SECRET: "s" })],
   // No warehouse is chosen, and a warning says why.
   "the warehouse list": [warehouses, "", startedWith({ DATABRICKS_TOKEN: "t", NODE_ENV: "development" })],
   "a user's SCIM Me": [
