@@ -26,7 +26,9 @@ export const make = (host: string, { cert, key }: Certificates, statements: Read
             if (request.method === "POST" && request.url?.startsWith("/api/2.0/sql/statements") === true) {
               return answer(statements.get(request.headers.authorization ?? ""), request, response)
             }
-            setTimeout(() => forward(`${host}${request.url}`, origin(), agent, request, response), delay)
+            const go = () => forward(`${host}${request.url}`, origin(), agent, request, response)
+            if (delay === 0) go()
+            else setTimeout(go, delay)
           }
           const options = { keepAliveTimeout: 60_000 }
           const server =
