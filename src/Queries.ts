@@ -232,7 +232,12 @@ export const executeArrow = (
 ): Effect.Effect<SqlWarehouse.Arrow, Failure, Queries | SqlWarehouse.SqlWarehouse> =>
   Effect.flatMap(bound(key, parameters), ({ statement, warehouse }) => warehouse.executeArrow(statement, options))
 
-const bound = Effect.fnUntraced(function* (key: string, parameters: Parameters) {
+/**
+ * Binds the parameters of a query, and returns the warehouse that runs its statement as its identity.
+ *
+ * @internal
+ */
+export const bound = Effect.fnUntraced(function* (key: string, parameters: Parameters) {
   const { bind } = yield* Queries
   const warehouse = yield* SqlWarehouse.SqlWarehouse
   const { definition, statement } = yield* bind(key, parameters)

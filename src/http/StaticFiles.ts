@@ -63,23 +63,28 @@ export const layer = (
   | HttpPlatform.HttpPlatform
 > => HttpRouter.use((router) => Effect.flatMap(make(options), (serve) => router.add("GET", "/*", serve)))
 
-const make = Effect.fnUntraced(function* (options: Options) {
+const make = Effect.fnUntraced(function* ({ transform, ...options }: Options) {
   const path = yield* Path.Path
   const root = path.resolve(options.root)
-  const allowed = yield* confined(root)
-  const rendered = yield* rendering(options.transform)
-  const files = rendered === undefined ? allowed : sized(allowed, rendered)
+  const files = yield* confined(root)
+  const platform = yield* cached(root, options.immutable ?? hashedByVite)
   const index = path.join(root, "index.html")
   yield* Effect.catch(files.stat(index), () =>
     Effect.logWarning(
       `The file ${index} does not exist: build the page. Until then every path without a route is a 404`
     )
   )
-  const serve = yield* HttpStaticServer.make({ root, index: undefined }).pipe(
-    Effect.orDie, // it never fails at run time
-    Effect.provideService(FileSystem.FileSystem, files),
-    Effect.provideService(HttpPlatform.HttpPlatform, yield* cached(root, options.immutable ?? hashedByVite, rendered))
-  )
+  const serving = (files: FileSystem.FileSystem, platform: Platform) =>
+    HttpStaticServer.make({ root, index: undefined }).pipe(
+      Effect.orDie, // it never fails at run time
+      Effect.provideService(Path.Path, path),
+      Effect.provideService(FileSystem.FileSystem, files),
+      Effect.provideService(HttpPlatform.HttpPlatform, platform)
+    )
+  const serve =
+    transform === undefined
+      ? yield* serving(files, platform)
+      : Effect.suspend(() => Effect.flatten(serving(...changing(files, platform, transform))))
   return HttpServerRequest.HttpServerRequest.use((request) => {
     const notFound = new HttpServerError.HttpServerError({ reason: new HttpServerError.RouteNotFound({ request }) })
     const serveIndex = serve.pipe(
@@ -110,33 +115,39 @@ const confined = Effect.fnUntraced(function* (root: string) {
   return FileSystem.FileSystem.of({ ...files, stat })
 })
 
-/** Returns the bytes of a file that is changed before it is sent, `undefined` for any other file. */
-type Rendered = (file: string) => Effect.Effect<Uint8Array, PlatformError.PlatformError> | undefined
+type Platform = HttpPlatform.HttpPlatform["Service"]
 
-const rendering = Effect.fnUntraced(function* (transform: Options["transform"]) {
-  if (transform === undefined) return undefined
-  const files = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
-  const text = new TextEncoder()
-  const rendered: Rendered = (file) =>
-    path.basename(file) === "index.html"
-      ? Effect.map(Effect.flatMap(files.readFileString(file), transform), (html) => text.encode(html))
-      : undefined
-  return rendered
-})
+/** Returns the services of one request, which change its page once: its size, `ETag` and ranges are of one text. */
+const changing = (files: FileSystem.FileSystem, platform: Platform, transform: NonNullable<Options["transform"]>) => {
+  let page: Uint8Array | undefined
+  const pageOf = (file: string) =>
+    page === undefined
+      ? Effect.map(Effect.flatMap(files.readFileString(file), transform), (html) => (page = Buffer.from(html)))
+      : Effect.succeed(page)
+  const stat: FileSystem.FileSystem["stat"] = (file) =>
+    Effect.flatMap(files.stat(file), (info) =>
+      isPage(file) && info.type === "File"
+        ? Effect.map(pageOf(file), ({ length }) => ({ ...info, size: ByteSize.bytes(length) }))
+        : Effect.succeed(info)
+    )
+  const fileResponse: Platform["fileResponse"] = (file, options) =>
+    isPage(file)
+      ? Effect.map(pageOf(file), (bytes) => {
+          const start = bytesOf(options?.offset, 0)
+          const part = bytes.subarray(start, start + bytesOf(options?.bytesToRead, bytes.length))
+          return HttpServerResponse.uint8Array(part, {
+            status: options?.status,
+            headers: { etag: tagOf(createHash("sha256").update(bytes)), "cache-control": "no-cache" }
+          })
+        })
+      : platform.fileResponse(file, options)
+  return [
+    FileSystem.FileSystem.of({ ...files, stat }),
+    HttpPlatform.HttpPlatform.of({ ...platform, fileResponse })
+  ] as const
+}
 
-/** Returns the file system with the sizes of the changed files, by which ranges are computed. */
-const sized = (files: FileSystem.FileSystem, rendered: Rendered) =>
-  FileSystem.FileSystem.of({
-    ...files,
-    stat: (file) =>
-      Effect.flatMap(files.stat(file), (info) => {
-        const bytes = info.type === "File" ? rendered(file) : undefined
-        return bytes === undefined
-          ? Effect.succeed(info)
-          : Effect.map(bytes, ({ length }) => ({ ...info, size: ByteSize.bytes(length) }))
-      })
-  })
+const isPage = (file: string) => /(^|[/\\])index\.html$/.test(file)
 
 const missing = (file: string) =>
   Effect.fail(
@@ -148,7 +159,7 @@ const leadsNowhere = ({ reason }: PlatformError.PlatformError) =>
   reason._tag === "BadResource" || (reason.cause instanceof Error && reason.cause.message.startsWith("ENAMETOOLONG"))
 
 /** Returns the platform with `Cache-Control` and an `ETag` of the content in its file responses. */
-const cached = Effect.fnUntraced(function* (root: string, immutable: RegExp, rendered: Rendered | undefined) {
+const cached = Effect.fnUntraced(function* (root: string, immutable: RegExp) {
   const files = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const platform = yield* HttpPlatform.HttpPlatform
@@ -168,16 +179,6 @@ const cached = Effect.fnUntraced(function* (root: string, immutable: RegExp, ren
   return HttpPlatform.HttpPlatform.of({
     ...platform,
     fileResponse: Effect.fnUntraced(function* (file, options) {
-      const changed = rendered?.(file)
-      if (changed !== undefined) {
-        const bytes = yield* changed
-        const start = bytesOf(options?.offset, 0)
-        const part = bytes.subarray(start, start + bytesOf(options?.bytesToRead, bytes.length))
-        return HttpServerResponse.uint8Array(part, {
-          status: options?.status,
-          headers: { etag: tagOf(createHash("sha256").update(bytes)), "cache-control": "no-cache" }
-        })
-      }
       const response = yield* platform.fileResponse(file, options)
       const below = path.relative(root, file).split(path.sep).join("/")
       return HttpServerResponse.setHeaders(response, {

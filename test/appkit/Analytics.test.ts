@@ -1,6 +1,7 @@
 import { assert, layer } from "@effect/vitest"
-import { Queries } from "effect-databricks"
+import { Queries, ResumableStreams, SqlWarehouse } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
+import * as Analytics from "effect-databricks/appkit/Analytics"
 import * as Policy from "effect-databricks/appkit/Policy"
 import { Deferred, Effect, Fiber, Layer } from "effect"
 import { describe as describeQuery } from "../../src/cli/generate/describe.ts"
@@ -9,7 +10,7 @@ import { eventually } from "../fixtures/eventually.ts"
 import { alice, bob, requestOf } from "../fixtures/people.ts"
 import { cancel, Live, misbehave, pending, poll, recording, start, statements } from "../fixtures/sqlWarehouse.ts"
 import { eventsOf } from "../fixtures/sse.ts"
-import { Served } from "../http/harness.ts"
+import { serve, Served } from "../http/harness.ts"
 import { app, fetched, post } from "./analytics.ts"
 
 const everyType = `SELECT 1::smallint AS a, 2::int AS b, 9007199254740993::bigint AS c, 1.5::float4 AS d, 2.5::float8 AS e,
@@ -211,6 +212,37 @@ layer(LocalWorkspace.layer({ rowsPerChunk: 100 }), { timeout: "60 seconds", excl
             const [row] = yield* rowsOf("typed", { ...typed, ids, name: { __sql_type: "STRING", value: "Ann" } })
             assert.deepInclude(row, { listed: "true", name: "Ann" })
           }
+        })
+      )
+
+      it.effect("binds the parameters of a request once, as JSON and as Arrow", () =>
+        Effect.gen(function* () {
+          const bound: Array<string> = []
+          const counted = Layer.effect(
+            Queries.Queries,
+            Effect.map(Queries.Queries, ({ bind, definitions }) => ({
+              definitions,
+              bind: (key: string, parameters: Queries.Parameters) =>
+                Effect.andThen(
+                  Effect.sync(() => bound.push(key)),
+                  bind(key, parameters)
+                )
+            }))
+          )
+          const services = Layer.mergeAll(
+            ResumableStreams.layer,
+            SqlWarehouse.layer,
+            Layer.provide(counted, Queries.layerRecord(texts))
+          )
+          const answers = Effect.all([
+            post(path("numbers"), json({ count: 2 })),
+            post(path("numbers"), { parameters: { count: 2 }, format: "ARROW_STREAM" }),
+            post(path("mine"), json(), alice)
+          ])
+          for (const { status } of yield* Effect.provide(answers, serve(Analytics.layer(), { services }))) {
+            assert.strictEqual(status, 200)
+          }
+          assert.deepStrictEqual(bound, ["numbers", "numbers", "mine"])
         })
       )
 

@@ -224,6 +224,35 @@ layer(LocalWorkspace.layer(), { excludeTestServices: true })("StaticFiles.layer"
     })
   )
 
+  it.effect("runs transform once in each request for a page, and sends the size, range and ETag of that text", () =>
+    Effect.gen(function* () {
+      const { root } = yield* makeBuild
+      let runs = 0
+      // Each text is longer than the one before.
+      const transform = (html: string) => Effect.sync(() => html + "!".repeat(++runs))
+      const test = Served.use((app) =>
+        Effect.gen(function* () {
+          const get = (headers: Record<string, string> = {}) => app.call("GET", "/", { headers })
+          const first = yield* get()
+          assert.deepStrictEqual([first.text, runs], [`${page}!`, 1])
+          assert.strictEqual(first.headers["content-length"], String(page.length + 1))
+          const last = yield* get({ range: "bytes=-4" })
+          assert.deepStrictEqual([last.status, last.text, runs], [206, "e>!!", 2])
+          assert.strictEqual(
+            last.headers["content-range"],
+            `bytes ${page.length - 2}-${page.length + 1}/${page.length + 2}`
+          )
+          const changed = yield* get({ range: "bytes=-4", "if-range": first.headers.etag!, "if-none-match": '"other"' })
+          assert.deepStrictEqual([changed.status, changed.text, runs], [200, `${page}!!!`, 3])
+          assert.strictEqual((yield* app.call("GET", "/orders/17", navigation)).text, `${page}!!!!`)
+          yield* app.call("GET", "/favicon.svg")
+          assert.strictEqual(runs, 4)
+        })
+      )
+      yield* Effect.provide(test, serving({ root, transform }))
+    })
+  )
+
   it.effect("is compressed by HttpMiddleware.compression, and then answers conditional requests too", () =>
     Effect.gen(function* () {
       const { root, write } = yield* makeBuild

@@ -16,20 +16,21 @@ export const route = (options: Identity.Options<"query">, { header }: Columns) =
     "/query/:key",
     Effect.gen(function* () {
       const { key = "" } = yield* HttpRouter.params
-      const { bind, definitions } = yield* Queries.Queries
+      const { definitions } = yield* Queries.Queries
       const definition = options.keys?.includes(key) === false ? undefined : definitions.get(key)
       if (definition === undefined) return yield* Failure.refusal(404, "Query not found", "NotFound")
       const { runsAs } = definition
       yield* Identity.admit(runsAs, options, "query", key)
       const { isArrow, parameters } = yield* Body.ofQuery(definition)
-      yield* bind(key, parameters) // a wrong one is a 400, before the stream begins
+      // A wrong parameter is a 400, before the stream begins.
+      const { statement, warehouse } = yield* Queries.bound(key, parameters)
       const { timeout } = options
       const states = Identity.ready(runsAs, options)
       if (!isArrow) {
-        return yield* Result.respond(states, Result.collect(Queries.executeStream(key, parameters, { timeout })))
+        return yield* Result.respond(states, Result.collect(warehouse.executeStream(statement, { timeout })))
       }
       yield* Stream.runDrain(states)
-      const result = yield* Effect.catchIf(Queries.executeArrow(key, parameters, { timeout }), isUnsupported, (error) =>
+      const result = yield* Effect.catchIf(warehouse.executeArrow(statement, { timeout }), isUnsupported, (error) =>
         Effect.andThen(Effect.logError("The SQL warehouse does not deliver Arrow", error), unsupported)
       )
       if (result.truncated) return yield* Result.incomplete
