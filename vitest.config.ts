@@ -24,11 +24,13 @@ const env: Record<string, string> = existsSync(memory) && freeBytes() > 2 * 2 **
 // Their servers run as the guides show them, as TypeScript, which Node before 22.18 cannot.
 const unable = process.features.typescript ? [] : ["test/frameworks/**"]
 
-// Texts, types, bundles and pages in a browser are the same on every Node: the repository's own tests them.
+// Texts, types, bundles, pages in a browser and properties of functions are the same on every Node: the repository's own
+// tests them.
 const elsewhere = process.features.typescript
   ? []
   : [
       "test/package/{architecture,browser,declarations,docs,errors,links,reference,settings,words}.test.ts",
+      "test/**/*.properties.test.ts",
       "test/scratchpad/{appkit.browser,demo.browser,demo.screens}.test.ts"
     ]
 

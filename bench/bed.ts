@@ -8,7 +8,7 @@ import type { Counts, Env, Question } from "./workspace.ts"
 
 /** `--quick` is for work on a measurement: its figures mean nothing. */
 export const quick = process.argv.includes("--quick")
-export const rounds = quick ? 2 : 5
+export const rounds = quick ? 2 : 7
 
 export type Peer = "ours" | "AppKit" | "by hand"
 
@@ -85,7 +85,7 @@ export const serve = (bed: Bed, peer: Peer, options: ServerOptions = {}): Effect
   })
 
 /** Until the engine knows the code: the rate of all servers grows for their first thousands of requests. */
-export const warm = (load: (seconds: number) => Effect.Effect<Outcome>) => loadUntil(load, quick ? 2_000 : 15_000, 6)
+export const warm = (load: (seconds: number) => Effect.Effect<Outcome>) => loadUntil(load, quick ? 2_000 : 10_000, 3)
 
 /** Until so many requests have come, for so many seconds at most. Returns how many came. */
 export const loadUntil = Effect.fnUntraced(function* (

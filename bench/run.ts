@@ -71,6 +71,7 @@ const measure = (row: (typeof all)[number]) =>
     })
     const kill = () => void child.kill("SIGTERM")
     process.once("SIGTERM", kill)
+    const from = performance.now()
     let text = ""
     const told: Array<Told> = []
     console.log(`\n## ${row.title}\n`)
@@ -81,6 +82,8 @@ const measure = (row: (typeof all)[number]) =>
     child.on("message", (message) => told.push(message as Told))
     child.once("close", (status) => {
       process.off("SIGTERM", kill)
+      // The whole has to stay under 20 minutes.
+      console.error(`${row.name}: ${((performance.now() - from) / 1000).toFixed(0)} s`)
       if (status !== 0) return resolve(undefined)
       resolve({ name: row.name, title: row.title, text: "plain" in row ? `\`\`\`\n${text}\`\`\`\n` : text, told })
     })

@@ -42,8 +42,8 @@ export interface Listen {
 export interface ListenOutcome {
   readonly events: number
   readonly comments: number
-  /** Clients that have received a comment. */
-  readonly alive: number
+  /** Clients that have received a comment, by the port of their server. */
+  readonly alive: Readonly<Record<number, number>>
   readonly lost: number
   /** Clients whose stream has ended. */
   readonly ended: number
@@ -159,6 +159,7 @@ const download = async ({ headers, port, size }: Download) => {
 }
 
 interface Listener {
+  readonly port: number
   readonly response: IncomingMessage
   next: number
 }
@@ -170,9 +171,9 @@ let ages: Array<number> = []
 
 const listen = async ({ path, port, users }: Listen) => {
   const agent = new Agent({ maxSockets: users.length })
-  listeners = await Promise.all(
+  const more = await Promise.all(
     users.map(async (headers) => {
-      const listener: Listener = { response: await open(port, path, headers, agent), next: -1 }
+      const listener: Listener = { port, response: await open(port, path, headers, agent), next: -1 }
       lines(listener.response, (line) => {
         if (line.startsWith(":")) {
           count.comments++
@@ -189,11 +190,14 @@ const listen = async ({ path, port, users }: Listen) => {
       return listener
     })
   )
+  listeners = [...listeners, ...more]
   return {}
 }
 
 const counted = (): ListenOutcome => {
-  const outcome = { ...count, alive: heard.size, p99: at(ages, 0.99) }
+  const alive: Record<number, number> = {}
+  for (const { port } of heard) alive[port] = (alive[port] ?? 0) + 1
+  const outcome = { ...count, alive, p99: at(ages, 0.99) }
   count = { events: 0, lost: 0, ended: 0, comments: 0 }
   heard = new Set()
   ages = []

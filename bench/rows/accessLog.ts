@@ -8,7 +8,7 @@ import { median, spread, table, tell } from "../results.ts"
 
 const goal = 5
 const users = 20
-const [rounds, seconds] = Bed.quick ? [2, 1] : [7, 1]
+const seconds = Bed.quick ? 0.5 : 0.8
 
 main(
   Effect.gen(function* () {
@@ -22,7 +22,7 @@ main(
       return { label, server, costs: [] as Array<number> }
     })
     const rows = [yield* start("with `Logs`", true), yield* start("without", false)] as const
-    for (let round = 0; round < rounds; round++) {
+    for (let round = 0; round < Bed.rounds; round++) {
       for (const { costs, server } of round % 2 === 0 ? rows : rows.toReversed()) {
         const before = cpu(server.pid)
         const { answered } = yield* load(server, seconds)

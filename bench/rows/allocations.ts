@@ -16,9 +16,9 @@ const routes = [
 /** In kB: half of what issue 21 began with. */
 const goal = 23
 const users = 20
-const [warmUp, sampled] = Bed.quick ? [500, 500] : [15_000, 10_000]
+const [warmUp, sampled] = Bed.quick ? [500, 500] : [10_000, 10_000]
 /** For the warm-up of a route, and for its samples, at most. */
-const seconds = 2
+const seconds = 1.5
 
 /** One server in all routes, which is warm in all of them before the first is sampled. */
 const allocationsOf = (bed: Bed.Bed, peer: Bed.Peer) =>

@@ -9,7 +9,7 @@ import { median, ratiosOf, short, spread, table, tell } from "../results.ts"
 const name = "exporter on"
 const goal = 0.7
 const users = 20
-const seconds = Bed.quick ? 1 : 1.5
+const [seconds, profiled] = Bed.quick ? [0.5, 0.5] : [0.8, 1.5]
 
 main(
   Effect.gen(function* () {
@@ -64,7 +64,7 @@ main(
       profile(
         row.label,
         row.server,
-        Effect.map(load(row, seconds), ({ answered }) => answered)
+        Effect.map(load(row, profiled), ({ answered }) => answered)
       )
     )
     const spansOf = Effect.fnUntraced(function* ({ answered, collector, server }: (typeof rows)[number]) {

@@ -1,6 +1,6 @@
 /** The stream of a model, 200 chunks an answer: as a model sends them, one by one, and all at once. */
 import { Console, Effect } from "effect"
-import { quick } from "../bed.ts"
+import { quick, rounds } from "../bed.ts"
 import { cpu, main } from "../child.ts"
 import type { Pace } from "../origin.ts"
 import { profile, reach, show } from "../profile.ts"
@@ -9,7 +9,7 @@ import * as Streams from "../streams.ts"
 import type { ChatsOutcome } from "../traffic.ts"
 
 const users = 20
-const [rounds, warmUp, seconds] = quick ? [2, 1, 0.5] : [4, 4, 1.5]
+const [warmUp, seconds] = quick ? [1, 0.5] : [2, 0.8]
 const goal = 0.5
 
 interface Sample extends ChatsOutcome {
@@ -82,7 +82,7 @@ main(
         profile(
           server.peer,
           server,
-          Effect.map(chats(server, pace, seconds), ({ chunks }) => chunks)
+          Effect.map(chats(server, pace, 1.5), ({ chunks }) => chunks)
         )
       )
       const cost = (peer: Streams.Peer) => median(samples[pace].of(peer, ({ cost }) => cost))

@@ -1,6 +1,7 @@
 // AppKit's server with its Lakebase and analytics plugins. It is not TypeScript so that `npm run check` passes where
 // the peers are not installed.
 import { analytics, createApp, lakebase, Plugin, server, toPlugin } from "@databricks/appkit"
+import { answer, cached } from "./appkitShared.mjs"
 
 const query = "SELECT item, region FROM sales"
 
@@ -19,16 +20,8 @@ class Sales extends Plugin {
   async query() {
     return (await app.analytics.query(query)).data
   }
-  async cached() {
-    const result = await this.execute(() => this.query(), {
-      default: {
-        cache: { enabled: true, ttl: 3600, cacheKey: ["sales"] },
-        retry: { enabled: true, attempts: 3, initialDelay: 1000 },
-        timeout: 30_000
-      }
-    })
-    if (!result.ok) throw new Error(result.message)
-    return result.data
+  cached() {
+    return cached(this, () => this.query())
   }
   exports() {
     return { query: this.query.bind(this), cached: this.cached.bind(this) }
@@ -37,14 +30,6 @@ class Sales extends Plugin {
 
 // By default the cache is a table of Lakebase. AppKit's own in memory is faster, and is what it falls back to.
 const unavailable = { healthCheck: async () => false }
-
-const answer = (body) => async (request, response) => {
-  try {
-    response.json(await body(request))
-  } catch (error) {
-    response.status(500).json({ error: String(error) })
-  }
-}
 
 await createApp({
   cache: { storage: unavailable },

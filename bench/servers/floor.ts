@@ -4,16 +4,7 @@
  */
 import { createServer, type IncomingMessage } from "node:http"
 import { Pool } from "pg"
-
-// The runner passes all of these.
-const [port, workspace, warehouse, pgPort, database, sslMode] = process.argv.slice(2) as [
-  string,
-  string,
-  string,
-  string,
-  string,
-  string
-]
+import { database, pgPort, port, sslMode, warehouse, workspace } from "./floorArguments.ts"
 
 const header = (request: IncomingMessage, name: string) => String(request.headers[name])
 

@@ -1,6 +1,7 @@
 // AppKit's server with its serving, files and analytics plugins. Its cache is the default: a table of Lakebase.
 import { analytics, createApp, files, lakebase, Plugin, server, serving, toPlugin } from "@databricks/appkit"
 import { setTimeout } from "node:timers/promises"
+import { answer, cached } from "./appkitShared.mjs"
 
 const query = "SELECT item, region FROM sales"
 
@@ -27,16 +28,8 @@ class Bench extends Plugin {
       { default: {} }
     )
   }
-  async kept() {
-    const result = await this.execute(async () => (await app.analytics.query(query)).data, {
-      default: {
-        cache: { enabled: true, ttl: 3600, cacheKey: ["sales"] },
-        retry: { enabled: true, attempts: 3, initialDelay: 1000 },
-        timeout: 30_000
-      }
-    })
-    if (!result.ok) throw new Error(result.message)
-    return result.data
+  kept() {
+    return cached(this, async () => (await app.analytics.query(query)).data)
   }
   exports() {
     return { ticks: this.ticks.bind(this), kept: this.kept.bind(this) }
@@ -58,13 +51,10 @@ await createApp({
       express.get("/ticks", (request, response) => appkit.bench.asUser(request).ticks(response, 20))
       // No event comes before the measurement has ended.
       express.get("/quiet", (request, response) => appkit.bench.asUser(request).ticks(response, 600_000))
-      express.get("/kept", async (request, response) => {
-        try {
-          response.json(await appkit.bench.asUser(request).kept())
-        } catch (error) {
-          response.status(500).json({ error: String(error) })
-        }
-      })
+      express.get(
+        "/kept",
+        answer((request) => appkit.bench.asUser(request).kept())
+      )
     })
   }
 })

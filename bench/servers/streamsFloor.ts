@@ -3,16 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import { Readable } from "node:stream"
 import { pipeline } from "node:stream/promises"
 import { Pool } from "pg"
-
-// The runner passes all of these.
-const [port, workspace, warehouse, pgPort, database, sslMode] = process.argv.slice(2) as [
-  string,
-  string,
-  string,
-  string,
-  string,
-  string
-]
+import { database, pgPort, port, sslMode, warehouse, workspace } from "./floorArguments.ts"
 
 const authorization = (request: IncomingMessage) => `Bearer ${String(request.headers["x-forwarded-access-token"])}`
 

@@ -3,7 +3,7 @@ import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as fs from "node:fs"
 import { join } from "node:path"
 import { root } from "../fixtures/fences.ts"
-import { makeApplication, modules } from "../fixtures/packed.ts"
+import { closed, entries, makeApplication, modules, specifier } from "../fixtures/packed.ts"
 
 /** Uses of the public signatures, whose types the compiler has to write down. */
 const library = `
@@ -127,11 +127,33 @@ const consumer = `
   known<typeof Library.api.groups>()
 `
 
-describe("A library built on effect-databricks", { timeout: 180_000 }, () => {
-  let application: Awaited<ReturnType<typeof makeApplication>>
-  beforeAll(async () => void (application = await makeApplication()), 180_000)
-  afterAll(() => application.remove())
+let application: Awaited<ReturnType<typeof makeApplication>>
+beforeAll(async () => void (application = await makeApplication()), 180_000)
+afterAll(() => application.remove())
 
+describe("The packed package", { timeout: 180_000 }, () => {
+  it("type-checks in a strict application whose skipLibCheck is false", () => {
+    const imports = entries.map((_, index) => `import * as module${index} from "${specifier(_)}"`)
+    const refusals = closed.map((_) => `// @ts-expect-error private\nimport "${specifier(_)}"`)
+    application.write(
+      "main.ts",
+      `
+        import { Effect } from "effect"
+        import { asUser, getCurrentUserId } from "effect-databricks"
+        import { TestContext } from "effect-databricks/testing"
+        ${[...imports, ...refusals].join("\n")}
+        export const all = [${imports.map((_, index) => `module${index}`)}]
+        const id = getCurrentUserId.pipe(Effect.provide(asUser({})), Effect.provide(TestContext.layer()))
+        export const typed: Effect.Effect<string, unknown> = id
+        // @ts-expect-error a string is not a number, so the types are there
+        export const refused: Effect.Effect<number, unknown> = id
+      `
+    )
+    assert.strictEqual(application.tsc(["main.ts"]), "")
+  })
+})
+
+describe("A library built on effect-databricks", { timeout: 180_000 }, () => {
   it("declares types that compile for its users and are never any", () => {
     application.write("library/index.ts", library)
     const outDir = "node_modules/sales-kit"

@@ -4,9 +4,7 @@ import * as fs from "node:fs"
 import { join } from "node:path"
 import manifest from "../../package.json" with { type: "json" }
 import { root } from "../fixtures/fences.ts"
-import { definitions, entries, filesUnder, makeApplication, modules, specifier } from "../fixtures/packed.ts"
-
-const closed = modules.map((_) => `./${_}`).filter((_) => !entries.includes(_))
+import { closed, definitions, entries, filesUnder, makeApplication, modules, specifier } from "../fixtures/packed.ts"
 
 let application: Awaited<ReturnType<typeof makeApplication>>
 beforeAll(async () => void (application = await makeApplication()), 180_000)
@@ -167,26 +165,6 @@ describe("The packed package", () => {
       loadedBy([...api, "./http/Middleware", "./App", "./SqlWarehouse"]).filter((_) => /sql-pg|lakebase/i.test(_)),
       []
     ))
-
-  it("type-checks in a strict application whose skipLibCheck is false", () => {
-    const imports = entries.map((_, index) => `import * as module${index} from "${specifier(_)}"`)
-    const refusals = closed.map((_) => `// @ts-expect-error private\nimport "${specifier(_)}"`)
-    application.write(
-      "main.ts",
-      `
-        import { Effect } from "effect"
-        import { asUser, getCurrentUserId } from "effect-databricks"
-        import { TestContext } from "effect-databricks/testing"
-        ${[...imports, ...refusals].join("\n")}
-        export const all = [${imports.map((_, index) => `module${index}`)}]
-        const id = getCurrentUserId.pipe(Effect.provide(asUser({})), Effect.provide(TestContext.layer()))
-        export const typed: Effect.Effect<string, unknown> = id
-        // @ts-expect-error a string is not a number, so the types are there
-        export const refused: Effect.Effect<number, unknown> = id
-      `
-    )
-    assert.strictEqual(application.tsc(["main.ts"]), "")
-  }, 180_000)
 })
 
 interface Locked {

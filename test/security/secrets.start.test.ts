@@ -1,6 +1,6 @@
-import { assert, layer } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Lakebase, ServiceContext, Telemetry } from "effect-databricks"
-import { Cause, ConfigProvider, Context, Effect, Exit, Layer } from "effect"
+import { Cause, ConfigProvider, Effect, Exit, Layer } from "effect"
 import * as RawServer from "../fixtures/rawServer.ts"
 import { me } from "../fixtures/start.ts"
 import * as Marks from "./marks.ts"
@@ -11,28 +11,20 @@ const marks = Marks.make([secret])
 
 type Answer = readonly [status: number, body: string]
 
-/** A workspace that says what it is told to say, and `$sent` is whatever credential it was sent. */
-class Fake extends Context.Service<
-  Fake,
-  { readonly host: string; readonly answers: (answers: { readonly token?: Answer; readonly me?: Answer }) => void }
->()("test/Fake") {
-  static readonly layer = Layer.effect(
-    Fake,
-    Effect.gen(function* () {
-      let answers: { readonly token?: Answer; readonly me?: Answer } = {}
-      const { origin: host } = yield* RawServer.http((request, response) => {
-        const [status, body] =
-          request.url === "/token"
-            ? (answers.token ?? [200, `{"access_token":"${secret}","expires_in":3600}`])
-            : request.url === me
-              ? (answers.me ?? [200, `{"id":"1","userName":"sp"}`])
-              : [200, `{"token_endpoint":"${host}/token"}`]
-        response.writeHead(status).end(body.replace("$sent", request.headers.authorization ?? ""))
-      })
-      return { host, answers: (next) => (answers = next) }
-    })
+/** The host of a workspace that says what it is told to say, and `$sent` is whatever credential it was sent. */
+const workspaceOf = (answers: { readonly token?: Answer; readonly me?: Answer }) =>
+  Effect.map(
+    RawServer.http((request, response) => {
+      const [status, body] =
+        request.url === "/token"
+          ? (answers.token ?? [200, `{"access_token":"${secret}","expires_in":3600}`])
+          : request.url === me
+            ? (answers.me ?? [200, `{"id":"1","userName":"sp"}`])
+            : [200, `{"token_endpoint":"http://${request.headers.host}/token"}`]
+      response.writeHead(status).end(body.replace("$sent", request.headers.authorization ?? ""))
+    }),
+    ({ origin }) => origin
   )
-}
 
 const client = { DATABRICKS_CLIENT_ID: "id", DATABRICKS_CLIENT_SECRET: secret }
 const token = { DATABRICKS_TOKEN: secret }
@@ -90,7 +82,8 @@ const settings: Readonly<Record<string, readonly [Layer.Layer<never, unknown>, R
 
 const from = (env: Readonly<Record<string, string>>) => ConfigProvider.layer(ConfigProvider.fromEnvRecord({ ...env }))
 
-layer(Fake.layer, { excludeTestServices: true })("The configuration", (it) => {
+// Some wait for the retries of a start: at the same time.
+describe.concurrent("The configuration", () => {
   const fails = Effect.fnUntraced(function* <A>(start: Layer.Layer<A, unknown>) {
     const { answer, ...recorded } = yield* recording(Effect.exit(Effect.scoped(Layer.build(start))))
     assert.isTrue(Exit.isFailure(answer) && Cause.hasFails(answer.cause), String(answer))
@@ -98,23 +91,19 @@ layer(Fake.layer, { excludeTestServices: true })("The configuration", (it) => {
   })
 
   for (const [what, { env, ...answers }] of Object.entries(refused)) {
-    it.effect(`fails without showing the secret when ${what}`, () =>
+    it.live(`fails without showing the secret when ${what}`, () =>
       Effect.gen(function* () {
-        const fake = yield* Fake
-        fake.answers(answers)
-        const settings = { DATABRICKS_HOST: fake.host, DATABRICKS_CONFIG_FILE: "/nowhere", ...env }
+        const settings = { DATABRICKS_HOST: yield* workspaceOf(answers), DATABRICKS_CONFIG_FILE: "/nowhere", ...env }
         yield* fails(Layer.fresh(ServiceContext.layerConfig()).pipe(Layer.provide(from(settings))))
       })
     )
   }
 
   for (const [what, [start, env]] of Object.entries(settings)) {
-    it.effect(`fails without showing the secret when ${what}`, () =>
-      fails(Layer.provide(Layer.fresh(start), from(env)))
-    )
+    it.live(`fails without showing the secret when ${what}`, () => fails(Layer.provide(Layer.fresh(start), from(env))))
   }
 
-  it.effect("hides the secrets of the environment in the options and layers made of it", () =>
+  it.live("hides the secrets of the environment in the options and layers made of it", () =>
     Effect.gen(function* () {
       const env = { ...client, ...token, DATABRICKS_HOST: "db", PGHOST: "db", PGPASSWORD: secret }
       const read = Effect.all([ServiceContext.config, Lakebase.config])
