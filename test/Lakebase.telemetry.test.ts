@@ -2,7 +2,7 @@ import { assert, layer } from "@effect/vitest"
 import { asService, Lakebase } from "effect-databricks"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Deferred, Cause, Effect, Exit, Layer, Logger, Metric, Option, Redacted, Stream, type Tracer } from "effect"
-import { SqlClient } from "effect/sql"
+import { SqlClient, Statement } from "effect/sql"
 import { inspect } from "node:util"
 import { eventually } from "./fixtures/eventually.ts"
 import { asAlice, asBob, lakebase, schema } from "./fixtures/lakebaseClient.ts"
@@ -27,8 +27,8 @@ const recorded = <A, E, R>(effect: Effect.Effect<A, E, R>, options: Partial<Lake
       exit,
       spans: spans
         .map((span) => ({
-          // The driver names the span of a statement after its database.
-          name: span.attributes.has("db.query.text") ? "sql.execute" : span.name,
+          // Effect names the span of a statement after its database.
+          name: span.name === "databricks_postgres" ? "sql.execute" : span.name,
           operation: span.attributes.get("operation.name"),
           context: span.attributes.get("execution.context"),
           parent: nameOf(span.parent),
@@ -55,22 +55,47 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(Workspace)), {
   timeout: "60 seconds",
   excludeTestServices: true
 })("Lakebase", (it) => {
-  it.effect("records a statement as one operation, with the connection and the token inside", () =>
+  it.effect("records a statement as one span of the operation, with the connection and the token inside", () =>
     Effect.gen(function* () {
       const { spans } = yield* recorded(asAlice(Effect.andThen(select, select)))
       assert.deepStrictEqual(shape(spans), [
         "plugin.execute lakebase.query user",
-        "sql.execute < plugin.execute",
         "lakebase.connect < plugin.execute",
         "lakebase.token.refresh < lakebase.connect",
-        "plugin.execute lakebase.query user",
-        "sql.execute < plugin.execute"
+        "plugin.execute lakebase.query user"
       ])
-      const { attributes } = spans[0]!.span
+      const { attributes, kind } = spans[0]!.span
       assert.match(String(attributes.get("caller.id")), /^\d+@\d+$/)
       assert.strictEqual(attributes.get("enduser.id"), String(attributes.get("caller.id")).split("@")[0])
-      assert.strictEqual(spans[1]!.span.attributes.get("db.query.text"), "SELECT $1::text")
-      assert.strictEqual(spans[1]!.span.attributes.get("db.system.name"), "postgresql")
+      assert.strictEqual(kind, "client")
+      const { postgres } = yield* LocalWorkspace.LocalWorkspace
+      assert.deepInclude(Object.fromEntries(attributes), {
+        "db.system.name": "postgresql",
+        "db.namespace": postgres.database,
+        "db.query.text": "SELECT $1::text",
+        "server.address": postgres.host,
+        "server.port": postgres.port
+      })
+      assert.isAtLeast(Number(attributes.get("db.client.connection.wait_time_ms")), 0)
+    })
+  )
+
+  it.effect("runs a statement as the application's transformer has changed it, in each of its ways", () =>
+    Effect.gen(function* () {
+      const transformed = Effect.provideService(
+        Effect.flatMap(sql, (sql) => {
+          const statement = sql`SELECT 1 AS n`
+          return Effect.all([statement, statement.values, statement.raw, statement.unprepared])
+        }),
+        Statement.CurrentTransformer,
+        (_, sql) => Effect.succeed(sql`SELECT 2 AS n`)
+      )
+      const { exit, spans } = yield* recorded(asAlice(transformed))
+      assert.isTrue(Exit.isSuccess(exit), String(exit))
+      const [rows, values, raw, unprepared] = Exit.isSuccess(exit) ? exit.value : []
+      assert.deepStrictEqual([rows, values, unprepared], [[{ n: 2 }], [[2]], [{ n: 2 }]])
+      assert.deepInclude(raw, { rows: [{ n: 2 }] })
+      assert.strictEqual(spans.filter(({ name }) => name === "sql.execute").length, 4)
     })
   )
 
@@ -92,7 +117,6 @@ layer(Layer.effectDiscard(schema).pipe(Layer.provideMerge(Workspace)), {
           "sql.transaction < sql.transaction",
           "sql.execute < sql.transaction",
           "plugin.execute lakebase.query user",
-          "sql.execute < plugin.execute",
           "sql.execute < sql.transaction"
         ]
       )

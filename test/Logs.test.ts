@@ -259,6 +259,7 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
           () => spans.find(({ attributes }) => attributes["http.route"] === "/plain/:id"),
           (span) => span !== undefined
         )
+        assert.strictEqual(span?.name, "GET /plain/:id")
         assert.strictEqual(line["trace_id"], span?.traceId, mode)
         assert.lengthOf(app.lines(), 2, mode)
       }

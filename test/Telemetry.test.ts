@@ -183,6 +183,23 @@ describe("Telemetry", () => {
       })
     )
 
+    it.effect("names the span of a request after its method and route", () =>
+      Effect.gen(function* () {
+        const collector = yield* otlpReceiver(transport)
+        const request = (kind: Tracer.SpanKind, attributes: Record<string, unknown>) =>
+          Effect.withSpan(Effect.annotateCurrentSpan(attributes), "GET", { kind })
+        yield* Effect.all([
+          request("server", { "http.route": "/orders/:id" }),
+          request("server", {}),
+          request("client", { "http.route": "/orders/:id" })
+        ]).pipe(Effect.provide(Telemetry.layer({ endpoint: collector.endpoint, protocol }), { local: true }))
+        assert.deepStrictEqual(
+          collector.received.spans.map(({ name }) => name),
+          ["GET /orders/:id", "GET", "GET"]
+        )
+      })
+    )
+
     it.effect("ignores OTEL_* of process.env", () =>
       Effect.gen(function* () {
         const collector = yield* otlpReceiver(transport)

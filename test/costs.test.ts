@@ -114,11 +114,11 @@ layer(Application, { excludeTestServices: true, timeout: "60 seconds" })("A know
   /** Only a user's first request costs these. */
   const nothing = { logins: 0, connections: 0, identities: 0, credentials: 0 }
 
-  it.effect("costs 1 round trip to Lakebase, 3 spans and no workspace call", () =>
+  it.effect("costs 1 round trip to Lakebase, 2 spans and no workspace call", () =>
     Effect.gen(function* () {
       const { fibers, timers, ...exact } = yield* costs("/lakebase")
-      // Spans: the request, the operation, the statement.
-      assert.deepStrictEqual(exact, { ...nothing, calls: 0, roundTrips: requests, spans: 3 * requests })
+      // Spans: the request, the operation.
+      assert.deepStrictEqual(exact, { ...nothing, calls: 0, roundTrips: requests, spans: 2 * requests })
       assert.isAtMost(fibers, 2 * requests)
       assert.isAtMost(timers, 2)
     })

@@ -1,6 +1,6 @@
 /** One `PgClient` for all callers: statements, streams, transactions and listeners use the caller's own connections. */
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { Context, Effect, Effectable, type Fiber, Predicate, Scope, Stream } from "effect"
+import { Context, Effect, type Fiber, type Tracer } from "effect"
 import type { Reactivity } from "effect/reactivity"
 import { SqlClient, type SqlConnection, SqlError, Statement } from "effect/sql"
 import type * as Caller from "../../Caller.ts"
@@ -12,7 +12,9 @@ import * as Key from "./key.ts"
 import * as Metrics from "./metrics.ts"
 import type { Session, Target } from "./driver/session.ts"
 import * as Deadlocks from "./deadlocks.ts"
+import { heldBy, holding, keep, kept, Opening } from "./held.ts"
 import * as Reserved from "./reserved.ts"
+import { type Route, Routed, type Way } from "./routed.ts"
 import { mistakeIn } from "./rows.ts"
 import type { Sessions } from "./sessions.ts"
 
@@ -30,41 +32,6 @@ const Transactions = Context.Reference<ReadonlyMap<string, Transaction>>("effect
   defaultValue: () => new Map()
 })
 
-type AnyFiber = Fiber.Fiber<unknown, unknown>
-
-interface Kept {
-  readonly hold: Deadlocks.Hold
-  /** The id of the fiber. The fiber itself would be retained and logged with its context. */
-  readonly by: number
-}
-
-/** The connections that the fiber or its parents hold. A request for another may have to wait for one of these. */
-const Held = Context.Reference<ReadonlyArray<Kept>>("effect-databricks/Lakebase/Held", { defaultValue: () => [] })
-
-const heldBy = (fiber: AnyFiber): ReadonlyArray<Deadlocks.Hold> => {
-  const kept = fiber.getRef(Held)
-  return kept.length === 0 ? none : kept.filter(({ by, hold }) => hold.leftBy !== by).map(({ hold }) => hold)
-}
-
-const none: ReadonlyArray<Deadlocks.Hold> = []
-
-const holding = (fiber: AnyFiber, hold: Deadlocks.Hold): ReadonlyArray<Kept> => [
-  ...fiber.getRef(Held).filter(({ hold }) => !Deadlocks.hasEnded(hold)),
-  { hold, by: fiber.id }
-]
-
-/** Records that the fiber holds this connection from now on. */
-const keep = (hold: Deadlocks.Hold) =>
-  Effect.withFiber((fiber) => {
-    if (!heldBy(fiber).includes(hold)) fiber.setContext(Context.add(fiber.context, Held, holding(fiber, hold)))
-    return Effect.void
-  })
-
-/** The hold for which the opening stream will keep its connection. */
-const Opening = Context.Reference<Deadlocks.Hold | undefined>("effect-databricks/Lakebase/Opening", {
-  defaultValue: () => undefined
-})
-
 const compiler = PgClient.makeCompiler()
 
 /**
@@ -75,12 +42,14 @@ export const make = Effect.fnUntraced(function* (
   { host, port, database, ssl, applicationName }: Target,
   principal: Caller.Caller
 ): Effect.fn.Return<(owner?: Caller.Caller) => PgClient.PgClient, never, Reactivity.Reactivity> {
-  const spanAttributes = [
-    ["db.system.name", "postgresql"],
-    ["db.namespace", database],
-    ["server.address", host],
-    ["server.port", port]
-  ] as const
+  const attributes = {
+    "db.system.name": "postgresql",
+    "db.namespace": database,
+    "server.address": host,
+    "server.port": port
+  }
+  const spanAttributes = Object.entries(attributes)
+  const query = { name: "lakebase.query", kind: "client", attributes } as const
   const shared = Object.assign(
     // Its own statements never run; clients replace the connections.
     yield* SqlClient.make({ acquirer: Effect.never, compiler, driver: "@effect/sql-pg", spanAttributes }),
@@ -141,12 +110,41 @@ export const make = Effect.fnUntraced(function* (
           : f(transaction.session.connection)
       )
 
-    // Statements in a transaction are part of the transaction's operation.
+    /** Runs a statement in the span of its operation. */
+    const direct = <A>(
+      statement: Statement.Statement<unknown>,
+      way: Way<A>,
+      caller: Caller.Caller,
+      within: ReadonlyArray<Deadlocks.Hold>,
+      span: Tracer.Span,
+      elapsed: () => number
+    ) => {
+      const [text, params] = statement.compile()
+      span.attribute("db.query.text", text)
+      return sessions.use(caller, within, ({ connection }) => {
+        span.attribute("db.client.connection.wait_time_ms", elapsed())
+        return way.on(connection, text, params)
+      })
+    }
+
     const route: Route = {
-      query: (effect) =>
-        located((caller, transaction) => {
-          const timed = Metrics.timed(effect, Metrics.queryDuration, caller.context)
-          return transaction === undefined ? executeAs(timed, caller, { name: "lakebase.query" }) : timed
+      query: (statement, way) =>
+        located((caller, transaction, fiber) => {
+          const wrong = mistakeIn(statement.segments)
+          const run = (span?: Tracer.Span) =>
+            Metrics.timed(
+              (elapsed) =>
+                wrong !== undefined
+                  ? Effect.fail(wrong)
+                  : // A transformer gets a span of the statement's own.
+                    span === undefined || fiber.getRef(Statement.CurrentTransformer) !== undefined
+                    ? way.inSpan(statement)
+                    : direct(statement, way, caller, heldBy(fiber), span, elapsed),
+              Metrics.queryDuration,
+              caller.context
+            )
+          // Statements in a transaction are part of the transaction's operation.
+          return transaction === undefined ? executeAs(run, caller, query) : run()
         }),
       stream: (stream) =>
         kept(
@@ -168,7 +166,7 @@ export const make = Effect.fnUntraced(function* (
             const transaction: Transaction = { session, afterCommit, ended: false }
             const transactions = new Map(fiber.getRef(Transactions)).set(keyOf(caller), transaction)
             return Effect.updateContext(effect, (context: Context.Context<R>) =>
-              Context.add(Context.add(context, Held, holding(fiber, hold)), Transactions, transactions)
+              Context.add(holding(context, fiber, hold), Transactions, transactions)
             ).pipe(
               session.transactions.withTransaction,
               Effect.ensuring(
@@ -181,7 +179,7 @@ export const make = Effect.fnUntraced(function* (
           .pipe(
             // Runs after the connection is released, because afterCommit effects may need it.
             Effect.ensuring(Effect.suspend(() => Effect.forEach(afterCommit, shared.afterCommit, { discard: true }))),
-            (_) => executeAs(_, caller, { name: "lakebase.transaction" })
+            (_) => executeAs(() => _, caller, { name: "lakebase.transaction" })
           )
       })
 
@@ -233,89 +231,8 @@ export const make = Effect.fnUntraced(function* (
   }
 })
 
-/** Records that the fiber of a stream holds its connection, also if it passes the rows to other fibers. */
-const kept = <A>(stream: Effect.Effect<Stream.Stream<A, SqlError.SqlError>, SqlError.SqlError>) =>
-  Stream.suspend(() => {
-    const hold = Deadlocks.make()
-    const opening = Stream.provideService(Stream.unwrap(Effect.andThen(handOver, stream)), Opening, hold)
-    return Stream.transformPull(opening, (pull, scope) =>
-      Effect.withFiber((opener) => {
-        const { id } = opener
-        let isPulled = false
-        const first = Effect.withFiber((puller) => {
-          if (!isPulled && isChild(puller, id)) hold.leftBy = id
-          isPulled = true
-          return keep(hold)
-        })
-        return Scope.addFinalizer(
-          scope,
-          Effect.sync(() => (hold.state = "ended"))
-        ).pipe(Effect.andThen(keep(hold)), Effect.as(Effect.andThen(first, pull)))
-      })
-    )
-  })
-
-/** Lets children start reading the streams that the fiber opened for them: `Stream.mergeAll` opens them in turn. */
-const handOver = Effect.withFiber((fiber) => (heldBy(fiber).length > 0 ? Effect.yieldNow : Effect.void))
-
-// A child ends by itself; a fiber forked in a scope may wait for its opener. Fiber's interface lacks the parent.
-const isChild = (fiber: AnyFiber, id: number) =>
-  Predicate.hasProperty(fiber, "_parent") && Predicate.hasProperty(fiber._parent, "id") && fiber._parent.id === id
-
 // The compiler of statements recognizes it by its kind.
 const PgJson = Statement.custom<PgClient.PgCustom>("PgJson")
-
-interface Route {
-  readonly query: <A>(effect: Effect.Effect<A, SqlError.SqlError>) => Effect.Effect<A, SqlError.SqlError>
-  readonly stream: <A>(stream: Stream.Stream<A, SqlError.SqlError>) => Stream.Stream<A, SqlError.SqlError>
-}
-
-/** A statement that runs as an operation each time. */
-class Routed<A> extends Effectable.Class<ReadonlyArray<A>, SqlError.SqlError> implements Statement.Statement<A> {
-  readonly "~effect/sql/Statement/Fragment" = "~effect/sql/Statement/Fragment"
-  readonly segments: Statement.Statement<A>["segments"]
-  readonly statement: Statement.Statement<A>
-  readonly route: Route
-  constructor(statement: Statement.Statement<A>, route: Route) {
-    super()
-    this.segments = statement.segments
-    this.statement = statement
-    this.route = route
-  }
-  asEffect() {
-    return this.query(this.statement)
-  }
-  get raw() {
-    return this.query(this.statement.raw)
-  }
-  get values() {
-    return this.query(this.statement.values)
-  }
-  get valuesUnprepared() {
-    return this.query(this.statement.valuesUnprepared)
-  }
-  get unprepared() {
-    return this.query(this.statement.unprepared)
-  }
-  get withoutTransform() {
-    return this.query(this.statement.withoutTransform)
-  }
-  get stream() {
-    const wrong = mistakeIn(this.segments)
-    return this.route.stream(wrong === undefined ? this.statement.stream : Stream.fail(wrong))
-  }
-  private query<B>(effect: Effect.Effect<B, SqlError.SqlError>) {
-    const wrong = mistakeIn(this.segments)
-    return this.route.query(wrong === undefined ? effect : Effect.fail(wrong))
-  }
-  compile(withoutTransform?: boolean) {
-    return this.statement.compile(withoutTransform)
-  }
-  // Omits the parameters, to keep them out of logs.
-  override toJSON() {
-    return { _id: "Statement", sql: this.compile()[0] }
-  }
-}
 
 const ended = new SqlError.SqlError({
   reason: new SqlError.UnknownError({

@@ -47,7 +47,7 @@ export const make = Effect.fnUntraced(function* (
     // Issuing a token twice does no harm.
     const { token, expire_time } = yield* Effect.flatMap(runAs(send(request), caller), decode).pipe(
       Retry.inTime(patience, Retry.patiently(patience), () => Answer.connection(`POST ${path}`, "timeout")),
-      (_) => Metrics.timed(_, Metrics.tokenRefreshDuration, caller.context)
+      (_) => Metrics.timed(() => _, Metrics.tokenRefreshDuration, caller.context)
     )
     const now = yield* Clock.currentTimeMillis
     return {

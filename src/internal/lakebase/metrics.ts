@@ -28,17 +28,18 @@ export const queryDuration = durations(
 
 export const tokenRefreshDuration = durations("lakebase.token.refresh.duration", "Duration of requesting a token")
 
-/** Records the duration of an effect, for any exit. */
+/** Records the duration of work, for any exit. The work can read the milliseconds until now. */
 export const timed = <A, E, R>(
-  effect: Effect.Effect<A, E, R>,
+  work: (elapsed: () => number) => Effect.Effect<A, E, R>,
   duration: typeof queryDuration,
   whose: Whose
 ): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => {
     const clock = fiber.getRef(Clock.Clock)
     const start = clock.currentTimeNanosUnsafe()
-    return Effect.onExitPrimitive(effect, () => {
-      duration[whose].updateUnsafe(Number(clock.currentTimeNanosUnsafe() - start) / 1e6, fiber.context)
+    const elapsed = () => Number(clock.currentTimeNanosUnsafe() - start) / 1e6
+    return Effect.onExitPrimitive(work(elapsed), () => {
+      duration[whose].updateUnsafe(elapsed(), fiber.context)
       return undefined
     })
   })

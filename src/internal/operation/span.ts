@@ -5,16 +5,16 @@ import { runningLike } from "../../ExecutionContext.ts"
 import type { SpanOptions } from "../../Operation.ts"
 import * as Statement from "../failures/statement.ts"
 
-/** `execute` for a given caller, with the span only. */
+/** `execute` for a given caller, with the span only, which the work may describe further. */
 export const executeAs = <A, E, R>(
-  effect: Effect.Effect<A, E, R>,
+  work: (span: Tracer.Span) => Effect.Effect<A, E, R>,
   caller: Caller.Caller,
-  options: SpanOptions
+  options: SpanOptions & { readonly kind?: Tracer.SpanKind }
 ): Effect.Effect<A, E, R> =>
-  Effect.useSpan("plugin.execute", (span) => {
+  Effect.useSpan("plugin.execute", { kind: options.kind ?? "internal" }, (span) => {
     const who = Caller.attributes(caller)
     describe(span, who, options)
-    return Effect.updateContext(named(effect, options.name), within<R>(span, who, options))
+    return Effect.updateContext(named(work(span), options.name), within<R>(span, who, options))
   })
 
 /** `executeStream` for a given caller, and the context of the fiber that opens the stream. */

@@ -10,7 +10,8 @@ import * as OtelTracer from "@effect/opentelemetry/OtelTracer"
 import * as Resource from "@effect/opentelemetry/Resource"
 import { BatchLogRecordProcessor, LoggerProvider } from "@opentelemetry/sdk-logs"
 import { PeriodicExportingMetricReader } from "@opentelemetry/sdk-metrics"
-import { AlwaysOnSampler, BatchSpanProcessor, TracerProvider } from "@opentelemetry/sdk-trace"
+import { SpanKind } from "@opentelemetry/api"
+import { AlwaysOnSampler, BatchSpanProcessor, type SpanProcessor, TracerProvider } from "@opentelemetry/sdk-trace"
 import { Effect, Layer, Tracer } from "effect"
 import type { Settings } from "../../Telemetry.ts"
 import * as Loggers from "../logs/loggers.ts"
@@ -37,7 +38,10 @@ const layerTracer = (settings: Settings, exporter: Exporter.Make) =>
         new TracerProvider({
           resource: yield* Resource.Resource,
           sampler: new AlwaysOnSampler(),
-          spanProcessors: [new BatchSpanProcessor({ ...batches(settings), exporter: yield* exporter(Exporter.traces) })]
+          spanProcessors: [
+            namedByRoute,
+            new BatchSpanProcessor({ ...batches(settings), exporter: yield* exporter(Exporter.traces) })
+          ]
         })
       )
       const tracer = yield* OtelTracer.make.pipe(
@@ -51,6 +55,18 @@ const layerTracer = (settings: Settings, exporter: Exporter.Make) =>
       })
     })
   )
+
+/** Names the span of a request after its method and route, as `GET /orders/:id`: its route is known after its start. */
+const namedByRoute: SpanProcessor = {
+  onStart: () => {},
+  onEnding: (span) => {
+    const route = span.attributes["http.route"]
+    if (span.kind === SpanKind.SERVER && typeof route === "string") span.updateName(`${span.name} ${route}`)
+  },
+  onEnd: () => {},
+  forceFlush: () => Promise.resolve(),
+  shutdown: () => Promise.resolve()
+}
 
 const layerMetrics = (settings: Settings, exporter: Exporter.Make) =>
   Layer.unwrap(
