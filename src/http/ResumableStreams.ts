@@ -47,8 +47,8 @@ export interface Options {
 export interface Event {
   /** The number of the event. The numbers of a stream are consecutive, and begin with 0 or 1. */
   readonly number: number
-  /** The event as it is sent. */
-  readonly bytes: Uint8Array
+  /** The event as it is sent, in UTF-8. It is not empty. */
+  readonly text: string
 }
 
 /**

@@ -168,7 +168,8 @@ export const toResponse: {
   ) =>
     options.resume === undefined
       ? Effect.contextWith((context: Context.Context<R | RE | ServiceContext>) => {
-          const encoded = encode(stream, options, plain(options.id !== undefined))
+          const texts = encode(stream, options, plain(options.id !== undefined))
+          const encoded = Stream.mapArray(texts, (some) => [Buffer.from(some.join(""))] as const)
           // The events before a cut leave first. The buffer of a kept stream sees to that itself.
           const events = Stream.tapCause(encoded, () => ClientAbort.turn)
           const body = withContext(withHeartbeat(events, options), (puller: Context.Context<never>) =>
@@ -210,8 +211,8 @@ const resumed = Effect.fnUntraced(function* <A, E, R, RE, RA>(
     const events = encode(elements, options, keptAs(streamId), lastId)
     if (opening === false) return events
     const id = EventId.format({ streamId, number: 0, id: lastId })
-    const bytes = opening === "id" ? text.encode(`id: ${id}\n\n`) : frame(id, "opening", "")
-    return Stream.concat(Stream.succeed({ number: 0, bytes }), events)
+    const text = opening === "id" ? `id: ${id}\n\n` : frame(id, "opening", "")
+    return Stream.concat(Stream.succeed({ number: 0, text }), events)
   }
   const events = yield* ResumableStreams.use(({ open }) =>
     open<R | RE | RA | ServiceContext>({
@@ -241,20 +242,20 @@ const withHeartbeat = <E, R>(
 /** The ids of events on the wire, and the form in which an event is passed on. */
 interface Wire<Out> {
   readonly id: (number: number, own: string | undefined) => string | undefined
-  readonly event: (bytes: Uint8Array, number: number) => Out
-  readonly sizeOf: (event: Out) => number
+  readonly event: (text: string, number: number) => Out
+  readonly lengthOf: (event: Out) => number
 }
 
-const plain = (hasOwn: boolean): Wire<Uint8Array> => ({
+const plain = (hasOwn: boolean): Wire<string> => ({
   id: hasOwn ? (_, own) => own : String,
-  event: (bytes) => bytes,
-  sizeOf: ({ length }) => length
+  event: (text) => text,
+  lengthOf: ({ length }) => length
 })
 
 const keptAs = (streamId: string): Wire<Event> => ({
   id: (number, id) => EventId.format({ streamId, number, id }),
-  event: (bytes, number) => ({ bytes, number }),
-  sizeOf: ({ bytes }) => bytes.length
+  event: (text, number) => ({ text, number }),
+  lengthOf: ({ text }) => text.length
 })
 
 const encode = <A, E, R, RE, Out>(
@@ -273,21 +274,23 @@ const encode = <A, E, R, RE, Out>(
         ? (element) => Effect.succeed(json(element))
         : schema === undefined
           ? (element) => Effect.succeed(jsonOf(element))
-          : Schema.encodeEffect(Schema.fromJsonString(Schema.toCodecJson(schema)))
+          : jsonBy(schema)
     let count = 0
     let lastId = resumedAfter
     const eventOf = (element: A) => (data: string) => {
       const id = options.id?.(element, count)
-      const bytes = frame(wire.id(count + 1, id), typeof event === "string" ? event : event(element), data)
-      if (bytes.length > maxEventSize) return tooLarge(bytes.length, maxEventSize)
+      const text = frame(wire.id(count + 1, id), typeof event === "string" ? event : event(element), data)
+      // A character has at most 3 bytes.
+      const size = text.length * 3 <= maxEventSize ? 0 : Buffer.byteLength(text)
+      if (size > maxEventSize) return tooLarge(size, maxEventSize)
       count++
       lastId = id
-      return Effect.succeed(wire.event(bytes, count))
+      return Effect.succeed(wire.event(text, count))
     }
     const events = Pulls.mapTogether(stream, {
       // An element without JSON is a mistake of the application.
       map: (element) => Effect.flatMapEager(Effect.catchEager(toJson(element), Effect.die), eventOf(element)),
-      sizeOf: wire.sizeOf,
+      sizeOf: wire.lengthOf,
       maxSize: 65_536
     })
     if (options.failure === "cut") return events
@@ -299,6 +302,12 @@ const encode = <A, E, R, RE, Out>(
       )
     return Stream.catchCause(events, (cause) => Stream.fromEffect(last(cause)))
   })
+
+// The encoder is kept with the schema, that of `Schema.fromJsonString(…)` would be made for each stream.
+const jsonBy = <A, RE>(schema: Schema.ConstraintCodec<A, unknown, unknown, RE>) => {
+  const encode = Schema.encodeEffect(Schema.toCodecJson(schema))
+  return (element: A) => Effect.mapEager(encode(element), jsonOf)
+}
 
 const jsonOf = (element: unknown): string => {
   const json: string | undefined = JSON.stringify(element)
@@ -316,15 +325,14 @@ const errorData = Effect.fnUntraced(function* (cause: Cause.Cause<unknown>) {
 })
 
 const defaultHeartbeat = "10 seconds"
-const text = new TextEncoder()
-const comment = text.encode(": heartbeat\n\n")
+const comment = Buffer.from(": heartbeat\n\n")
 
 // Sse.encoder omits the name "message"; AppKit's events have all three lines.
-const frame = (id: string | undefined, event: string, data: string): Uint8Array =>
-  text.encode(`${id === undefined ? "" : `id: ${oneLine(id)}\n`}event: ${oneLine(event)}\ndata: ${data}\n\n`)
+const frame = (id: string | undefined, event: string, data: string): string =>
+  `${id === undefined ? "" : `id: ${oneLine(id)}\n`}event: ${oneLine(event)}\ndata: ${data}\n\n`
 
 // Browsers ignore an id that contains NUL.
-const oneLine = (value: string): string => value.replaceAll(/[\r\n\0]/g, "")
+const oneLine = (value: string): string => (/[\r\n\0]/.test(value) ? value.replaceAll(/[\r\n\0]/g, "") : value)
 
 const tooLarge = (size: number, limit: number) =>
   Effect.fail(

@@ -1,5 +1,5 @@
 /** Transformations of a stream's pulls that cost less for each element than those of `Stream`. */
-import { type Cause, Clock, Context, Effect, Exit, Fiber, Scope, Stream } from "effect"
+import { type Cause, Channel, Clock, Context, Effect, Exit, Fiber, type Pull, Scope, Stream } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 
 export interface Mapping<A, B, E, R> {
@@ -72,67 +72,129 @@ export interface Watch<B, E> {
   readonly late: Effect.Effect<NonEmptyReadonlyArray<B>, E>
 }
 
-/** Gives every pull a time limit, with one timer for many pulls. The reader's own time does not count. */
+/** A source that tells its reader when it has more, so that the reader waits without another fiber. */
+export interface Source<A, E> {
+  /** Takes what there is, or returns `undefined` if there is nothing yet. */
+  readonly take: () => Pull.Pull<NonEmptyReadonlyArray<A>, E> | undefined
+  /** Runs a function once, when there may be more to take. It replaces the one before. */
+  readonly onNews: (listener: () => void) => void
+}
+
+/** Streams a source, and gives every wait for it a time limit. The reader's own time does not count. */
+export const fromSource = <A, E, B, E2>(
+  source: Source<A, E>,
+  watch: Watch<B, E2>
+): Stream.Stream<A | B, Pull.ExcludeDone<E> | E2> =>
+  Stream.fromChannel(Channel.fromTransform((_, scope) => waiting(source, watch, scope)))
+
+/** Gives every pull a time limit, with one fiber and one timer for all. The reader's own time does not count. */
 export const watch = <A, E, R, B, E2>(
   stream: Stream.Stream<A, E, R>,
-  { late, within }: Watch<B, E2>
+  options: Watch<B, E2>
 ): Stream.Stream<A | B, E | E2, R> =>
   Stream.transformPull(stream, (pull, scope) =>
-    Effect.contextWith((own: Context.Context<R>) => {
-      type Result = Effect.Effect<NonEmptyReadonlyArray<A | B>, E | E2 | Cause.Done>
-      const clock = Context.get(own, Clock.Clock)
-      const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-      let running: Fiber.Fiber<unknown, unknown> | undefined
-      let result: Result | undefined
-      let resume: ((result: Result) => void) | undefined
-      let deadline = Infinity
-      let timer: Fiber.Fiber<void> | undefined
-      let wakesAt = Infinity
-
-      const deliver = (some: Result) => {
-        const waiting = resume
-        resume = undefined
-        waiting?.(some)
-        return waiting !== undefined
-      }
-      const setTimer = (left: number) => {
-        if (deadline >= wakesAt) return
-        timer?.interruptUnsafe()
-        wakesAt = deadline
-        timer = Effect.runForkWith(own)(Effect.flatMap(Effect.sleep(left), () => Effect.sync(wake)))
-      }
-      const wake = () => {
-        timer = undefined
-        wakesAt = Infinity
-        if (resume === undefined) return
-        const left = deadline - now()
-        if (left > 0) setTimer(left)
-        else deliver(late)
-      }
-      const start = (context: Context.Context<R>) => {
-        const fiber = Effect.runForkWith(context)(pull)
-        running = fiber
-        fiber.addObserver((exit) => {
-          running = undefined
-          if (!deliver(exit)) result = exit
-        })
-      }
-      const next = Effect.contextWith((context: Context.Context<R>): Result => {
-        if (running === undefined && result === undefined) start(context)
-        if (result !== undefined) {
-          const done = result
-          result = undefined
-          return done
-        }
-        return Effect.callback<NonEmptyReadonlyArray<A | B>, E | E2 | Cause.Done>((waiting) => {
-          resume = waiting
-          const left = within()
-          deadline = now() + left
-          setTimer(left)
-          return Effect.sync(() => void (resume = undefined))
-        })
-      })
-      const stopped = Effect.suspend(() => Fiber.interruptAll([running, timer].filter((fiber) => fiber !== undefined)))
-      return Effect.as(Scope.addFinalizer(scope, stopped), next)
+    Effect.contextWith((context: Context.Context<R>) => {
+      const { stop, ...source } = pumped(pull, context)
+      return Effect.andThen(Scope.addFinalizer(scope, stop), waiting(source, options, scope))
     })
   )
+
+/** Pulls in a fiber of its own, once each time that the reader waits. */
+const pumped = <A, E, R>(
+  pull: Pull.Pull<NonEmptyReadonlyArray<A>, E, void, R>,
+  context: Context.Context<R>
+): Source<A, E> & { readonly stop: Effect.Effect<void> } => {
+  let result: Pull.Pull<NonEmptyReadonlyArray<A>, E> | undefined
+  let tell: (() => void) | undefined
+  let goOn: ((demand: Effect.Effect<void>) => void) | undefined
+  let pump: Fiber.Fiber<never, E | Cause.Done> | undefined
+  const deliver = (some: Pull.Pull<NonEmptyReadonlyArray<A>, E>) => {
+    const tellOnce = tell
+    tell = undefined
+    result = some
+    tellOnce?.()
+  }
+  const demand = Effect.callback<void>((resume) => void (goOn = resume))
+  const start = () => {
+    pump = Effect.runForkWith(context)(
+      Effect.forever(
+        Effect.flatMap(pull, (some) => {
+          deliver(Effect.succeed(some))
+          // A reader that waits again has asked for the next.
+          return tell === undefined ? demand : Effect.void
+        }),
+        { disableYield: true }
+      )
+    )
+    pump.addObserver((exit) => {
+      pump = undefined
+      deliver(exit)
+    })
+  }
+  return {
+    take: () => {
+      const some = result
+      result = undefined
+      return some
+    },
+    onNews: (listener) => {
+      tell = listener
+      if (pump === undefined) return start()
+      const resume = goOn
+      goOn = undefined
+      resume?.(Effect.void)
+    },
+    stop: Effect.suspend(() => (pump === undefined ? Effect.void : Fiber.interrupt(pump)))
+  }
+}
+
+/** Pulls from a source, with one timer for many waits: it is set again only when it rings too early. */
+const waiting = <A, E, B, E2>(
+  source: Source<A, E>,
+  { late, within }: Watch<B, E2>,
+  scope: Scope.Scope
+): Effect.Effect<Pull.Pull<NonEmptyReadonlyArray<A | B>, E | E2>> =>
+  Effect.contextWith((context: Context.Context<never>) => {
+    type Result = Pull.Pull<NonEmptyReadonlyArray<A | B>, E | E2>
+    const clock = Context.get(context, Clock.Clock)
+    const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+    let resume: ((result: Result) => void) | undefined
+    let deadline = Infinity
+    let timer: Fiber.Fiber<void> | undefined
+    let wakesAt = Infinity
+
+    const answer = (result: Result) => {
+      const resumeOnce = resume
+      resume = undefined
+      resumeOnce?.(result)
+    }
+    const setTimer = (left: number) => {
+      if (deadline >= wakesAt) return
+      timer?.interruptUnsafe()
+      wakesAt = deadline
+      timer = Effect.runForkWith(context)(Effect.flatMap(Effect.sleep(left), () => Effect.sync(wake)))
+    }
+    const wake = () => {
+      timer = undefined
+      wakesAt = Infinity
+      if (resume === undefined) return
+      const left = deadline - now()
+      if (left > 0) setTimer(left)
+      else answer(late)
+    }
+    const next: Result = Effect.suspend(() => source.take() ?? wait)
+    const wait = Effect.callback<NonEmptyReadonlyArray<A | B>, E | E2 | Cause.Done>((waits) => {
+      const left = within()
+      deadline = now() + left
+      setTimer(left)
+      resume = waits
+      source.onNews(() => answer(next))
+    })
+    return Effect.as(
+      Scope.addFinalizer(
+        scope,
+        Effect.suspend(() => (timer === undefined ? Effect.void : Fiber.interrupt(timer)))
+      ),
+      next
+    )
+  })

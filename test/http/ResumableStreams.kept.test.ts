@@ -126,14 +126,24 @@ describe("ResumableStreams.layerWith", () => {
     })
   )
 
+  it.effect("gives a client together the events that come together", () =>
+    Effect.gen(function* () {
+      const streams = yield* Streams.make({})
+      const source = Stream.map(Stream.range(1, 200), (number) => ({ number, text: `${number} ` }))
+      const body = yield* streams.open({ ...plain, run: () => source })
+      const parts = yield* Stream.runCollect(Stream.decodeText(body))
+      assert.strictEqual(parts.length, 1)
+      assert.strictEqual(parts.join(""), Array.from({ length: 200 }, (_, index) => `${index + 1} `).join(""))
+    }).pipe(Effect.provide(TestContext.layer()))
+  )
+
   it.effect("counts 200 bytes more for each event, so that many tiny ones are bounded", () =>
     Effect.gen(function* () {
-      const bytes = new Uint8Array(1)
       let pulled = 0
       const streams = yield* Streams.make({ maxBufferSize: "20 KiB" })
       const body = yield* streams.open({
         ...plain,
-        run: () => Stream.forever(Stream.sync(() => ({ number: ++pulled, bytes })))
+        run: () => Stream.forever(Stream.sync(() => ({ number: ++pulled, text: "x" })))
       })
       // It takes one event, and then no more.
       yield* Effect.forkChild(Stream.runForEach(body, () => Effect.never))

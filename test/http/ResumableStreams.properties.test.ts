@@ -4,7 +4,6 @@ import { TestContext } from "effect-databricks/testing"
 import { Cause, Effect, Exit, Fiber, Latch, Layer, Queue, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 
-const text = new TextEncoder()
 const utf8 = new TextDecoder()
 
 const Who = Schema.Literals(["alice", "bob"])
@@ -18,9 +17,13 @@ const Step = Schema.Union([
   Schema.Struct({ do: Schema.Literal("pass"), seconds: Schema.Literals([1, 14, 29, 31]) })
 ])
 
-/** The bytes of an event, of which a buffer of 2,400 holds ten: each counts 200 more. */
-const bytesOf = (id: string, who: string) => text.encode(`${id} ${who}`.padEnd(40))
+/** The text of an event, of which a buffer of 2,400 bytes holds ten: each counts 200 more. */
+const textOf = (id: string, who: string) => `${id} ${who}`.padEnd(40)
+const textsOf = (bytes: Uint8Array) => utf8.decode(bytes).match(/.{40}/g) ?? []
 const buffered = 10
+
+const eventsOf = <E>(body: Stream.Stream<Uint8Array, E>) =>
+  Stream.flatMap(body, (bytes) => Stream.fromIterable(textsOf(bytes)))
 
 const Live = Layer.merge(
   TestContext.layer(),
@@ -31,7 +34,6 @@ const settle = Effect.repeat(Effect.yieldNow, { times: 30 })
 
 /** A person who asks one question, and again under a new request id when its stream is gone. */
 const person = (who: "alice" | "bob") => {
-  const comment = text.encode("")
   let question = 0
   const fresh = () => ({
     requestId: `question ${++question}`,
@@ -58,7 +60,7 @@ const person = (who: "alice" | "bob") => {
         Stream.rechunk(1),
         Stream.map((number) => {
           asks.pulled = number
-          return { number, bytes: bytesOf(`${streamId}.${number}`, who) }
+          return { number, text: textOf(`${streamId}.${number}`, who) }
         }),
         Stream.onExit((exit) =>
           Effect.sync(() => {
@@ -75,7 +77,7 @@ const person = (who: "alice" | "bob") => {
         sender: undefined,
         requestId,
         lastEventId,
-        heartbeat: { interval: "10 seconds", bytes: comment },
+        heartbeat: { interval: "10 seconds", bytes: new Uint8Array() },
         run: source,
         after: undefined
       })
@@ -97,9 +99,8 @@ const person = (who: "alice" | "bob") => {
       gate = Latch.makeUnsafe(true)
       const mine = gate
       connection = yield* Effect.forkChild(
-        Stream.runForEach(body, (bytes) => {
-          if (bytes === comment) return Effect.void
-          const [id = "", whose] = utf8.decode(bytes).split(/ +/)
+        Stream.runForEach(eventsOf(body), (event) => {
+          const [id = "", whose] = event.split(/ +/)
           assert.strictEqual(whose, who)
           asks.received.push(Number(id.split(".")[1]))
           asks.lastId = id
@@ -236,12 +237,11 @@ describe("ResumableStreams under any schedule of two people", () => {
             sender: undefined,
             requestId,
             lastEventId: undefined,
-            heartbeat: { interval: "10 seconds", bytes: text.encode("") },
-            run: () =>
-              Stream.map(Stream.make(1, 2), (number) => ({ number, bytes: bytesOf(String(number), requestId) })),
+            heartbeat: { interval: "10 seconds", bytes: new Uint8Array() },
+            run: () => Stream.map(Stream.make(1, 2), (number) => ({ number, text: textOf(String(number), requestId) })),
             after: undefined
           }),
-          (stream) => Effect.andThen(Stream.runCount(Stream.take(stream, events)), settle)
+          (stream) => Effect.andThen(Stream.runCount(Stream.take(eventsOf(stream), events)), settle)
         )
       yield* read("cut", 1)
       yield* read("whole", 3)
@@ -253,11 +253,11 @@ describe("ResumableStreams under any schedule of two people", () => {
         sender: undefined,
         requestId: "cut",
         lastEventId: undefined,
-        heartbeat: { interval: "10 seconds", bytes: text.encode("") },
+        heartbeat: { interval: "10 seconds", bytes: new Uint8Array() },
         run: () => Stream.suspend(() => (runs++, Stream.empty)),
         after: undefined
       })
-      assert.strictEqual(yield* Stream.runCount(again), 2)
+      assert.strictEqual(yield* Stream.runCount(eventsOf(again)), 2)
       assert.strictEqual(runs, 0)
     }).pipe(Effect.provide(Layer.merge(TestContext.layer(), ResumableStreams.layerWith({ maxStreams: 2 }))))
   )

@@ -32,6 +32,34 @@ describe("Pulls.mapTogether", () => {
 })
 
 describe("Pulls.watch", () => {
+  it.effect("pulls in one fiber, and only while its reader waits", () =>
+    Effect.gen(function* () {
+      const fibers = new Set<number>()
+      let pulls = 0
+      const source = Stream.fromEffectRepeat(
+        Effect.withFiber(({ id }) => {
+          fibers.add(id)
+          return Effect.as(Effect.yieldNow, ++pulls)
+        })
+      )
+      const watched = Pulls.watch(source, { within: () => 1_000, late: Effect.fail("late" as const) })
+      const seen: Array<readonly [element: unknown, pulls: number]> = []
+      yield* Stream.runForEach(Stream.take(watched, 4), (element) =>
+        Effect.andThen(
+          Effect.repeat(Effect.yieldNow, { times: 3 }),
+          Effect.sync(() => seen.push([element, pulls]))
+        )
+      )
+      assert.deepStrictEqual(seen, [
+        [1, 1],
+        [2, 2],
+        [3, 3],
+        [4, 4]
+      ])
+      assert.strictEqual(fibers.size, 1)
+    })
+  )
+
   it.effect("counts each wait for an element, not the reader's own time, and goes on waiting", () =>
     Effect.gen(function* () {
       const source = yield* Queue.unbounded<string>()

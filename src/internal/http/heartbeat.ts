@@ -10,8 +10,14 @@ export interface Heartbeat {
 /** Adds a comment after each interval of silence. */
 export const during = <E, R>(
   events: Stream.Stream<Uint8Array, E, R>,
-  { bytes, interval }: Heartbeat
-): Stream.Stream<Uint8Array, E, R> => {
+  heartbeat: Heartbeat
+): Stream.Stream<Uint8Array, E, R> => Pulls.watch(events, watchOf(heartbeat))
+
+/** Streams a source of events, with a comment after each interval of silence. */
+export const beside = <E>(events: Pulls.Source<Uint8Array, E>, heartbeat: Heartbeat) =>
+  Pulls.fromSource(events, watchOf(heartbeat))
+
+const watchOf = ({ bytes, interval }: Heartbeat) => {
   const millis = Duration.toMillis(Duration.fromInputUnsafe(interval))
-  return Pulls.watch(events, { within: () => millis, late: Effect.succeed([bytes] as const) })
+  return { within: () => millis, late: Effect.succeed([bytes] as const) }
 }

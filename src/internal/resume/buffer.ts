@@ -1,6 +1,7 @@
 /** The events of one stream, between its source and the client that reads it. */
 import { Cause, Effect, Exit, Latch, type Pull } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
+import { Buffer as NodeBuffer } from "node:buffer"
 import type { Event } from "../../http/ResumableStreams.ts"
 import * as ClientAbort from "../http/clientAbort.ts"
 
@@ -25,14 +26,20 @@ export interface Buffer {
   readonly reader: () => Reader | undefined
   /** Replaces the reader. Without one nothing is dropped, so that the last reader can return. */
   readonly attach: (reader: Reader | undefined) => void
-  /** Takes the next events. Ends only if the source has ended; a failed one cuts the connection. */
-  readonly pull: (reader: Reader) => Pull.Pull<NonEmptyReadonlyArray<Uint8Array>>
+  /**
+   * Takes the next events, or returns `undefined` if there are none yet. Ends only if the source has ended; a failed one
+   * cuts the connection.
+   */
+  readonly take: (reader: Reader) => Pull.Pull<NonEmptyReadonlyArray<Uint8Array>> | undefined
+  /** Runs a function once, when there may be more to take. It replaces the one before. */
+  readonly onNews: (listener: () => void) => void
 }
 
 export const make = (capacity: number): Buffer => {
-  const events: Array<Event> = []
+  // The numbers of events are consecutive: the texts end with that of `last`.
+  const texts: Array<string> = []
   const room = Latch.makeUnsafe()
-  const news = Latch.makeUnsafe()
+  let listener: (() => void) | undefined
   let size = 0
   let dropped = -1
   let last = -1
@@ -40,67 +47,71 @@ export const make = (capacity: number): Buffer => {
   let lastTaken = -1
   let current: Reader | undefined
 
+  const tell = () => {
+    const tellOnce = listener
+    listener = undefined
+    tellOnce?.()
+  }
+
   const makeRoom = (cost: number) => {
     const taken = current?.taken ?? -1
-    while (events.length > 0 && size + cost > capacity) {
-      const oldest = events[0]!
-      if (oldest.number > taken) return
-      events.shift()
-      size -= costOf(oldest)
-      dropped = oldest.number
+    while (texts.length > 0 && size + cost > capacity) {
+      const oldest = last + 1 - texts.length
+      if (oldest > taken) return
+      size -= costOf(texts.shift()!)
+      dropped = oldest
     }
+  }
+
+  /** Adds events from this index on, while there is room. Returns the index of the next one. */
+  const add = (some: ReadonlyArray<Event>, from: number): number => {
+    let index = from
+    for (; index < some.length; index++) {
+      const { number, text } = some[index]!
+      const cost = costOf(text)
+      makeRoom(cost)
+      if (texts.length > 0 && size + cost > capacity) break
+      texts.push(text)
+      size += cost
+      last = number
+    }
+    return index
   }
 
   const offer = (some: ReadonlyArray<Event>, from = 0): Effect.Effect<void> =>
     Effect.suspend(() => {
-      for (let index = from; index < some.length; index++) {
-        const event = some[index]!
-        const cost = costOf(event)
-        makeRoom(cost)
-        if (events.length > 0 && size + cost > capacity) {
-          room.closeUnsafe()
-          return Effect.andThen(room.await, offer(some, index))
-        }
-        events.push(event)
-        size += cost
-        last = event.number
-        news.openUnsafe()
-      }
-      return Effect.void
+      const next = add(some, from)
+      if (next > from) tell()
+      if (next === some.length) return Effect.void
+      // A reader that was told may have made room.
+      if (next > from) return offer(some, next)
+      room.closeUnsafe()
+      return Effect.andThen(room.await, offer(some, next))
     })
 
-  /** The events after this number, about as many as a socket takes at once. */
-  const after = (number: number): ReadonlyArray<Event> => {
-    // The numbers are consecutive.
-    const from = Math.max(0, number + 1 - (events[0]?.number ?? 0))
+  const take: Buffer["take"] = (reader) => {
+    if (reader !== current) return ClientAbort.cut
+    reader.taken = lastTaken = reader.given
+    room.openUnsafe()
+    const first = last + 1 - texts.length
+    const from = Math.max(0, reader.taken + 1 - first)
     let to = from
-    for (let bytes = 0; to < events.length && bytes < pullSize; to++) bytes += events[to]!.bytes.length
-    return events.slice(from, to)
+    let text = ""
+    while (to < texts.length && text.length < takeSize) text += texts[to++]!
+    if (to > from) {
+      reader.given = first + to - 1
+      return Effect.succeed([NodeBuffer.from(text)])
+    }
+    if (exit === undefined) return undefined
+    // The last events leave first: a client without an id would run the source again.
+    return Exit.isSuccess(exit) ? Cause.done() : Effect.andThen(ClientAbort.turn, ClientAbort.cut)
   }
-
-  const pull = (reader: Reader): ReturnType<Buffer["pull"]> =>
-    Effect.suspend((): ReturnType<Buffer["pull"]> => {
-      if (reader !== current) return ClientAbort.cut
-      reader.taken = lastTaken = reader.given
-      room.openUnsafe()
-      const [first, ...others] = after(reader.taken)
-      if (first !== undefined) {
-        reader.given = (others.at(-1) ?? first).number
-        return Effect.succeed([first.bytes, ...others.map(({ bytes }) => bytes)])
-      }
-      if (exit !== undefined) {
-        // The last events leave first: a client without an id would run the source again.
-        return Exit.isSuccess(exit) ? Cause.done() : Effect.andThen(ClientAbort.turn, ClientAbort.cut)
-      }
-      news.closeUnsafe()
-      return Effect.andThen(news.await, pull(reader))
-    })
 
   return {
     offer,
     end: (end) => {
       exit = end
-      news.openUnsafe()
+      tell()
     },
     hasEnded: () => exit !== undefined,
     isTaken: () => lastTaken === last,
@@ -110,13 +121,15 @@ export const make = (capacity: number): Buffer => {
       current = reader
       lastTaken = reader?.taken ?? lastTaken
       room.openUnsafe()
-      news.openUnsafe()
+      tell()
     },
-    pull
+    take,
+    onNews: (tellOnce) => void (listener = tellOnce)
   }
 }
 
-const pullSize = 16_384
+/** The length of the events that are taken together, about as many as a socket takes at once. */
+const takeSize = 16_384
 
-// An event and its array are about 200 bytes of the heap, without their content.
-const costOf = ({ bytes }: Event): number => bytes.length + 200
+// An event and its text are about 200 bytes of the heap, without their content.
+const costOf = (text: string): number => NodeBuffer.byteLength(text) + 200

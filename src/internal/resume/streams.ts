@@ -161,7 +161,7 @@ export const make = ({
             connection.fiber = fiber
             kept.buffer.attach(connection)
             const read = Stream.ensuring(
-              Heartbeat.during(Stream.fromPull(Effect.succeed(kept.buffer.pull(connection))), heartbeat),
+              Heartbeat.beside({ take: () => kept.buffer.take(connection), onNews: kept.buffer.onNews }, heartbeat),
               Effect.suspend(() => {
                 if (kept.connection !== connection) return Effect.void
                 kept.connection = undefined
