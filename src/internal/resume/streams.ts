@@ -52,8 +52,9 @@ export const make = ({
   Effect.contextWith((own: Context.Context<Scope.Scope>) => {
     const scope = Context.get(own, Scope.Scope)
     const capacity = Number(ByteSize.fromInputUnsafe(maxBufferSize))
-    // In the order of their beginning.
+    // In the order of their beginning, and so are those of each owner.
     const streams = new Set<Kept>()
+    const owned = new Map<string, Set<Kept>>()
     let timers = 0
 
     const stopTimer = (kept: Kept) => {
@@ -64,6 +65,9 @@ export const make = ({
     const drop = (kept: Kept) => {
       stopTimer(kept)
       streams.delete(kept)
+      const own = owned.get(kept.owner)
+      own?.delete(kept)
+      if (own?.size === 0) owned.delete(kept.owner)
       kept.source?.interruptUnsafe()
     }
 
@@ -85,19 +89,14 @@ export const make = ({
      * whole, so those follow. One with a connection never does.
      */
     const makeRoom = (owner: string): TooManyStreamsError | undefined => {
-      const all = [...streams]
-      const own = all.filter((kept) => kept.owner === owner)
-      const isFull = own.length >= maxStreams
-      if (!isFull && all.length < maxTotalStreams) return undefined
-      const oldest = (of: ReadonlyArray<Kept>) =>
-        of.filter(({ connection }) => connection === undefined).toSorted((a, b) => a.leftAs - b.leftAs)[0]
-      const hasEnded = ({ buffer }: Kept) => buffer.hasEnded()
-      const isRead = (kept: Kept) => hasEnded(kept) && kept.buffer.isTaken()
+      const own = owned.get(owner) ?? none
+      const isFull = own.size >= maxStreams
+      if (!isFull && streams.size < maxTotalStreams) return undefined
       const kept =
-        oldest(own.filter(isRead)) ??
-        oldest(own.filter(hasEnded)) ??
-        oldest(own) ??
-        (isFull ? undefined : oldest(all.filter(hasEnded)))
+        oldest(own, isRead) ??
+        oldest(own, hasEnded) ??
+        oldest(own, () => true) ??
+        (isFull ? undefined : oldest(streams, hasEnded))
       if (kept === undefined) {
         const limit = isFull
           ? `${maxStreams} streams of one caller (maxStreams)`
@@ -136,6 +135,8 @@ export const make = ({
         leftAs: 0
       }
       streams.add(kept)
+      const own = owned.get(owner) ?? new Set()
+      owned.set(owner, own.add(kept))
       return Effect.succeed(kept)
     }
 
@@ -185,7 +186,7 @@ export const make = ({
         const { after, lastEventId, requestId, route, run } = request
         const owner = ownerOf(context, request.sender)
         const find = (is: (kept: Kept) => boolean) =>
-          [...streams].findLast((kept) => kept.owner === owner && kept.route === route && is(kept))
+          [...(owned.get(owner) ?? none)].findLast((kept) => kept.route === route && is(kept))
         const begin = (run: Run<R>) =>
           Effect.flatMap(start(request, owner, run, context), (kept) => give(kept, -1, request))
 
@@ -204,6 +205,21 @@ export const make = ({
 
     return Effect.succeed({ open })
   })
+
+const none: ReadonlySet<Kept> = new Set()
+
+/** The stream of this kind that no connection reads for the longest time. */
+const oldest = (streams: ReadonlySet<Kept>, is: (kept: Kept) => boolean): Kept | undefined => {
+  let found: Kept | undefined
+  for (const kept of streams) {
+    if (kept.connection === undefined && is(kept) && (found === undefined || kept.leftAs < found.leftAs)) found = kept
+  }
+  return found
+}
+
+const hasEnded = ({ buffer }: Kept) => buffer.hasEnded()
+
+const isRead = (kept: Kept) => hasEnded(kept) && kept.buffer.isTaken()
 
 /** Closes the connection that reads, which may be dead, as if its client had left. */
 const cut = ({ buffer, connection }: Kept) => {
