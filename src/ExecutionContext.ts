@@ -9,6 +9,7 @@ import * as Caller from "./Caller.ts"
 import * as ForwardedHeaders from "./ForwardedHeaders.ts"
 import { AuthenticationError, type IdentityError } from "./IdentityError.ts"
 import * as Transaction from "./internal/sql/transaction.ts"
+import { withContext } from "./internal/streamContext.ts"
 import { ServiceContext, ServiceContextError } from "./ServiceContext.ts"
 import { UserContext } from "./UserContext.ts"
 
@@ -257,7 +258,9 @@ export const runAsOwner = <A, E, R>(effect: Effect.Effect<A, E, R>, owner: Calle
  */
 export const streamAsOwner = <A, E, R>(stream: Stream.Stream<A, E, R>, owner: Caller.Caller): Stream.Stream<A, E, R> =>
   Stream.unwrap(
-    Effect.map(runAsOwner(ExecutionContext, owner), (caller) => Stream.provideService(stream, ExecutionContext, caller))
+    Effect.map(runAsOwner(ExecutionContext, owner), (caller) =>
+      withContext(stream, (puller: Context.Context<R>) => Context.add(puller, ExecutionContext, caller))
+    )
   )
 
 /**

@@ -5,7 +5,7 @@ import { ownedBy, runAsOwner, runningLike } from "../../ExecutionContext.ts"
 import type { FileEntry } from "../../FileEntry.ts"
 import type { Content, Files, WriteOptions } from "../../Files.ts"
 import { DirectoryNotEmptyError, FileExistsError, InvalidPathError, InvalidRangeError } from "../../FilesError.ts"
-import { withContext } from "../http/bodyContext.ts"
+import { withContext } from "../streamContext.ts"
 import * as Paths from "./paths.ts"
 
 type Service = Files["Service"]

@@ -1,9 +1,10 @@
 /** The span of an operation, `plugin.execute`, and its log lines: both name the operation and its caller. */
-import { Context, Effect, Predicate, References, Stream, Tracer } from "effect"
+import { Channel, Context, Effect, Predicate, References, Scope, Stream, Tracer } from "effect"
 import * as Caller from "../../Caller.ts"
 import { runningLike } from "../../ExecutionContext.ts"
 import type { SpanOptions } from "../../Operation.ts"
 import * as Statement from "../failures/statement.ts"
+import * as StreamContext from "../streamContext.ts"
 
 /** `execute` for a given caller, with the span only, which the work may describe further. */
 export const executeAs = <A, E, R>(
@@ -25,15 +26,25 @@ export const executeStreamAs = <A, E, R>(
   options: SpanOptions
 ): Stream.Stream<A, E, R> => {
   const who = Caller.attributes(caller)
-  // Any fiber may pull, but the stream runs as the caller that opened it.
-  const asOpener = Stream.transformPull(stream, (pull) =>
-    Effect.succeed(Effect.updateContext(pull, (puller: Context.Context<R>) => runningLike(puller, context)))
+  const spanOptions = { attributes: attributesOf(who, options), captureStackTrace: false }
+  const channel = Stream.toChannel(
+    Stream.tapCause(stream, (cause) => Effect.sync(() => Statement.nameFailure(cause, options.name)))
   )
-  return asOpener.pipe(
-    Stream.tapCause((cause) => Effect.sync(() => Statement.nameFailure(cause, options.name))),
-    Stream.provideService(References.CurrentLogAnnotations, logged(context, who, options)),
-    Stream.withSpan("plugin.execute", { attributes: attributesOf(who, options), captureStackTrace: false })
-  ) as Stream.Stream<A, E, R> // transformPull excludes the end of a stream from E, which never contains it
+  return Stream.fromChannel(
+    Channel.fromTransformBracket((_, scope, spanScope) =>
+      Effect.flatMap(Scope.provide(Effect.makeSpanScoped("plugin.execute", spanOptions), spanScope), (span) => {
+        // Any fiber may pull, but the stream runs as the caller that opened it.
+        const run = StreamContext.within((puller: Context.Context<R>) =>
+          Context.add(
+            Context.add(runningLike(puller, context), Tracer.ParentSpan, span),
+            References.CurrentLogAnnotations,
+            logged(context, who, options)
+          )
+        )
+        return Effect.map(run(Channel.toPullScoped(channel, scope)), run)
+      })
+    )
+  ) as Stream.Stream<A, E, R> // fromTransformBracket excludes the end of a stream from E, which never contains it
 }
 
 /** The log line of a failure has the name of its operation. */

@@ -1,7 +1,8 @@
 /** The calls of a connector, each as one operation of its service. */
-import { Effect, Stream } from "effect"
+import { Context, Effect, type Stream } from "effect"
 import * as Operation from "../../Operation.ts"
 import { ServiceContext } from "../../ServiceContext.ts"
+import { withContext } from "../streamContext.ts"
 import { type Page, pages } from "./pages.ts"
 
 type Attributes = Operation.SpanOptions["attributes"]
@@ -22,7 +23,11 @@ export const make = (service: ServiceContext["Service"]) => {
   }
 
   const stream = <A, E, R>(name: string, attributes: Attributes, items: Stream.Stream<A, E, R>) =>
-    items.pipe(Operation.executeStream({ name, attributes }), Stream.provideService(ServiceContext, service))
+    withContext(
+      Operation.executeStream(items, { name, attributes }),
+      (puller: Context.Context<Exclude<R, ServiceContext>>) =>
+        Context.add(puller, ServiceContext, service) as Context.Context<R | ServiceContext> // Exclude hides that R is whole again
+    )
 
   /** Streams a list; `timeout` and `retry` apply to each page. */
   const list = <A, E, R>(

@@ -1,5 +1,5 @@
 /** The routes of model serving: alias → endpoint → body → response or chunks, as the user. */
-import { Deferred, Effect, Fiber, Schema, Scope, Stream } from "effect"
+import { Channel, Deferred, Effect, Fiber, Schema, Scope, Stream } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import type { Endpoint, Options } from "../../../appkit/Serving.ts"
 import * as HttpFailure from "../../../http/HttpFailure.ts"
@@ -83,7 +83,7 @@ const accepted = Effect.fnUntraced(function* <A, E>(make: (onStart: Effect.Effec
   const chunks = Stream.tapCause(make(Deferred.succeed(started, undefined)), (cause) =>
     Deferred.failCause(started, cause)
   )
-  const pull = yield* Scope.provide(Stream.toPull(chunks), scope)
+  const pull = yield* Channel.toPullScoped(Stream.toChannel(chunks), scope)
   const first = yield* Effect.forkIn(pull, scope)
   yield* Deferred.await(started)
   let next = Fiber.join(first)
