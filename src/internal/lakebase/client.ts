@@ -34,6 +34,22 @@ const Transactions = Context.Reference<ReadonlyMap<string, Transaction>>("effect
 
 const compiler = PgClient.makeCompiler()
 
+/** Effect's compiler, with the parameter that its interface leaves out. */
+const compile: (
+  statement: Statement.Fragment,
+  withoutTransform: boolean,
+  placeholder: () => string
+) => ReturnType<Statement.Compiler["compile"]> = compiler.compile.bind(compiler)
+
+/**
+ * Compiles a statement that runs once. Given the placeholders, Effect's compiler does not put it in its WeakMap, whose
+ * entries make a collection of the heap take longer.
+ */
+const compileOnce = (statement: Statement.Fragment) => {
+  let count = 0
+  return compile(statement, false, () => `$${++count}`)
+}
+
 /**
  * Makes clients, for any caller or for `owner` only. They inherit their shared parts, so that a client costs little.
  */
@@ -119,7 +135,7 @@ export const make = Effect.fnUntraced(function* (
       span: Tracer.Span,
       elapsed: () => number
     ) => {
-      const [text, params] = statement.compile()
+      const [text, params] = compileOnce(statement)
       span.attribute("db.query.text", text)
       return sessions.use(caller, within, ({ connection }) => {
         span.attribute("db.client.connection.wait_time_ms", elapsed())
