@@ -64,8 +64,11 @@ const logTo = (
   const { context } = fiber
   const all = { ...fiber.getRef(References.CurrentLogAnnotations), ...annotations }
   fiber.setContext(Context.add(context, References.CurrentLogAnnotations, all))
-  logger.log({ cause, date, fiber, logLevel, message: [message] })
-  fiber.setContext(context)
+  try {
+    logger.log({ cause, date, fiber, logLevel, message: [message] })
+  } finally {
+    fiber.setContext(context)
+  }
 }
 
 /** Keeps the logger of Effect, which is somewhere in an unknown middleware, from a second line. */
