@@ -42,20 +42,25 @@ main(
     const aliveOf = (peer: Streams.Peer) => alive[servers.find((server) => server.peer === peer)!.port] ?? 0
     yield* leave
 
+    // All rounds with the same clients: ours keeps the sources of those that have left, for they may return.
     const samples = Streams.samplesOf<Sample>()
-    const ticking = (server: (typeof servers)[number]) =>
+    const profiles = yield* Effect.forEach(servers, (server) =>
       Effect.gen(function* () {
         yield* listen(server.port, "/ticks")
-        yield* heard(0.5)
-        const before = cpu(server.pid)
-        const outcome = yield* heard(seconds)
-        const cost = ((cpu(server.pid) - before) / outcome.events) * 1e6
+        yield* heard(1)
+        for (let round = 0; round < rounds; round++) {
+          const before = cpu(server.pid)
+          const outcome = yield* heard(seconds)
+          samples.add(server.peer, { ...outcome, cost: ((cpu(server.pid) - before) / outcome.events) * 1e6 })
+        }
+        const profiled = yield* profile(
+          server.peer,
+          server,
+          Effect.map(heard(seconds), ({ events }) => events)
+        )
         yield* leave
-        return { ...outcome, cost }
+        return profiled
       })
-    for (const server of servers) yield* ticking(server)
-    yield* Streams.inTurns(servers, rounds, (server) =>
-      Effect.map(ticking(server), (sample) => samples.add(server.peer, sample))
     )
 
     yield* Console.log(
@@ -95,20 +100,6 @@ main(
         holds: aliveOf("ours") === clients
       }
     })
-    yield* show(
-      yield* Effect.forEach(servers, (server) =>
-        Effect.gen(function* () {
-          yield* listen(server.port, "/ticks")
-          const profiled = yield* profile(
-            server.peer,
-            server,
-            Effect.map(heard(seconds), ({ events }) => events)
-          )
-          yield* leave
-          return profiled
-        })
-      ),
-      "µs of the clock for each event"
-    )
+    yield* show(profiles, "µs of the clock for each event")
   })
 )
