@@ -1,5 +1,6 @@
-/** Timeouts, spans and the services of a request, around work that costs nothing. */
+/** Timeouts, spans, statements and the services of a request, around work that costs nothing. */
 import { Context, Effect, Exit, Fiber, Option, Tracer } from "effect"
+import { Statement } from "effect/sql"
 import { measure } from "./cost.ts"
 
 const answer = Effect.callback<number>((resume) => {
@@ -78,3 +79,24 @@ export const contexts = () =>
       over: "Context.add × 7"
     }
   ])
+
+const compiler = Statement.makeCompilerSqlite()
+/** With the parameter that the interface leaves out, and with which the compiler keeps nothing. */
+const compile: (
+  statement: Statement.Fragment,
+  withoutTransform: boolean,
+  placeholder: () => string
+) => ReturnType<Statement.Compiler["compile"]> = compiler.compile.bind(compiler)
+const statement = () =>
+  Statement.fragment([Statement.literal("SELECT item FROM sales WHERE region = "), Statement.parameter("north")])
+
+// As many that the collections of the heap are part of it.
+export const statements = () =>
+  measure(
+    "A new statement",
+    [
+      { name: "compile", run: () => compiler.compile(statement(), false) },
+      { name: "compile, keeping nothing", run: () => compile(statement(), false, () => "?") }
+    ],
+    { rounds: 10, times: 200_000 }
+  )
