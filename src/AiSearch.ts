@@ -25,7 +25,7 @@
  */
 import { Context, type Duration, Effect, Layer, Schema, Stream } from "effect"
 import type { DatabricksError } from "./DatabricksError.ts"
-import { ownedBy } from "./ExecutionContext.ts"
+import { ownedBy } from "./internal/owner.ts"
 import * as Client from "./internal/search/client.ts"
 import type * as Operation from "./Operation.ts"
 import { ServiceContext } from "./ServiceContext.ts"

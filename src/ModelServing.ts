@@ -26,7 +26,7 @@
  */
 import { Context, type Duration, Effect, Layer, Schema, Stream } from "effect"
 import type { DatabricksError } from "./DatabricksError.ts"
-import { ownedBy } from "./ExecutionContext.ts"
+import { ownedBy } from "./internal/owner.ts"
 import * as Client from "./internal/serving/client.ts"
 import * as Json from "./internal/serving/json.ts"
 import type * as Operation from "./Operation.ts"

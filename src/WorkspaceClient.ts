@@ -7,7 +7,7 @@ import type * as Sdk from "@databricks/sdk-experimental"
 import { Context, Effect, type Schema } from "effect"
 import type { HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
 import type { DatabricksError } from "./DatabricksError.ts"
-import { ownedBy } from "./ExecutionContext.ts"
+import { ownedBy } from "./internal/owner.ts"
 import type * as Operation from "./Operation.ts"
 import { UserContext } from "./UserContext.ts"
 

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { asService, getCurrentUserId, UserContext } from "effect-databricks"
 import { TestContext } from "effect-databricks/testing"
 import { Context, Effect, Exit, Layer, Stream } from "effect"
-import { ownedBy } from "../src/ExecutionContext.ts"
+import { ownedBy } from "../src/internal/owner.ts"
 
 const id = Effect.provide(getCurrentUserId, TestContext.layer(), { local: true })
 
@@ -33,7 +33,7 @@ const ways = (owned: Connector): Record<string, Effect.Effect<string, unknown>> 
 const alice = TestContext.user({ id: "alice" }).pipe(Layer.provideMerge(TestContext.layer()))
 const bob = TestContext.user({ id: "bob" }).pipe(Layer.provideMerge(TestContext.layer()))
 
-describe("ExecutionContext.ownedBy", () => {
+describe("A client of one user", () => {
   it.effect("runs the effects, streams and functions of a connector as its owner, also inside asService", () =>
     Effect.gen(function* () {
       const owned = ownedBy(new Connector(), yield* UserContext)

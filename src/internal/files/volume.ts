@@ -1,7 +1,8 @@
 /** Files as a user, and files below one directory: each wraps another `Files`. */
 import { Context, Effect, Exit, Stream } from "effect"
 import type { Caller } from "../../Caller.ts"
-import { ownedBy, runAsOwner, runningLike } from "../../ExecutionContext.ts"
+import { runningLike } from "../../ExecutionContext.ts"
+import { ownedBy, runAsOwner } from "../owner.ts"
 import type { FileEntry } from "../../FileEntry.ts"
 import type { Content, Files, WriteOptions } from "../../Files.ts"
 import { DirectoryNotEmptyError, FileExistsError, InvalidPathError, InvalidRangeError } from "../../FilesError.ts"

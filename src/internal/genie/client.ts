@@ -9,6 +9,7 @@ import type { Event, Message, MessageRef } from "../../GenieMessage.ts"
 import type * as Operation from "../../Operation.ts"
 import type { ServiceContext } from "../../ServiceContext.ts"
 import type { WorkspaceClient } from "../../WorkspaceClient.ts"
+import * as Owner from "../owner.ts"
 import { redactorOf } from "../workspace/answer.ts"
 import * as Operations from "../workspace/operations.ts"
 import { path } from "../workspace/path.ts"
@@ -164,8 +165,8 @@ export const make = (service: ServiceContext["Service"], client: WorkspaceClient
 
 /** Returns a Genie whose calls run as this user, and die outside of that user's calls. */
 export const runAs = (genie: Service, user: Caller): Service =>
-  ExecutionContext.ownedBy(genie, user, {
-    rows: rowsOf((...args) => ExecutionContext.runAsOwner(genie.table(...args), user))
+  Owner.ownedBy(genie, user, {
+    rows: rowsOf((...args) => Owner.runAsOwner(genie.table(...args), user))
   })
 
 const asCaller = <A, E>(work: Effect.Effect<A, E>) =>

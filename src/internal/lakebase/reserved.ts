@@ -2,7 +2,7 @@
 import { Effect, type Scope, Stream } from "effect"
 import { type SqlConnection, SqlError } from "effect/sql"
 import type * as Caller from "../../Caller.ts"
-import { ownerIn } from "../../ExecutionContext.ts"
+import { ownerIn } from "../owner.ts"
 
 /**
  * Returns the same connection until the scope ends, after which its statements fail. A user's connection works in that

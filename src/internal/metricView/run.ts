@@ -1,7 +1,8 @@
 /** Runs the requests of metric views as their executors: look up → describe → check names → build → run. */
 import { Duration, Effect } from "effect"
 import type { Caller } from "../../Caller.ts"
-import { asService, runAsOwner } from "../../ExecutionContext.ts"
+import { asService } from "../../ExecutionContext.ts"
+import { runAsOwner } from "../owner.ts"
 import * as MetricRequest from "../../MetricRequest.ts"
 import type { Definition, MetricView } from "../../MetricView.ts"
 import { UnknownMetricViewError } from "../../MetricViewError.ts"

@@ -1,7 +1,6 @@
 /** The query functions, which decode the rows of a statement, and the warehouse of one user. */
 import { Effect, Stream } from "effect"
 import type { Caller } from "../../Caller.ts"
-import * as ExecutionContext from "../../ExecutionContext.ts"
 import type {
   Options,
   Queries,
@@ -12,6 +11,7 @@ import type {
   Table,
   Text
 } from "../../SqlWarehouse.ts"
+import * as Owner from "../owner.ts"
 import { failed } from "./query.ts"
 import * as Rows from "./rows.ts"
 import { ofTemplate } from "./template.ts"
@@ -72,11 +72,10 @@ export const queries = <R>(
 
 /** Returns a warehouse whose statements run as this user, and die outside of that user's calls. */
 export const runAs = (warehouse: Service, user: Caller): Service => ({
-  execute: (statement, options) => ExecutionContext.runAsOwner(warehouse.execute(statement, options), user),
-  executeStream: (statement, options) =>
-    ExecutionContext.streamAsOwner(warehouse.executeStream(statement, options), user),
-  executeArrow: (statement, options) => ExecutionContext.runAsOwner(warehouse.executeArrow(statement, options), user),
-  ready: (options) => ExecutionContext.streamAsOwner(warehouse.ready(options), user)
+  execute: (statement, options) => Owner.runAsOwner(warehouse.execute(statement, options), user),
+  executeStream: (statement, options) => Owner.streamAsOwner(warehouse.executeStream(statement, options), user),
+  executeArrow: (statement, options) => Owner.runAsOwner(warehouse.executeArrow(statement, options), user),
+  ready: (options) => Owner.streamAsOwner(warehouse.ready(options), user)
 })
 
 // Rows are decoded outside of the operation, whose cache holds the undecoded result.
