@@ -141,6 +141,15 @@ layer(Workspace, { timeout: "60 seconds", excludeTestServices: true })("Lakebase
     })
   )
 
+  it.effect("names PGDATABASE when its server has no such database", () =>
+    Effect.gen(function* () {
+      const { postgres } = yield* LocalWorkspace.LocalWorkspace
+      const error = yield* Effect.flip(Effect.provide(who, fromEnvironment({ PGDATABASE: "nope" })))
+      const { host, port } = postgres
+      assert.strictEqual(error.message, `PGDATABASE is not a database of ${host}, port ${port}: nope`)
+    })
+  )
+
   it.effect("prefers options to the environment, and ignores options that are undefined", () =>
     Effect.gen(function* () {
       const { postgres } = yield* LocalWorkspace.LocalWorkspace

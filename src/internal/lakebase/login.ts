@@ -165,8 +165,13 @@ const explain = (
   error: SqlError.SqlError,
   role: string,
   context: Caller["context"],
-  { host, port }: Session.Target
+  { database, host, port }: Session.Target
 ) => {
+  if (codeOf(error) === "3D000") {
+    return misconfigured(
+      new Error(`PGDATABASE is not a database of ${host}, port ${port}: ${database}`, { cause: error.reason.cause })
+    )
+  }
   if (lacksRole(error)) {
     const kind = role.includes("@") ? "USER" : "SERVICE_PRINCIPAL"
     return unauthorized(
