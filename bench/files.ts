@@ -1,4 +1,4 @@
-/** A file of 2 GiB through an application, up and down, as a user: memory above idle, and CPU of its process. */
+/** A file of 1 GiB through an application, up and down, as a user: memory above idle, and CPU of its process. */
 import { Console, Effect, Layer } from "effect"
 import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
 import { fork } from "node:child_process"
@@ -8,7 +8,7 @@ import { App, Files, FileTransfer, Middleware, ServiceContext } from "../src/ind
 import { LocalWorkspace } from "../src/testing/index.ts"
 import { cpu, memory } from "./child.ts"
 
-const gibibytes = 2
+const gibibytes = 1
 const volume = Files.userVolume("/Volumes/main/default/files")
 
 const routes = Layer.mergeAll(

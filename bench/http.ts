@@ -56,7 +56,7 @@ const figures = {
 
 const peers = ["ours", "AppKit", "by hand"] as const
 /** Many short rounds: of two that follow each other, the machine's other work disturbs both. */
-const [warmUp, seconds, profiled] = Bed.quick ? [0.25, 0.5, 0.5] : [0.15, 0.8, 1.5]
+const [warmUp, seconds, profiled] = Bed.quick ? [0.25, 0.5, 0.5] : [0.15, 0.8, 1.2]
 
 export const compare = (work: Work) => main(compared(work))
 

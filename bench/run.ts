@@ -32,7 +32,7 @@ const all = [
     title: "Cached user-scoped query, in a cache that processes share",
     module: "rows/sharedCache.ts"
   },
-  { name: "files", title: "A file of 2 GiB, up and down", module: "files.ts", plain: true },
+  { name: "files", title: "A file of 1 GiB, up and down", module: "files.ts", plain: true },
   { name: "exporter", title: "Exporter on", module: "rows/exporter.ts" },
   { name: "chain", title: "What an operation costs", module: "chain.ts", plain: true },
   { name: "logs", title: "What the line of a request costs", module: "logs.ts", plain: true },

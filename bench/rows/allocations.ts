@@ -18,7 +18,7 @@ const goal = 23
 const users = 20
 const [warmUp, sampled] = Bed.quick ? [500, 500] : [10_000, 10_000]
 /** For the warm-up of a route, and for its samples, at most. */
-const seconds = 1.5
+const seconds = 1.2
 
 /** One server in all routes, which is warm in all of them before the first is sampled. */
 const allocationsOf = (bed: Bed.Bed, peer: Bed.Peer) =>

@@ -32,7 +32,7 @@ const later = Effect.fnUntraced(function* (server: Bed.Server) {
   // Longer than idle connections are kept.
   yield* Effect.repeat(
     asked,
-    Schedule.upTo(Schedule.spaced("1 second"), { duration: Bed.quick ? "2 seconds" : "40 seconds" })
+    Schedule.upTo(Schedule.spaced("1 second"), { duration: Bed.quick ? "2 seconds" : "32 seconds" })
   )
   const { now } = memory(server.pid)
   return { now, left: heap(now, yield* server.ask<Memory>({ profile: "memory" })) }
@@ -58,7 +58,7 @@ main(
           "peak backends",
           "MiB resident at idle",
           "peak",
-          "after 40 s",
+          "after 32 s",
           "server, ms CPU each",
           "Postgres ms",
           "workspace ms"

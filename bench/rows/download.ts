@@ -7,7 +7,7 @@ import { spread, table, tell } from "../results.ts"
 import * as Streams from "../streams.ts"
 
 const size = (quick ? 128 : 1024) * 2 ** 20
-const rounds = quick ? 2 : 3
+const rounds = 2
 
 interface Sample {
   /** Seconds of CPU. */

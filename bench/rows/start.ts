@@ -30,7 +30,7 @@ main(
     const starts = new Map(peers.map((peer) => [peer, [] as Array<Effect.Success<ReturnType<typeof startOf>>>]))
     // Once for the cache of the disk.
     for (const peer of peers) yield* startOf(bed, peer)
-    for (let round = 0; round < Math.min(5, Bed.rounds); round++) {
+    for (let round = 0; round < Math.min(4, Bed.rounds); round++) {
       for (const peer of peers) starts.get(peer)!.push(yield* startOf(bed, peer))
     }
     const of = (peer: (typeof peers)[number], what: "startTime" | "resident") =>

@@ -80,7 +80,8 @@ export const accessible = (installation: Installation, directory: string) =>
     return { ...installation, initdb: copy(initdb), postgres: copy(postgres) }
   })
 
-export const environment = { LC_MESSAGES: "C", TZ: "UTC" }
+// Symbols that are bound once, before the server forks, need not be bound in each connection's process.
+export const environment = { LC_MESSAGES: "C", TZ: "UTC", LD_BIND_NOW: "1" }
 
 /** Runs a program until it exits. Its input is a text or an open file; its output may go to an open file. */
 export const run = (
