@@ -33,7 +33,7 @@ const starts: ReadonlyArray<readonly [wrong: Readonly<Record<string, string | un
   [{ PGSSLMODE: undefined, PGSSLROOTCERT: "/nowhere/root.crt" }, /^PGSSLROOTCERT names a file that cannot be read: /],
   [{ PGSSLMODE: "require" }, /^The database does not speak TLS: .*PGSSLMODE=disable/],
   [{ PGUSER: "nobody@example.com" }, /^The database refused the login of "nobody@example.com".*PGUSER/],
-  [{ PGDATABASE: "nowhere" }, /database "nowhere" does not exist/],
+  [{ PGDATABASE: "nowhere" }, /^PGDATABASE is not a database of 127\.0\.0\.1, port \d+: nowhere$/],
   [{ LAKEBASE_ENDPOINT: undefined }, /^LAKEBASE_ENDPOINT is not set: /],
   [{ LAKEBASE_ENDPOINT: "foo" }, /^LAKEBASE_ENDPOINT is not of the form .*: foo\. .*list-endpoints/],
   [
