@@ -35,11 +35,7 @@ export const executeStreamAs = <A, E, R>(
       Effect.flatMap(Scope.provide(Effect.makeSpanScoped("plugin.execute", spanOptions), spanScope), (span) => {
         // Any fiber may pull, but the stream runs as the caller that opened it.
         const run = StreamContext.within((puller: Context.Context<R>) =>
-          Context.add(
-            Context.add(runningLike(puller, context), Tracer.ParentSpan, span),
-            References.CurrentLogAnnotations,
-            logged(context, who, options)
-          )
+          within<R>(span, who, options)(runningLike(puller, context), context)
         )
         return Effect.map(run(Channel.toPullScoped(channel, scope)), run)
       })
@@ -51,14 +47,14 @@ export const executeStreamAs = <A, E, R>(
 export const named = <A, E, R>(work: Effect.Effect<A, E, R>, name: string): Effect.Effect<A, E, R> =>
   Effect.tapCause(work, (cause) => Effect.sync(() => Statement.nameFailure(cause, name)))
 
-/** The context of the work: its span and its log annotations. */
+/** The context of the work: its span, and its log annotations beside those of `opener`. */
 export const within =
   <R>(span: Tracer.Span, who: Attributes, options: SpanOptions) =>
-  (context: Context.Context<R>): Context.Context<R> =>
+  (context: Context.Context<R>, opener: Context.Context<never> = context): Context.Context<R> =>
     Context.add(
       Context.add(context, Tracer.ParentSpan, span),
       References.CurrentLogAnnotations,
-      logged(context, who, options)
+      logged(opener, who, options)
     )
 
 type Attributes = ReturnType<typeof Caller.attributes>
