@@ -85,7 +85,8 @@ export const serve = (bed: Bed, peer: Peer, options: ServerOptions = {}): Effect
   })
 
 /** Until the engine knows the code: the rate of all servers grows for their first thousands of requests. */
-export const warm = (load: (seconds: number) => Effect.Effect<Outcome>) => loadUntil(load, quick ? 2_000 : 10_000, 3)
+export const warm = (load: (seconds: number) => Effect.Effect<Outcome>) =>
+  loadUntil(load, quick ? 2_000 : 15_000, quick ? 2 : 6)
 
 /** Until so many requests have come, for so many seconds at most. Returns how many came. */
 export const loadUntil = Effect.fnUntraced(function* (

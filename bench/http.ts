@@ -11,17 +11,21 @@ export interface Work {
   readonly name: string
   readonly path: string
   readonly due: (user: number) => string
-  readonly users: number
-  /** As many requests are under way at a time. */
-  readonly connections: number
   /** Ours as a multiple of the peer's, at most. */
   readonly goals: ReadonlyArray<Goal>
   /** Whether it is measured without TLS too. */
   readonly plain?: boolean
-  readonly server?: Bed.ServerOptions
-  readonly maxConnections?: number
   /** Further results of the samples. */
   readonly more?: (samples: Samples) => Effect.Effect<void>
+}
+
+/** What the works of one measurement share. */
+export interface Setting {
+  readonly users: number
+  /** As many requests are under way at a time. */
+  readonly connections: number
+  readonly server?: Bed.ServerOptions
+  readonly maxConnections?: number
 }
 
 export interface Goal {
@@ -58,54 +62,82 @@ const peers = ["ours", "AppKit", "by hand"] as const
 /** Many short rounds: of two that follow each other, the machine's other work disturbs both. */
 const [warmUp, seconds, profiled] = Bed.quick ? [0.25, 0.5, 0.5] : [0.15, 0.8, 1.2]
 
-export const compare = (work: Work) => main(compared(work))
-
-const compared = Effect.fnUntraced(function* (work: Work) {
-  const bed = yield* Bed.make(work.users, work.maxConnections ?? 104)
-  const senders = yield* bed.senders(0, work.users, work.due)
-  const apply: Apply = ({ port }, job) =>
-    bed.load({ port, path: work.path, connections: work.connections, senders, ...job })
-
-  const measured = Effect.fnUntraced(function* (rounds: number, options: Bed.ServerOptions) {
-    const servers = yield* Effect.forEach(peers, (peer) => Bed.serve(bed, peer, { ...work.server, ...options }))
-    yield* signIn(apply, servers, senders)
-    for (const server of servers) yield* Bed.warm((seconds) => apply(server, { seconds }))
-    const samples = new Map(peers.map((peer) => [peer, [] as Array<Sample>]))
-    for (let round = 0; round < rounds; round++) {
-      if (round % 3 === 0) for (const server of servers) yield* greet(apply, server, senders)
-      for (let turn = 0; turn < servers.length; turn++) {
-        const server = servers[(round + turn) % servers.length]!
-        samples.get(server.peer)!.push(yield* sampleOf(bed, apply, server))
-      }
-    }
-    return { samples, servers }
-  })
-
-  const profiles = yield* Effect.scoped(
+/** The same servers in all works. More than one have a heading each. */
+export const compare = (setting: Setting, works: ReadonlyArray<Work>) =>
+  main(
     Effect.gen(function* () {
-      const { samples, servers } = yield* measured(Bed.rounds, { execArgv })
-      yield* show(work.name, work.goals, samples)
-      if (work.more !== undefined) yield* work.more(samples)
-      const profiles = yield* Effect.forEach(servers, (server) =>
-        profile(
-          server.peer,
-          server,
-          Effect.map(apply(server, { seconds: profiled }), ({ answered }) => answered)
-        )
+      const bed = yield* Bed.make(setting.users, setting.maxConnections ?? 104)
+      const serve = (options: Bed.ServerOptions) =>
+        Effect.forEach(peers, (peer) => Bed.serve(bed, peer, { ...setting.server, ...options }))
+      const measuredWithout = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const plain = works.filter(({ plain }) => plain === true)
+          if (plain.length === 0) return new Map<Work, Samples>()
+          const servers = yield* serve({ tls: false })
+          const rounds = Math.min(3, Bed.rounds)
+          return new Map(
+            yield* Effect.forEach(plain, (work) =>
+              Effect.map(measured(bed, setting, work, servers, rounds), ({ samples }) => [work, samples] as const)
+            )
+          )
+        })
       )
-      yield* Console.log("")
-      yield* reasons(work, samples, profiles[0]!)
-      if (work.goals.some(({ what }) => what === "p99")) yield* Console.log(held(profiles, work.connections))
-      return profiles
+      const servers = yield* serve({ execArgv })
+      for (const work of works) {
+        if (works.length > 1) yield* Console.log(`\n### ${title(work.name)}\n`)
+        yield* compared(bed, setting, work, servers, measuredWithout.get(work))
+      }
     })
   )
-  if (work.plain === true) {
-    yield* Console.log("\nWithout TLS:\n")
-    yield* Effect.scoped(
-      Effect.flatMap(measured(Math.min(3, Bed.rounds), { tls: false }), ({ samples }) =>
-        show(`${work.name}, without TLS`, [], samples)
-      )
+
+const title = (name: string) => name[0]!.toUpperCase() + name.slice(1)
+
+const measured = Effect.fnUntraced(function* (
+  bed: Bed.Bed,
+  setting: Setting,
+  work: Work,
+  servers: ReadonlyArray<Bed.Server>,
+  rounds: number
+) {
+  const senders = yield* bed.senders(0, setting.users, work.due)
+  const apply: Apply = ({ port }, job) =>
+    bed.load({ port, path: work.path, connections: setting.connections, senders, ...job })
+  yield* signIn(apply, servers, senders)
+  for (const server of servers) yield* Bed.warm((seconds) => apply(server, { seconds }))
+  const samples = new Map(peers.map((peer) => [peer, [] as Array<Sample>]))
+  for (let round = 0; round < rounds; round++) {
+    if (round % 3 === 0) for (const server of servers) yield* greet(apply, server, senders)
+    for (let turn = 0; turn < servers.length; turn++) {
+      const server = servers[(round + turn) % servers.length]!
+      samples.get(server.peer)!.push(yield* sampleOf(bed, apply, server))
+    }
+  }
+  return { apply, samples }
+})
+
+const compared = Effect.fnUntraced(function* (
+  bed: Bed.Bed,
+  setting: Setting,
+  work: Work,
+  servers: ReadonlyArray<Bed.Server>,
+  plain: Samples | undefined
+) {
+  const { apply, samples } = yield* measured(bed, setting, work, servers, Bed.rounds)
+  yield* show(work.name, work.goals, samples)
+  if (work.more !== undefined) yield* work.more(samples)
+  const profiles = yield* Effect.forEach(servers, (server) =>
+    profile(
+      server.peer,
+      server,
+      Effect.map(apply(server, { seconds: profiled }), ({ answered }) => answered)
     )
+  )
+  yield* Console.log("")
+  yield* reasons(work, samples, profiles[0]!)
+  if (work.goals.some(({ what }) => what === "p99")) yield* Console.log(held(profiles, setting.connections))
+  if (plain !== undefined) {
+    yield* Console.log("\nWithout TLS:\n")
+    yield* show(`${work.name}, without TLS`, [], plain)
   }
   yield* showProfiles(profiles)
 })

@@ -13,11 +13,8 @@ const root = fileURLToPath(new URL("..", import.meta.url))
 
 /** Where each measurement is. What one prints is Markdown, or else `plain` text. */
 const all = [
-  { name: "lakebase-20", title: "User-scoped Lakebase query, 20 users", module: "rows/lakebase20.ts" },
+  { name: "routes", title: "Four routes, 20 users", module: "rows/routes.ts" },
   { name: "lakebase-500", title: "User-scoped Lakebase query, 500 users", module: "rows/lakebase500.ts" },
-  { name: "query", title: "User-scoped warehouse query, the workspace answering at once", module: "rows/query.ts" },
-  { name: "route", title: "A route with no I/O", module: "rows/route.ts" },
-  { name: "cached", title: "Cached user-scoped query", module: "rows/cached.ts" },
   { name: "allocations", title: "What a request allocates", module: "rows/allocations.ts" },
   { name: "in-process", title: "`asUser` + `execute`, in process", module: "rows/inProcess.ts" },
   { name: "crowd", title: "10,000 users once each, budget 50", module: "rows/crowd.ts" },
