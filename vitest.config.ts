@@ -24,13 +24,15 @@ const env: Record<string, string> = existsSync(memory) && freeBytes() > 2 * 2 **
 // Their servers run as the guides show them, as TypeScript, which Node before 22.18 cannot.
 const unable = process.features.typescript ? [] : ["test/frameworks/**"]
 
-// Texts, types, bundles, pages in a browser, properties of functions and the demo, which runs on the repository's Node, are
-// tested there alone.
+// Texts, types, bundles, pages in a browser, properties of functions, the budget of connections, the command line and the demo,
+// which runs on the repository's Node, are tested there alone.
 const elsewhere = process.features.typescript
   ? []
   : [
       "test/package/{architecture,browser,declarations,docs,errors,links,reference,settings,words}.test.ts",
       "test/**/*.properties.test.ts",
+      "test/Lakebase.{budget,crowd}.test.ts",
+      "test/cli/**",
       "test/scratchpad/{appkit.browser,demo,demo.browser,demo.orders,demo.screens}.test.ts"
     ]
 
