@@ -1,6 +1,6 @@
 /** Profiles of the CPU of a server and of its allocations, by package. */
 import { Console, Effect } from "effect"
-import { execFileSync } from "node:child_process"
+import { spawnSync } from "node:child_process"
 import { existsSync, readFileSync } from "node:fs"
 import { SourceMap, type SourceMapping } from "node:module"
 import type { Child } from "./child.ts"
@@ -41,16 +41,23 @@ export interface Profile {
 /**
  * Profiles a process while `load` runs, which returns the number of requests.
  *
- * All its threads run on one core. From another core a thread may notice the sampler's signal only at its next system
- * call, which then seems to take the time.
+ * V8 counts time of the clock. Without priority over those whom a write wakes, the process loses its core to them at each
+ * write, which then seems to take their time too: half of a request in place of a fifth.
  */
 export const profile = <E, R>(who: string, child: Child, load: Effect.Effect<number, E, R>) =>
   Effect.gen(function* () {
-    execFileSync("taskset", ["--all-tasks", "--cpu-list", "--pid", "0", String(child.pid)])
+    schedule(child, "--fifo", "1")
     yield* child.ask({ profile: "start" })
     const requests = yield* load
-    return yield* taken(who, child, requests)
+    const profile = yield* taken(who, child, requests)
+    schedule(child, "--other", "0")
+    return profile
   })
+
+const schedule = ({ pid }: Child, policy: string, priority: string) => {
+  const { status } = spawnSync("chrt", ["--all-tasks", policy, "--pid", priority, String(pid)], { stdio: "ignore" })
+  if (status !== 0) console.error("A profile without priority, which takes root: writes to sockets seem too long in it")
+}
 
 /** The profile of a process since it was begun. */
 export const taken = (who: string, child: Child, requests: number) =>
