@@ -158,6 +158,19 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
       })
     )
 
+    it.effect("say that a stream ended with an error event, without the sentence of a 400", () =>
+      Effect.gen(function* () {
+        const app = yield* start()
+        assert.match(yield* app.call("/events/broken"), /^200 [^]*event: error\n/)
+        const broken = yield* app.line("GET /events/broken 200: the stream ended with an error event")
+        assert.deepInclude(broken, { level: "ERROR", reason: "half way", cause: "Error: half way" })
+        assert.match(yield* app.call("/events/refused"), /^200 [^]*event: error\n.*4711/)
+        const refused = yield* app.line("GET /events/refused 200: the stream ended with an error event")
+        assert.deepInclude(refused, { level: "INFO", error: "Refused" })
+        assert.notInclude(app.output.stdout, "4711")
+      })
+    )
+
     it.effect("say that of a defect with its stack, where its logger is disabled too", () =>
       Effect.gen(function* () {
         const app = yield* start()
