@@ -248,7 +248,7 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
     })
   )
 
-  it.effect("go to stdout and to the collector, wherever Telemetry stands", () =>
+  it.effect("go to stdout and, as the span, to the collector, without a query, wherever Telemetry stands", () =>
     Effect.gen(function* () {
       for (const mode of ["usual", "reversed", "beside", "beside, reversed"]) {
         const collector = yield* otlpReceiver("http")
@@ -256,9 +256,9 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
           OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
           OTEL_BSP_SCHEDULE_DELAY: "20"
         })
-        yield* app.call("/plain/1")
+        yield* app.call("/plain/1?secret=4711")
         const line = yield* app.line("GET /plain/:id 200")
-        const { logs, spans } = collector.received
+        const { bodies, logs, spans } = collector.received
         const record = yield* eventually(
           () => logs.find(({ body }) => body === "GET /plain/:id 200"),
           (record) => record !== undefined
@@ -273,6 +273,8 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
           (span) => span !== undefined
         )
         assert.strictEqual(span?.name, "GET /plain/:id")
+        assert.strictEqual(span?.attributes["url.full"], `http://127.0.0.1:${app.port}/plain/1`)
+        assert.isFalse(bodies.some((body) => body.includes("4711")))
         assert.strictEqual(line["trace_id"], span?.traceId, mode)
         assert.lengthOf(app.lines(), 2, mode)
       }
