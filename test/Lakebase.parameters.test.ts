@@ -1,4 +1,5 @@
 import { assert, layer } from "@effect/vitest"
+import { PgClient } from "@effect/sql-pg"
 import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect, Layer, Schema } from "effect"
 import { SqlClient } from "effect/sql"
@@ -183,8 +184,9 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
 
   it.effect("refuses a value that Postgres has no type for, with the parameter's number", () =>
     Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
+      const sql = yield* PgClient.PgClient
       for (const [value, message] of [
+        [sql.json(undefined), /^Parameter \$2 is sql\.json\(undefined\)/],
         [{ a: "secret" }, /^Parameter \$2 is an object.*sql\.json/],
         [[{ a: "secret" }], /^Parameter \$2 is an object/],
         [Symbol("secret"), /^Parameter \$2 is a symbol/],

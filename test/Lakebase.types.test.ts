@@ -287,6 +287,15 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
     })
   )
 
+  it.effect("returns the last of two columns of one name, and all of them as values", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const statement = sql`SELECT 1 AS a, 2 AS b, ${undefined}::text AS a`
+      assert.deepStrictEqual(yield* statement, [{ a: null, b: 2 }])
+      assert.deepStrictEqual(yield* statement.values, [[1, 2, null]])
+    })
+  )
+
   it.effect("decodes a type on a new connection, in a stream, and in the transaction that created it", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient

@@ -158,6 +158,19 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
       })
     )
 
+    it.effect("say that a stream ended with an error event, without the sentence of a 400", () =>
+      Effect.gen(function* () {
+        const app = yield* start()
+        assert.match(yield* app.call("/events/broken"), /^200 [^]*event: error\n/)
+        const broken = yield* app.line("GET /events/broken 200: the stream ended with an error event")
+        assert.deepInclude(broken, { level: "ERROR", reason: "half way", cause: "Error: half way" })
+        assert.match(yield* app.call("/events/refused"), /^200 [^]*event: error\n.*4711/)
+        const refused = yield* app.line("GET /events/refused 200: the stream ended with an error event")
+        assert.deepInclude(refused, { level: "INFO", error: "Refused" })
+        assert.notInclude(app.output.stdout, "4711")
+      })
+    )
+
     it.effect("say that of a defect with its stack, where its logger is disabled too", () =>
       Effect.gen(function* () {
         const app = yield* start()
@@ -235,7 +248,7 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
     })
   )
 
-  it.effect("go to stdout and to the collector, wherever Telemetry stands", () =>
+  it.effect("go to stdout and, as the span, to the collector, without a query, wherever Telemetry stands", () =>
     Effect.gen(function* () {
       for (const mode of ["usual", "reversed", "beside", "beside, reversed"]) {
         const collector = yield* otlpReceiver("http")
@@ -243,9 +256,9 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
           OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
           OTEL_BSP_SCHEDULE_DELAY: "20"
         })
-        yield* app.call("/plain/1")
+        yield* app.call("/plain/1?secret=4711")
         const line = yield* app.line("GET /plain/:id 200")
-        const { logs, spans } = collector.received
+        const { bodies, logs, spans } = collector.received
         const record = yield* eventually(
           () => logs.find(({ body }) => body === "GET /plain/:id 200"),
           (record) => record !== undefined
@@ -260,6 +273,8 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
           (span) => span !== undefined
         )
         assert.strictEqual(span?.name, "GET /plain/:id")
+        assert.strictEqual(span?.attributes["url.full"], `http://127.0.0.1:${app.port}/plain/1`)
+        assert.isFalse(bodies.some((body) => body.includes("4711")))
         assert.strictEqual(line["trace_id"], span?.traceId, mode)
         assert.lengthOf(app.lines(), 2, mode)
       }

@@ -27,6 +27,7 @@ import * as GenieService from "../Genie.ts"
 import * as Middleware from "../http/Middleware.ts"
 import * as ResumableStreams from "../http/ResumableStreams.ts"
 import * as Environment from "../internal/appkit/environment.ts"
+import { endpointsOf } from "../internal/appkit/serving/routes.ts"
 import * as JobsService from "../Jobs.ts"
 import * as MetricView from "../MetricView.ts"
 import * as ModelServing from "../ModelServing.ts"
@@ -162,6 +163,8 @@ export interface Options {
  *   request may send no parameters to such a job, because the environment has no Schema of them: define the job in the
  *   options.
  *
+ * Each plugin that is mounted is logged at the start, such as `AppKit serves volumes: uploads`.
+ *
  * A blank variable counts as absent; a wrong one fails the start with a `ConfigError` that names it. Other routes of the
  * application share its `ClientConfig` if they are provided with `AppKit.layer`.
  *
@@ -170,47 +173,56 @@ export interface Options {
  */
 export const layerConfig = (options: Options = {}) =>
   Layer.mergeAll(
-    atWarehouse(options.analytics, options.analytics?.directory ?? "config/queries", (directory) =>
+    atWarehouse("queries", options.analytics, options.analytics?.directory ?? "config/queries", (directory) =>
       Layer.provide(Analytics.layer(options.analytics), Queries.layer({ directory }))
     ),
-    atWarehouse(options.metricViews, options.metricViews?.file ?? "config/metric-views/definitions.json", (file) =>
-      Layer.provide(Analytics.layerMetricViews(options.metricViews), MetricView.layer({ file }))
+    atWarehouse(
+      "metric views",
+      options.metricViews,
+      options.metricViews?.file ?? "config/metric-views/definitions.json",
+      (file) => Layer.provide(Analytics.layerMetricViews(options.metricViews), MetricView.layer({ file }))
     ),
-    named(Environment.spaces, options.genie?.spaces, (spaces) =>
+    named("Genie spaces", Environment.spaces, options.genie?.spaces, (spaces) =>
       Layer.provide(Genie.layer({ ...options.genie, spaces }), GenieService.layer)
     ),
-    named(Environment.volumes, options.files?.volumes, (volumes) =>
+    named("volumes", Environment.volumes, options.files?.volumes, (volumes) =>
       Layer.provide(Files.layer({ ...options.files, volumes }), FilesService.layer)
     ),
-    named(Environment.jobs, options.jobs?.jobs, (jobs) =>
+    named("jobs", Environment.jobs, options.jobs?.jobs, (jobs) =>
       Layer.provide(Jobs.layer({ ...options.jobs, jobs }), JobsService.layer)
     ),
     Layer.unwrap(
-      Effect.map(Environment.endpoint, (found) =>
-        mounted(
-          found !== undefined || options.serving !== undefined,
-          Layer.provide(Serving.layer({ default: found, ...options.serving }), ModelServing.layer)
-        )
-      )
+      Effect.map(Environment.endpoint, (found) => {
+        const serving = { default: found, ...options.serving }
+        const isNamed = found !== undefined || options.serving !== undefined
+        const aliases = [...endpointsOf(serving).keys()]
+        return mounted("model endpoints", isNamed && aliases, Layer.provide(Serving.layer(serving), ModelServing.layer))
+      })
     ),
-    mounted(options.page !== undefined, Page.layer({ root: "", ...options.page })),
+    mounted("the page", options.page && [options.page.root], Page.layer({ root: "", ...options.page })),
     Middleware.layerFailures,
     HttpRouter.add("GET", "/health", HttpServerResponse.jsonUnsafe({ status: "ok" }))
   ).pipe(Layer.provide([layer, SqlWarehouse.layer]))
 
 /** Mounts what this path has, if there are options or it exists. It needs a warehouse. */
-const atWarehouse = <E, R>(options: unknown, path: string, routes: (path: string) => Layer.Layer<never, E, R>) =>
+const atWarehouse = <E, R>(
+  what: string,
+  options: unknown,
+  path: string,
+  routes: (path: string) => Layer.Layer<never, E, R>
+) =>
   Layer.unwrap(
     Effect.gen(function* () {
       const files = yield* FileSystem.FileSystem
       const isNamed = options !== undefined || (yield* files.exists(path))
       if (isNamed) yield* Environment.warehouseFor(path)
-      return mounted(isNamed, routes(path))
+      return mounted(what, isNamed && [path], routes(path))
     })
   )
 
 /** Mounts what the environment and the options name, if it is anything. */
 const named = <A, B, E, R>(
+  what: string,
   found: Effect.Effect<Readonly<Record<string, A>>, Config.ConfigError>,
   given: Readonly<Record<string, B>> | undefined,
   routes: (all: Readonly<Record<string, A | B>>) => Layer.Layer<never, E, R>
@@ -218,10 +230,15 @@ const named = <A, B, E, R>(
   Layer.unwrap(
     Effect.map(found, (found) => {
       const all: Readonly<Record<string, A | B>> = { ...found, ...given }
-      return mounted(Object.keys(all).length > 0, routes(all))
+      const keys = Object.keys(all)
+      return mounted(what, keys.length > 0 && keys, routes(all))
     })
   )
 
-/** Returns the layer, or an empty one of the same type. */
-const mounted = <E, R>(isNamed: boolean, routes: Layer.Layer<never, E, R>): Layer.Layer<never, E, R> =>
-  isNamed ? routes : Layer.empty
+/** Returns the layer, which logs what it serves, or an empty one of the same type. */
+const mounted = <E, R>(
+  what: string,
+  names: ReadonlyArray<string> | false | undefined,
+  routes: Layer.Layer<never, E, R>
+): Layer.Layer<never, E, R> =>
+  names ? Layer.tap(routes, () => Effect.logInfo(`AppKit serves ${what}: ${names.join(", ")}`)) : Layer.empty

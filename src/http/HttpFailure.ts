@@ -96,10 +96,10 @@ export const report = (cause: Cause.Cause<unknown>, options: Options): Effect.Ef
     const { body, status } = failure
     return Effect.as(
       Line.failed({
-        summary: `${status} ${body._tag}`,
+        status,
         tag: body._tag,
         message: body.message,
-        isError: status >= 500,
+        brokeOff: false,
         cause: undeclared?.cause ?? cause,
         annotations: Statement.annotationsOf(undeclared?.cause ?? cause)
       }),
@@ -115,10 +115,10 @@ export const report = (cause: Cause.Cause<unknown>, options: Options): Effect.Ef
 export const reportBroken = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
   const { body, status } = ofCause(cause)
   return Line.failed({
-    summary: `The response broke off: ${status} ${body._tag}`,
+    status,
     tag: body._tag,
     message: body.message,
-    isError: true,
+    brokeOff: true,
     cause,
     annotations: Statement.annotationsOf(cause)
   })

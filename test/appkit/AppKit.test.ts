@@ -16,9 +16,9 @@ layer(Live, { excludeTestServices: true })("appkit/AppKit.layerConfig", (it) => 
   const served = <A, E, R>(
     env: Readonly<Record<string, string | undefined>>,
     options: AppKit.Options,
-    test: (call: Served["Service"]["call"]) => Effect.Effect<A, E, R>
+    test: (call: Served["Service"]["call"], logs: Served["Service"]["logs"]) => Effect.Effect<A, E, R>
   ) =>
-    Effect.flatMap(Served, ({ call }) => test(call)).pipe(
+    Effect.flatMap(Served, ({ call, logs }) => test(call, logs)).pipe(
       Effect.provide(serve(Layer.provide(AppKit.layerConfig(options), LocalWorkspace.layerEnv(env))))
     )
 
@@ -57,6 +57,27 @@ layer(Live, { excludeTestServices: true })("appkit/AppKit.layerConfig", (it) => 
           assert.strictEqual(refused.status, 400)
           const missing = yield* call("GET", "/api/nowhere")
           assert.deepStrictEqual([missing.status, missing.json._tag], [404, "RouteNotFound"])
+        })
+      )
+    })
+  )
+
+  it.effect("logs at the start what it serves, and nothing of the rest", () =>
+    Effect.gen(function* () {
+      const env = {
+        DATABRICKS_GENIE_SPACE_ID: "01ef",
+        DATABRICKS_VOLUME_UPLOADS: "/Volumes/main/app/uploads",
+        DATABRICKS_VOLUME_PHOTOS: "/Volumes/main/app/photos",
+        DATABRICKS_SERVING_ENDPOINT_NAME: "llm"
+      }
+      yield* served(env, { serving: { endpoints: { chat: "chat" } } }, (_, logs) =>
+        Effect.sync(() => {
+          const said = logs.flatMap(({ text }) => /"message":"(AppKit serves .*?)"/.exec(text)?.[1] ?? [])
+          assert.deepStrictEqual(said.toSorted(), [
+            "AppKit serves Genie spaces: default",
+            "AppKit serves model endpoints: chat, default",
+            "AppKit serves volumes: uploads, photos"
+          ])
         })
       )
     })

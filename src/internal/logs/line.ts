@@ -4,17 +4,20 @@ import { HttpRouter, HttpServerRequest } from "effect/http"
 
 /** How a request failed. */
 export interface Failure {
-  /** The beginning of the failure's own line. */
-  readonly summary: string
+  /** The status of its response, also where another one had been sent. */
+  readonly status: number
   /** The tag and the sentence of the response, before it is masked. */
   readonly tag: string
   readonly message: string
-  /** Whether it is an error of the application or its surroundings, and not of the request. */
-  readonly isError: boolean
+  /** Whether it broke off the body of the response. */
+  readonly brokeOff: boolean
   readonly cause: Cause.Cause<unknown>
   /** The operation, the statement and the caller. */
   readonly annotations: Readonly<Record<string, unknown>>
 }
+
+/** Whether it is an error of the application or its surroundings, and not of the request. */
+export const isServerError = ({ brokeOff, status }: Failure): boolean => brokeOff || status >= 500
 
 export interface Line {
   readonly requestId: string
@@ -55,11 +58,12 @@ export const failed = (failure: Failure): Effect.Effect<void> =>
       line.failure = failure
       return Effect.void
     }
-    const message = `${failure.summary}: ${failure.message}`
+    const { annotations, brokeOff, cause, status, tag } = failure
+    const message = `${brokeOff ? "The response broke off: " : ""}${status} ${tag}: ${failure.message}`
     const request = Context.getOrUndefined(context, HttpServerRequest.HttpServerRequest)
-    return Effect.annotateLogs(failure.isError ? Effect.logError(message, failure.cause) : Effect.logDebug(message), {
+    return Effect.annotateLogs(isServerError(failure) ? Effect.logError(message, cause) : Effect.logDebug(message), {
       ...(request && { method: request.method, route: routeIn(context) ?? pathOf(request) }),
-      ...failure.annotations
+      ...annotations
     })
   })
 

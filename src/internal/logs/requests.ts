@@ -7,7 +7,7 @@ import * as Undeclared from "../failures/undeclared.ts"
 import * as ClientAbort from "../http/clientAbort.ts"
 import { RequestState } from "../http/requestState.ts"
 import type { Entry } from "./format.ts"
-import { CurrentLine, type Failure, type Line, lineIn, pathOf, routeIn } from "./line.ts"
+import { CurrentLine, type Failure, isServerError, type Line, lineIn, pathOf, routeIn } from "./line.ts"
 import * as Loggers from "./loggers.ts"
 
 /** Adds the line of a request to the middleware of a server. `Logs` sets it, and the server reads it when it serves. */
@@ -102,7 +102,7 @@ const entryOf = (
 ): Entry | undefined => {
   const { cause, status } = outcomeOf(exit)
   const failure = line.failure ?? (cause && unreported(fiber.context, cause, status))
-  const isError = status !== 499 && (status >= 500 || failure?.isError === true)
+  const isError = status !== 499 && (status >= 500 || (failure !== undefined && isServerError(failure)))
   const logLevel = isError ? "Error" : "Info"
   if (LogLevel.isGreaterThan(fiber.cache.minimumLogLevel, logLevel)) return undefined
   if (!isError) {
@@ -124,12 +124,12 @@ const entryOf = (
   }
   if (failure !== undefined) {
     annotations["error"] = failure.tag
-    if (isSafe(status)) annotations["reason"] = failure.message
+    if (isError || isSafe(failure)) annotations["reason"] = failure.message
   }
   return {
     date: new Date(),
     logLevel,
-    message: `${method} ${route} ${status}${isError && status < 400 ? ": the response broke off" : ""}`,
+    message: `${method} ${route} ${status}${failure !== undefined && status < 400 ? endOf(failure) : ""}`,
     annotations,
     span: fiber.cache.span,
     cause: isError ? (failure?.cause ?? Cause.empty) : Cause.empty
@@ -137,7 +137,11 @@ const entryOf = (
 }
 
 /** The messages of a 400 and a 404 repeat parts of the request. */
-const isSafe = (status: number) => status !== 400 && status !== 404
+const isSafe = ({ status }: Failure) => status !== 400 && status !== 404
+
+/** How a response ended whose status tells of no failure. */
+const endOf = ({ brokeOff }: Failure) =>
+  brokeOff ? ": the response broke off" : ": the stream ended with an error event"
 
 /** Returns the status that the client saw, and the rest of the cause. A client that disconnects is a 499. */
 const outcomeOf = (exit: Outcome) => {
@@ -155,5 +159,5 @@ const unreported = (context: Context.Context<never>, found: Cause.Cause<unknown>
   const message = undeclared?.message ?? (error instanceof Error ? error.message : String(error))
   const reason = HttpServerError.isHttpServerError(error) ? error.reason : error
   const tag = Predicate.hasProperty(reason, "_tag") ? String(reason._tag) : "InternalServerError"
-  return { summary: "", tag, message, isError: status < 400, cause, annotations: Statement.annotationsOf(cause) }
+  return { status, tag, message, brokeOff: status < 400, cause, annotations: Statement.annotationsOf(cause) }
 }

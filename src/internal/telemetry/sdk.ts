@@ -40,6 +40,7 @@ const layerTracer = (settings: Settings, exporter: Exporter.Make) =>
           sampler: new AlwaysOnSampler(),
           spanProcessors: [
             namedByRoute,
+            withoutQuery,
             new BatchSpanProcessor({ ...batches(settings), exporter: yield* exporter(Exporter.traces) })
           ]
         })
@@ -56,17 +57,26 @@ const layerTracer = (settings: Settings, exporter: Exporter.Make) =>
     })
   )
 
-/** Names the span of a request after its method and route, as `GET /orders/:id`: its route is known after its start. */
-const namedByRoute: SpanProcessor = {
+const ending = (onEnding: NonNullable<SpanProcessor["onEnding"]>): SpanProcessor => ({
   onStart: () => {},
-  onEnding: (span) => {
-    const route = span.attributes["http.route"]
-    if (span.kind === SpanKind.SERVER && typeof route === "string") span.updateName(`${span.name} ${route}`)
-  },
+  onEnding,
   onEnd: () => {},
   forceFlush: () => Promise.resolve(),
   shutdown: () => Promise.resolve()
-}
+})
+
+/** Names the span of a request after its method and route, as `GET /orders/:id`: its route is known after its start. */
+const namedByRoute = ending((span) => {
+  const route = span.attributes["http.route"]
+  if (span.kind === SpanKind.SERVER && typeof route === "string") span.updateName(`${span.name} ${route}`)
+})
+
+/** Leaves out the query of a URL, which may contain secrets. */
+const withoutQuery = ending(({ attributes }) => {
+  const url = attributes["url.full"]
+  if (typeof url === "string") attributes["url.full"] = url.replace(/[?#].*/s, "")
+  delete attributes["url.query"]
+})
 
 const layerMetrics = (settings: Settings, exporter: Exporter.Make) =>
   Layer.unwrap(

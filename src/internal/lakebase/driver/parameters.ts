@@ -55,7 +55,7 @@ const scalar = (value: unknown): Parameter => {
     case "bigint":
       return typed(value, numeral(value))
   }
-  if (PgTypes.isParameter(value)) return value
+  if (PgTypes.isParameter(value)) return value.value === undefined ? fail(noJson) : value
   const oid = oidOf(value)
   return oid === untyped ? refuse(value) : typed(value, oid)
 }
@@ -154,6 +154,8 @@ const refuse = (value: unknown): never =>
       ? "is an object, or contains one, for which Postgres has no type: bind JSON with sql.json"
       : `is a ${typeof value}, or contains one, for which Postgres has no type`
   )
+
+const noJson = "is sql.json(undefined), which has no JSON: bind sql.json(null), or null for NULL"
 
 const fail = (message: string): never => {
   throw new PgTypes.CodecError({ message })
