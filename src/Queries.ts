@@ -28,17 +28,18 @@
  *
  * @since 0.1.0
  */
-import { Context, Effect, type FileSystem, Layer, Schema, Stream } from "effect"
+import { Context, Effect, type FileSystem, Layer, type Schema, Stream } from "effect"
 import type { AuthenticationError } from "./IdentityError.ts"
 import * as Bind from "./internal/queries/bind.ts"
 import * as Files from "./internal/queries/files.ts"
+import * as Code from "./internal/queries/query.ts"
 import * as Run from "./internal/queries/run.ts"
 import type * as Operation from "./Operation.ts"
 import type { QueryFileError, QueryOutdatedError, QueryParameterError, UnknownQueryError } from "./QueryError.ts"
 import { ServiceContext } from "./ServiceContext.ts"
 import type { SqlParameter } from "./SqlParameter.ts"
 import * as SqlWarehouse from "./SqlWarehouse.ts"
-import { UserContext } from "./UserContext.ts"
+import type { UserContext } from "./UserContext.ts"
 
 /**
  * A query, as its file declares it.
@@ -317,27 +318,4 @@ export const query = <
   /** Defaults to no parameters. */
   readonly parameters?: P
   readonly rows: S
-}): Query<W, P, S> => {
-  const { key, parameters = Schema.Struct({}), rows, runsAs } = definition
-  const started = (given: object = {}) =>
-    Effect.gen(function* () {
-      const { bind } = yield* Queries
-      const warehouse = yield* SqlWarehouse.SqlWarehouse
-      const { statement } = yield* Run.matching(bind(key, { ...given }), runsAs)
-      const user = runsAs === "user" ? yield* UserContext : undefined
-      return { statement, queries: Run.queries(Run.warehouseAs(warehouse, key, user)) }
-    })
-  const run = (given?: object, options?: SqlWarehouse.Options) =>
-    Effect.flatMap(started(given), ({ queries, statement }) =>
-      // The type of the query requires a cache if the options have one.
-      queries.queryText(rows, options as {})(statement.text, statement.parameters)
-    )
-  const stream = (given?: object, options?: SqlWarehouse.StreamOptions) =>
-    Stream.unwrap(
-      Effect.map(started(given), ({ queries, statement }) =>
-        queries.streamText(rows, options)(statement.text, statement.parameters)
-      )
-    )
-  // The compiler cannot see that only a query of the user requires a user, and options without `cache` no cache.
-  return Object.assign(run, { key, runsAs, parameters, rows, stream }) as unknown as Query<W, P, S>
-}
+}): Query<W, P, S> => Code.make(Queries, definition)

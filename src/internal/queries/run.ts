@@ -1,11 +1,17 @@
 /** Runs queries as the identity that their files declare. */
-import { Context, Effect, References, Stream } from "effect"
+import { Context, Effect, References, type Schema, Stream } from "effect"
 import type { Caller } from "../../Caller.ts"
 import { asService, ExecutionContext } from "../../ExecutionContext.ts"
 import { AuthenticationError } from "../../IdentityError.ts"
 import type { Bound, Queries, RunsAs } from "../../Queries.ts"
 import { QueryOutdatedError, type QueryParameterError } from "../../QueryError.ts"
-import { type Options, RowDecodeError, type SqlWarehouse } from "../../SqlWarehouse.ts"
+import {
+  type Options,
+  RowDecodeError,
+  type SqlWarehouse,
+  type Statement,
+  type StreamOptions
+} from "../../SqlWarehouse.ts"
 import { UserContext } from "../../UserContext.ts"
 import * as Sql from "../sqlWarehouse/functions.ts"
 
@@ -52,6 +58,28 @@ const asApp = (warehouse: Service): Service => ({
 /** The queries of a warehouse whose rows are decoded by a Schema. */
 export const queries = (warehouse: Service) =>
   Sql.queries(Effect.succeed(warehouse), (mismatch) => new RowDecodeError(mismatch))
+
+/** A statement with the Schema of its rows, and the warehouse that runs it as its identity. */
+export interface Started {
+  readonly rows: Schema.Constraint
+  readonly statement: Statement
+  readonly warehouse: Service
+}
+
+/** Returns the two calls of a query in code: `run` decodes its rows, `stream` does so for a result of any size. */
+export const callsOf = <Given, E, R>(started: (given: Given) => Effect.Effect<Started, E, R>) => ({
+  run: (given: Given, options?: Options) =>
+    Effect.flatMap(started(given), ({ rows, statement: { parameters, text }, warehouse }) =>
+      // The types of the query require a cache if the options have one.
+      queries(warehouse).queryText(rows, options as {})(text, parameters)
+    ),
+  stream: (given: Given, options?: StreamOptions) =>
+    Stream.unwrap(
+      Effect.map(started(given), ({ rows, statement: { parameters, text }, warehouse }) =>
+        queries(warehouse).streamText(rows, options)(text, parameters)
+      )
+    )
+})
 
 /** Returns the user of the call, for a query whose key the types do not know. */
 export const userOf = (query: string): Effect.Effect<Caller, AuthenticationError> =>
