@@ -32,8 +32,8 @@ import {
   type FileSystem,
   Layer,
   Result,
-  Schema,
-  Stream,
+  type Schema,
+  type Stream,
   type Types
 } from "effect"
 import type { AuthenticationError } from "./IdentityError.ts"
@@ -41,13 +41,14 @@ import * as Bounds from "./internal/bounds.ts"
 import * as Definitions from "./internal/metricView/definitions.ts"
 import * as Run from "./internal/metricView/run.ts"
 import * as Statement from "./internal/metricView/statement.ts"
+import * as Code from "./internal/metricView/view.ts"
 import * as MetricRequest from "./MetricRequest.ts"
 import type { MetricDefinitionError, MetricRequestError, UnknownMetricViewError } from "./MetricViewError.ts"
 import type * as Operation from "./Operation.ts"
 import * as OperationCache from "./OperationCache.ts"
 import { ServiceContext } from "./ServiceContext.ts"
 import * as SqlWarehouse from "./SqlWarehouse.ts"
-import { UserContext } from "./UserContext.ts"
+import type { UserContext } from "./UserContext.ts"
 
 /**
  * The identity of a metric view's requests, as AppKit names it.
@@ -340,37 +341,7 @@ export const view = <
   readonly executor?: E
   readonly measures: M
   readonly dimensions?: D
-}): View<E, M, D> => {
-  const { executor = "app_service_principal", measures, source } = definition
-  const dimensions: Columns = definition.dimensions ?? {}
-  const columns: Columns = { ...dimensions, ...measures }
-  const request = MetricRequest.make({ measures: Object.keys(measures), dimensions: Object.keys(dimensions) })
-  const parse = Statement.parser(request)
-  const started = (asked: MetricRequest.MetricRequest) =>
-    Effect.gen(function* () {
-      const given = yield* Effect.fromResult(parse(source, asked))
-      const warehouse = yield* SqlWarehouse.SqlWarehouse
-      const user = executor === "user" ? yield* UserContext : undefined
-      const chosen = [...given.measures, ...(given.dimensions ?? [])]
-      const rows = Schema.Struct(
-        Object.fromEntries(chosen.map((name) => [name, columns[name]!])) // the parser knows them
-      )
-      return { queries: Run.queries(warehouse, source, user), rows, ...Statement.statementOf(source, given) }
-    })
-  const run = (given: MetricRequest.MetricRequest, options?: SqlWarehouse.Options) =>
-    Effect.flatMap(started(given), ({ parameters, queries, rows, text }) =>
-      // The type of the view requires a cache if the options have one.
-      queries.queryText(rows, options as {})(text, parameters)
-    )
-  const stream = (given: MetricRequest.MetricRequest, options?: SqlWarehouse.StreamOptions) =>
-    Stream.unwrap(
-      Effect.map(started(given), ({ parameters, queries, rows, text }) =>
-        queries.streamText(rows, options)(text, parameters)
-      )
-    )
-  // The compiler cannot see which columns a request chooses, and that only a view of the user requires a user.
-  return Object.assign(run, { source, executor, request, stream }) as unknown as View<E, M, D>
-}
+}): View<E, M, D> => Code.make(definition)
 
 /**
  * Runs a request of a metric view by its key. See the service.

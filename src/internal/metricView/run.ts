@@ -13,10 +13,6 @@ import * as Queries from "../queries/run.ts"
 import * as Descriptions from "./description.ts"
 import * as Statement from "./statement.ts"
 
-/** The queries of a view in code. */
-export const queries = (warehouse: SqlWarehouse["Service"], source: string, user: Caller | undefined) =>
-  Queries.queries(Queries.warehouseAs(warehouse, source, user))
-
 export const make = (
   definitions: ReadonlyMap<string, Definition>,
   options: {
@@ -43,7 +39,7 @@ export const make = (
   })
 
   const described = (source: string, user: Caller | undefined, timeout?: Duration.Input) => {
-    const { queryText } = queries(warehouse, source, user)
+    const { queryText } = Queries.queries(Queries.warehouseAs(warehouse, source, user))
     const asked = queryText(Descriptions.Row, { timeout })(Descriptions.statementOf(source))
     const key = OperationCache.keyOf(user ?? service.principal, "metric_view.describe", [source])
     const cached = cache.get(key, timeToLive, Effect.map(asked, Descriptions.descriptionOf))
