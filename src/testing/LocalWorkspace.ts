@@ -40,13 +40,11 @@ import {
   type Duration,
   Effect,
   Layer,
-  Redacted,
+  type Redacted,
   References,
   Schema,
   type Scope
 } from "effect"
-import * as Bounds from "../internal/bounds.ts"
-import * as Proxy from "./appsProxy/server.ts"
 import type * as LocalFiles from "./LocalFiles.ts"
 import type * as LocalSearch from "./LocalSearch.ts"
 import type * as LocalServing from "./LocalServing.ts"
@@ -54,10 +52,7 @@ import * as Dev from "./localWorkspace/dev.ts"
 import type { Space } from "./LocalGenie.ts"
 import type { View } from "./LocalMetricView.ts"
 import type { JobDefinition } from "./LocalJobs.ts"
-import type { Principal } from "./localWorkspace/identity/principals.ts"
-import type { PostgresError } from "./localWorkspace/postgres/session.ts"
-import { freePort } from "./localWorkspace/postgres/server.ts"
-import * as Workspace from "./localWorkspace/workspace.ts"
+import * as Service from "./localWorkspace/service.ts"
 
 /**
  * A user of the local workspace.
@@ -115,7 +110,7 @@ export interface WarehouseDefinition {
 }
 
 /**
- * The options of a local workspace. All of them are optional.
+ * The options of a local workspace.
  *
  * @category models
  * @since 0.1.0
@@ -355,9 +350,6 @@ export class LocalWorkspace extends Context.Service<
   }
 >()("effect-databricks/testing/LocalWorkspace") {}
 
-const refused = (cause: PostgresError) =>
-  new LocalWorkspaceError({ message: `${cause.message} (SQLSTATE ${cause.code})`, cause })
-
 /**
  * Starts a local workspace until the scope closes. Fails with a `LocalWorkspaceError` that names the cause.
  *
@@ -367,51 +359,7 @@ const refused = (cause: PostgresError) =>
 export const make = (
   options: Options = {}
 ): Effect.Effect<LocalWorkspace["Service"], LocalWorkspaceError, Scope.Scope> =>
-  Effect.gen(function* () {
-    const { headers, token, ...workspace } = yield* Workspace.start(options).pipe(
-      Effect.mapError((cause) => new LocalWorkspaceError({ message: cause.message, cause }))
-    )
-    const { directory, faults, origin, postgres, requests } = workspace
-    const principalOf = (userName: string): Effect.Effect<Principal, UnknownUserError> =>
-      Effect.suspend(() => {
-        const principal = directory.principals.get(userName)
-        return principal === undefined ? Effect.fail(new UnknownUserError({ userName })) : Effect.succeed(principal)
-      })
-    const withPrincipal =
-      <A>(use: (principal: Principal, options?: TokenOptions) => A) =>
-      (userName: string, tokenOptions?: TokenOptions): Effect.Effect<A, UnknownUserError> =>
-        Effect.map(principalOf(userName), (principal) => use(principal, tokenOptions))
-    const updateUser = Effect.fnUntraced(function* (userName: string, change: UserChange) {
-      const principal = yield* principalOf(userName)
-      if (change.userName !== undefined && change.userName !== userName) {
-        yield* Effect.mapError(postgres.createRole(change.userName), refused)
-      }
-      directory.update(principal, change)
-    })
-    const { clientSecret, service } = directory
-    return LocalWorkspace.of({
-      host: origin,
-      workspaceId: workspace.workspaceId,
-      warehouseId: workspace.warehouseId,
-      warehouses: workspace.warehouses,
-      servicePrincipal: { id: service.id, clientId: service.userName, clientSecret },
-      users: Array.from(directory.principals.values())
-        .filter((principal) => principal !== service)
-        .map(({ displayName, userName }) => ({ userName, displayName })),
-      postgres: postgres.address,
-      endpoint: workspace.endpoint,
-      env: workspace.env,
-      token: withPrincipal(token),
-      revoke: (token) => Effect.sync(() => directory.revoke(Redacted.value(token))),
-      headers: withPrincipal(headers),
-      updateUser,
-      misbehave: faults.add,
-      administer: (script) => Effect.asVoid(Effect.mapError(postgres.administer(script), refused)),
-      postgresServer: { ...postgres.server, freeze: Effect.mapError(postgres.server.freeze, refused) },
-      requests: Effect.sync(() => [...requests]),
-      connections: Effect.sync(workspace.accepted)
-    })
-  }).pipe(
+  Service.make(options, { failed, unknown: (userName) => new UnknownUserError({ userName }) }).pipe(
     // The spans of the program under test must not contain those of the server.
     Effect.provideService(References.TracerEnabled, false)
   )
@@ -439,7 +387,7 @@ export const layerEnv = (
   ConfigProvider.layer(LocalWorkspace.useSync(({ env }) => ConfigProvider.fromEnvRecord({ ...env, ...changes })))
 
 /**
- * The options of `dev`. All of them are optional.
+ * The options of `dev`.
  *
  * @category models
  * @since 0.1.0
@@ -454,12 +402,6 @@ export interface DevOptions extends Omit<Options, "directory" | "port"> {
   /** Variables that override those of the local workspace and of this process. `undefined` unsets one. */
   readonly env?: Readonly<Record<string, string | undefined>>
 }
-
-const seedFailed = (cause: LocalWorkspaceError) =>
-  new LocalWorkspaceError({
-    message: `The seed failed: ${cause.message}. It runs at each start, also on the data of the last: write it with IF NOT EXISTS and ON CONFLICT`,
-    cause
-  })
 
 /**
  * Runs an application on a local workspace, for development: `src/dev.ts` is `App.runMain(LocalWorkspace.dev(Main))`.
@@ -476,48 +418,8 @@ const seedFailed = (cause: LocalWorkspaceError) =>
  */
 export const dev = <A, E, R>(
   main: Layer.Layer<A, E, R>,
-  { directory: kept = ".databricks/local", env = {}, port, seed, ...options }: DevOptions = {}
+  options: DevOptions = {}
 ): Layer.Layer<LocalWorkspace, E | LocalWorkspaceError | Config.ConfigError, Exclude<R, LocalWorkspace>> =>
-  Layer.unwrap(
-    Effect.gen(function* () {
-      const directory = kept === false ? undefined : kept
-      const chosen = port ?? (yield* Bounds.appPort) ?? 8000
-      const proxy = yield* Effect.mapError(
-        Proxy.listen(chosen),
-        (cause) =>
-          new LocalWorkspaceError({
-            message: `${cause.message}. Set DATABRICKS_APP_PORT to a port that is free`,
-            cause
-          })
-      )
-      const applicationPort = yield* Effect.mapError(
-        freePort,
-        (cause) => new LocalWorkspaceError({ message: cause.message, cause })
-      )
-      const started = Effect.flatMap(LocalWorkspace, (workspace) =>
-        Effect.andThen(proxy.serve(applicationPort, workspace), Dev.announce(proxy.origin, workspace, directory))
-      )
-      const environment = ConfigProvider.layer(
-        Effect.flatMap(LocalWorkspace, (workspace) =>
-          Dev.environment({
-            ...workspace.env,
-            DATABRICKS_APP_HOST: "127.0.0.1",
-            DATABRICKS_APP_PORT: String(applicationPort),
-            ...env
-          })
-        )
-      )
-      const seeded = Layer.effectDiscard(
-        Effect.flatMap(LocalWorkspace, ({ administer }) =>
-          seed === undefined ? Effect.void : Effect.mapError(administer(seed), seedFailed)
-        )
-      )
-      // The proxy opens last and closes first, so that no stream through it delays the end of the application.
-      return Layer.effectDiscard(started).pipe(
-        Layer.provide(main),
-        Layer.provide(environment),
-        Layer.provide(seeded),
-        Layer.provideMerge(layer({ ...options, ...(directory !== undefined && { directory }) }))
-      )
-    })
-  )
+  Dev.make(main, options, { LocalWorkspace, layer, failed })
+
+const failed = (message: string, cause: unknown) => new LocalWorkspaceError({ message, cause })
