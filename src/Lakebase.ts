@@ -4,19 +4,17 @@
  * @since 0.1.0
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { type Config, Context, Duration, Effect, type FileSystem, Layer, Redacted, type Scope } from "effect"
+import { type Config, Context, type Duration, Effect, type FileSystem, Layer, type Redacted, type Scope } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { type Migrator, SqlClient, type SqlError } from "effect/sql"
 import type { ConnectionOptions } from "node:tls"
 import type { Caller } from "./Caller.ts"
-import * as Client from "./internal/lakebase/client.ts"
 import * as Environment from "./internal/lakebase/config.ts"
-import * as Login from "./internal/lakebase/login.ts"
 import * as Migrate from "./internal/lakebase/migrations/migrate.ts"
-import * as Sessions from "./internal/lakebase/sessions.ts"
-import { ServiceContext } from "./ServiceContext.ts"
+import * as Service from "./internal/lakebase/service.ts"
+import type { ServiceContext } from "./ServiceContext.ts"
 import { UserContext } from "./UserContext.ts"
-import { WorkspaceClient } from "./WorkspaceClient.ts"
+import type { WorkspaceClient } from "./WorkspaceClient.ts"
 
 export {
   /**
@@ -253,44 +251,7 @@ export const make: (
   Lakebase["Service"],
   Config.ConfigError,
   ServiceContext | WorkspaceClient | Scope.Scope | Reactivity.Reactivity
-> = Effect.fnUntraced(function* (options) {
-  yield* Environment.check(options)
-  const { principal } = yield* ServiceContext
-  const { send } = yield* WorkspaceClient
-  const { host, port = 5432, database = "databricks_postgres", ssl = true } = options
-  const { applicationName = "effect-databricks" } = options
-  const acquireTimeout = Duration.fromInputUnsafe(options.acquireTimeout ?? "10 seconds")
-  const target = { host, port, database, ssl, applicationName }
-  const login = yield* Login.make(target, { ...options, acquireTimeout }, send)
-  const sessions = yield* Sessions.make(
-    {
-      maxConnections: options.maxConnections ?? 50,
-      maxConnectionsPerUser: options.maxConnectionsPerUser ?? 3,
-      maxConnectionsService: options.maxConnectionsService,
-      idleTimeout: Duration.fromInputUnsafe(options.idleTimeout ?? "30 seconds"),
-      maxLifetime: Duration.fromInputUnsafe(options.maxLifetime ?? "1 hour"),
-      acquireTimeout
-    },
-    login.open
-  )
-  const clientOf = yield* Client.make(sessions, target, principal)
-  const runPromise = Effect.runPromiseWith(yield* Effect.context<never>())
-  return {
-    client: clientOf(),
-    clientOf,
-    stats: sessions.stats,
-    pgConfig: {
-      host,
-      port,
-      database,
-      ssl,
-      application_name: applicationName,
-      options: Login.startupOptions,
-      user: login.roleOf(principal),
-      password: () => runPromise(Effect.map(login.passwordOf(principal), Redacted.value))
-    }
-  }
-})
+> = Service.make
 
 /**
  * Provides `PgClient` and `SqlClient`, which run each statement as the caller of the fiber, and `Lakebase`.
