@@ -42,10 +42,10 @@ import * as Query from "./internal/sqlWarehouse/query.ts"
 import type { Mismatch } from "./internal/sqlWarehouse/rows.ts"
 import * as Values from "./internal/sqlWarehouse/values.ts"
 import type * as Operation from "./Operation.ts"
-import { ServiceContext, type ServiceContextError } from "./ServiceContext.ts"
+import type { ServiceContext, ServiceContextError } from "./ServiceContext.ts"
 import type { Input, SqlParameterError } from "./SqlParameter.ts"
 import { UserContext } from "./UserContext.ts"
-import { WorkspaceClient } from "./WorkspaceClient.ts"
+import type { WorkspaceClient } from "./WorkspaceClient.ts"
 
 /**
  * A statement as text, with its parameters.
@@ -407,12 +407,7 @@ export interface Queries<R> {
  * @since 0.1.0
  * @category models
  */
-export interface Client extends Queries<never> {
-  readonly execute: SqlWarehouse["Service"]["execute"]
-  readonly executeStream: SqlWarehouse["Service"]["executeStream"]
-  readonly executeArrow: SqlWarehouse["Service"]["executeArrow"]
-  readonly ready: SqlWarehouse["Service"]["ready"]
-}
+export interface Client extends Queries<never>, Readonly<SqlWarehouse["Service"]> {}
 
 /**
  * Makes the service for the warehouse of the `ServiceContext`; `defaults` are as in `layerWith`.
@@ -423,12 +418,7 @@ export interface Client extends Queries<never> {
 export const make = (
   defaults: Operation.Policy = {}
 ): Effect.Effect<SqlWarehouse["Service"], Config.ConfigError, ServiceContext | WorkspaceClient | Scope.Scope> =>
-  Effect.andThen(Bounds.checkPolicy("SqlWarehouse", defaults), withDefaults(defaults))
-
-const withDefaults = (defaults: Operation.Policy) =>
-  Effect.flatMap(Effect.all([ServiceContext, WorkspaceClient]), ([service, client]) =>
-    Query.make(service, client, defaults)
-  )
+  Effect.andThen(Bounds.checkPolicy("SqlWarehouse", defaults), Query.make(defaults))
 
 /**
  * Provides the service with default time limits and retries, for queries and streams that do not set their own.
@@ -451,7 +441,7 @@ export const layerWith = (
  */
 export const layer: Layer.Layer<SqlWarehouse, never, ServiceContext | WorkspaceClient> = Layer.effect(
   SqlWarehouse,
-  withDefaults({})
+  Query.make({})
 )
 
 const refused = (mismatch: Mismatch) => new RowDecodeError(mismatch)
@@ -516,8 +506,7 @@ export const streamText: Queries<SqlWarehouse>["streamText"] = queries.streamTex
 /**
  * Runs a statement, a template as of `query`, and returns its result as one Arrow IPC stream with the columns' names.
  *
- * The effect succeeds when the statement has; interruption before cancels it. The warehouse encodes the result, in
- * chunks that are streams of their own; `body` splices them. A reader that leaves ends the downloads.
+ * The effect succeeds when the statement has; interruption before cancels it. Ending `body` early ends the downloads.
  *
  * @since 0.1.0
  * @category queries

@@ -6,7 +6,7 @@ import * as Operation from "../../Operation.ts"
 import { ServiceContext } from "../../ServiceContext.ts"
 import * as SqlParameter from "../../SqlParameter.ts"
 import type { Arrow, Options, SqlWarehouse, Statement, StreamOptions, Table } from "../../SqlWarehouse.ts"
-import type { WorkspaceClient } from "../../WorkspaceClient.ts"
+import { WorkspaceClient } from "../../WorkspaceClient.ts"
 import * as Failed from "../failures/statement.ts"
 import { executeStreamAs } from "../operation/span.ts"
 import { bound } from "../workspace/bound.ts"
@@ -29,10 +29,10 @@ export const failed = <E extends object>(error: E, { parameters = {}, text }: St
 
 /** Makes the service, which runs statements as the caller of the fiber. */
 export const make = Effect.fnUntraced(function* (
-  service: ServiceContext["Service"],
-  client: WorkspaceClient["Service"],
   defaults: Operation.Policy
-): Effect.fn.Return<Service, never, Scope.Scope> {
+): Effect.fn.Return<Service, never, ServiceContext | WorkspaceClient | Scope.Scope> {
+  const service = yield* ServiceContext
+  const client = yield* WorkspaceClient
   const warehouses = yield* Warehouses.make(client.send)
   const statements = yield* Statements.make(client.send, warehouses.isStarting)
   const large = makeLarge()
