@@ -23,7 +23,7 @@
  *
  * @since 0.1.0
  */
-import { Context, type Duration, Effect, Layer, Schema, Stream } from "effect"
+import { Context, type Duration, Effect, Layer, Schema, type Stream } from "effect"
 import type { DatabricksError } from "./DatabricksError.ts"
 import { ownedBy } from "./internal/owner.ts"
 import * as Client from "./internal/search/client.ts"
@@ -311,18 +311,11 @@ export const layer: Layer.Layer<AiSearch, never, ServiceContext | WorkspaceClien
  * @since 0.1.0
  * @category accessors
  */
-export const index = (name: string, target?: Target): Index<AiSearch> => {
-  const found = AiSearch.useSync((search) => search.index(name, target))
-  return {
+export const index = (name: string, target?: Target): Index<AiSearch> =>
+  Client.deferred(
     name,
-    query: (schema, options) => (search) => Effect.flatMap(found, (_) => _.query(schema, options)(search)),
-    nextPage: (schema, options) => (token) => Effect.flatMap(found, (_) => _.nextPage(schema, options)(token)),
-    stream: (schema, options) => (search) => Stream.unwrap(Effect.map(found, (_) => _.stream(schema, options)(search))),
-    state: Effect.flatMap(found, (_) => _.state),
-    sync: (options) => Effect.flatMap(found, (_) => _.sync(options)),
-    ready: (options) => Effect.flatMap(found, (_) => _.ready(options))
-  }
-}
+    AiSearch.useSync((search) => search.index(name, target))
+  )
 
 /**
  * Returns the service of the user. Its indexes are queried as that user, also inside `asService`.

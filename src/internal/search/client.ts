@@ -132,6 +132,17 @@ export const make = ({ client, name, notReady, service, target }: Made): Index =
   }
 }
 
+/** Makes an index whose calls read the service when they run. */
+export const deferred = <R>(name: string, index: Effect.Effect<Index, never, R>): Index<R> => ({
+  name,
+  query: (schema, options) => (search) => Effect.flatMap(index, (_) => _.query(schema, options)(search)),
+  nextPage: (schema, options) => (token) => Effect.flatMap(index, (_) => _.nextPage(schema, options)(token)),
+  stream: (schema, options) => (search) => Stream.unwrap(Effect.map(index, (_) => _.stream(schema, options)(search))),
+  state: Effect.flatMap(index, (_) => _.state),
+  sync: (options) => Effect.flatMap(index, (_) => _.sync(options)),
+  ready: (options) => Effect.flatMap(index, (_) => _.ready(options))
+})
+
 const neverRan = (error: DatabricksError | IndexNotReadyError) =>
   error._tag === "DatabricksError" && Retry.neverRan(error)
 
