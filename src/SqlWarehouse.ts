@@ -98,11 +98,7 @@ export interface StreamOptions {
  * @category models
  */
 export interface Options extends StreamOptions {
-  /**
-   * Time limit for the whole query, from the first start to the last row. Includes retries of a refused start. A
-   * statement that exceeds it is cancelled and not started again. If the warehouse is starting then, the limit begins
-   * again when the warehouse runs, which may take up to 10 minutes.
-   */
+  /** Time limit for the whole query, from the first start to the last row; otherwise as in `StreamOptions`. */
   readonly timeout?: Duration.Input | undefined
   /** A second time limit for the whole query, which includes the start of the warehouse. */
   readonly totalTimeout?: Duration.Input | undefined
