@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Queue, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, Latch, Queue, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as Pulls from "../../src/internal/pulls.ts"
 
@@ -110,6 +110,42 @@ describe("Pulls.watch", () => {
       yield* TestClock.adjust("1 second")
       assert.deepStrictEqual(yield* Fiber.await(reader), Exit.fail("late" as const))
       assert.isTrue(interrupted)
+    })
+  )
+
+  it.effect("lets its readers go on after the elements of all streams that arrive together", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      const arrival = Latch.makeUnsafe()
+      const read = (name: string) => {
+        const source = Stream.fromEffect(
+          Effect.andThen(
+            arrival.await,
+            Effect.sync(() => log.push(`${name} arrives`))
+          )
+        )
+        const watched = Pulls.watch(source, { within: () => 1_000, late: Effect.fail("late" as const) })
+        return Stream.runForEach(watched, () => Effect.sync(() => log.push(`${name} is read`)))
+      }
+      const readers = yield* Effect.forkChild(Effect.all([read("a"), read("b")], { concurrency: 2 }))
+      yield* TestClock.adjust(0)
+      arrival.openUnsafe()
+      yield* Fiber.join(readers)
+      assert.deepStrictEqual(log, ["a arrives", "b arrives", "a is read", "b is read"])
+    })
+  )
+
+  it.live("is not late with an element that arrives just before its limit in a busy process", () =>
+    Effect.gen(function* () {
+      const arrival = Effect.callback<void>((resume) => {
+        setImmediate(() => {
+          resume(Effect.void)
+          const end = performance.now() + 50
+          while (performance.now() < end);
+        })
+      })
+      const watched = Pulls.watch(Stream.fromEffect(arrival), { within: () => 25, late: Effect.fail("late" as const) })
+      assert.deepStrictEqual(yield* Effect.exit(Stream.runDrain(watched)), Exit.void)
     })
   )
 })
