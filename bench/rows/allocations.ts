@@ -16,8 +16,8 @@ const routes = [
 /** In kB: half of what issue 21 began with. */
 const goal = 23
 const users = 20
-const [warmUp, sampled] = Bed.quick ? [500, 500] : [10_000, 10_000]
-/** For the warm-up of a route, and for its samples, at most. */
+const sampled = Bed.quick ? 500 : 10_000
+/** For the samples of a route, at most. */
 const seconds = 1.2
 
 /** One server in all routes, which is warm in all of them before the first is sampled. */
@@ -30,7 +30,7 @@ const allocationsOf = (bed: Bed.Bed, peer: Bed.Peer) =>
         load: (seconds: number) => bed.load({ port: server.port, path, connections: users, seconds, senders })
       }))
     )
-    for (const { load } of loads) yield* Bed.loadUntil(load, warmUp, seconds)
+    for (const { load } of loads) yield* Bed.warm(load)
     return yield* Effect.forEach(loads, ({ load, path }) =>
       allocations(path, server, Bed.loadUntil(load, sampled, seconds))
     )
