@@ -26,5 +26,15 @@ export const client = () =>
         const token = {}
         registry.register(token, controller, token)
       }
+    },
+    { name: "new AbortController", run: () => new AbortController() },
+    {
+      name: "abort, which the end of a streamed body calls",
+      run: () => {
+        const controller = new AbortController()
+        controller.signal.addEventListener("abort", () => {}, { once: true })
+        controller.abort()
+      },
+      over: "new AbortController"
     }
   ])
