@@ -1,10 +1,10 @@
 import { assert, layer } from "@effect/vitest"
 import { PgClient } from "@effect/sql-pg"
 import { LocalWorkspace } from "effect-databricks/testing"
-import { Effect, Layer, Schema } from "effect"
+import { Effect, Layer, Schema, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { Pool } from "pg"
-import { Lakebase } from "effect-databricks"
+import { HttpFailure, Lakebase } from "effect-databricks"
 import { asAlice, asBob, Database } from "./fixtures/lakebaseClient.ts"
 import { sqlErrorOf } from "./fixtures/lakebaseFaults.ts"
 import { alice } from "./fixtures/people.ts"
@@ -196,11 +196,32 @@ layer(App, { timeout: "60 seconds", excludeTestServices: true })("Lakebase", (it
       ] as const) {
         const error = yield* sqlErrorOf(sql`SELECT ${1}, ${value}`)
         assert.match(error.message, message)
-        assert.notInclude(String(error), "secret")
+        assert.match((error.reason.cause as Error).message, message) // the response has this one
+        assert.notInclude(String(error) + String(error.reason.cause), "secret")
       }
       const many = Array.from({ length: 33_000 }, (_, i) => ({ i4: i }))
       const error = yield* sqlErrorOf(sql`INSERT INTO numbers ${sql.insert(many as never)}`)
       assert.match(error.message, /at most 32767 parameters, and this one has 33000/)
+    })
+  )
+
+  it.effect("answers 400 to text that Postgres cannot store, and 500 to a value without a type", () =>
+    Effect.gen(function* () {
+      const sql = yield* PgClient.PgClient
+      const of = (value: unknown) => {
+        const statement = sql`SELECT ${1}, ${value}::text`
+        return Effect.forEach([statement, statement.values, Stream.runDrain(statement.stream)], (run) =>
+          Effect.map(sqlErrorOf(run), (error) => HttpFailure.fromError(error, { development: true }))
+        )
+      }
+      for (const value of ["\0", "\ud800", ["\ud800"], [["\udc00"]]]) {
+        for (const { body, status } of yield* of(value))
+          assert.deepInclude({ ...body, status }, { status: 400, _tag: "UnknownError" })
+      }
+      for (const { body, status } of yield* of(Symbol("a"))) {
+        assert.strictEqual(status, 500)
+        assert.match(body.message, /^Parameter \$2 is a symbol/)
+      }
     })
   )
 

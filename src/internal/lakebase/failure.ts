@@ -64,6 +64,8 @@ const named: ReadonlySet<string> = new Set([
 
 /** Removes the values from an error of the server, or of a codec of the driver. */
 const conceal = (cause: Error, values: ReadonlyArray<unknown>) => {
+  // The number in this message is the parameter's.
+  if (tagOf(cause) === "ParameterError") return
   const isOfServer = SqlState.isPostgresError(cause)
   if (isOfServer) for (const field of Object.keys(cause)) if (!named.has(field)) Reflect.deleteProperty(cause, field)
   const full = cause.message

@@ -5,6 +5,7 @@
  * in driver.upstream.test.ts.
  */
 import * as PgTypes from "@effect/sql-pg/PgTypes"
+import { Data } from "effect"
 
 const { OID } = PgTypes
 
@@ -13,10 +14,17 @@ export type Parameter = PgTypes.Parameter
 /** The most parameters of a statement in this driver. */
 export const maxParameters = 32_767
 
-/** Gives each value its type, or none if the server infers it. Throws a `CodecError` that names the parameter. */
+/** A refused value. The message contains the parameter's number and no value. */
+export class ParameterError extends Data.TaggedError("ParameterError")<{
+  readonly message: string
+  /** Postgres's SQLSTATE for such a value, if the sender of a request can cause it. */
+  readonly code?: string | undefined
+}> {}
+
+/** Gives each value its type, or none if the server infers it. Throws a `ParameterError` that names the parameter. */
 export const bind = (values: ReadonlyArray<unknown>): ReadonlyArray<Parameter> => {
   if (values.length > maxParameters) {
-    throw new PgTypes.CodecError({
+    throw new ParameterError({
       message: `A statement may have at most ${maxParameters} parameters, and this one has ${values.length}: send fewer rows at a time, or bind one array for each column and unnest it`
     })
   }
@@ -24,8 +32,8 @@ export const bind = (values: ReadonlyArray<unknown>): ReadonlyArray<Parameter> =
     try {
       return Array.isArray(value) ? list(value) : scalar(value)
     } catch (error) {
-      if (!(error instanceof PgTypes.CodecError)) throw error
-      throw new PgTypes.CodecError({ message: `Parameter $${index + 1} ${error.message}` })
+      if (!(error instanceof ParameterError)) throw error
+      throw new ParameterError({ message: `Parameter $${index + 1} ${error.message}`, code: error.code })
     }
   })
 }
@@ -146,7 +154,7 @@ const bytesOf = ({ buffer, byteOffset, byteLength }: Uint8Array | Int8Array) =>
 
 // UTF-8 has no lone surrogates, which the encoder would replace by U+FFFD.
 const wellFormed = (text: string) =>
-  text.isWellFormed() ? text : fail("contains half of a surrogate pair, which is not valid text")
+  text.isWellFormed() ? text : fail("contains half of a surrogate pair, which is not valid text", "22021")
 
 const refuse = (value: unknown): never =>
   fail(
@@ -157,6 +165,6 @@ const refuse = (value: unknown): never =>
 
 const noJson = "is sql.json(undefined), which has no JSON: bind sql.json(null), or null for NULL"
 
-const fail = (message: string): never => {
-  throw new PgTypes.CodecError({ message })
+const fail = (message: string, code?: string): never => {
+  throw new ParameterError({ message, code })
 }

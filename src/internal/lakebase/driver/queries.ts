@@ -121,7 +121,7 @@ const bind = (
   try {
     return Result.succeed(Parameters.bind(params))
   } catch (cause) {
-    if (!(cause instanceof PgTypes.CodecError)) throw cause
+    if (!(cause instanceof Parameters.ParameterError)) throw cause
     return Result.fail(unknownError(cause, cause.message))
   }
 }
