@@ -112,7 +112,7 @@ export interface ResumableOptions<A, RE = never, RA = never> extends Encoding<A,
 export interface Resume<A, R = never> {
   /**
    * The id that the client gave to its question. The same caller's request with the same id, to the same URL, joins the
-   * running stream instead of running the source again.
+   * running stream instead of running the source again. A blank id counts as absent.
    */
   readonly requestId?: string | undefined
   /**
@@ -204,8 +204,11 @@ const headers = {
 const resumed = Effect.fnUntraced(function* <A, E, R, RE, RA>(
   stream: Stream.Stream<A, E, R>,
   options: ResumableOptions<A, RE, RA>,
-  { after, requestId, opening = requestId === undefined ? "id" : false }: Resume<A, RA>
+  resume: Resume<A, RA>
 ) {
+  const { after } = resume
+  const requestId = resume.requestId?.trim() === "" ? undefined : resume.requestId
+  const { opening = requestId === undefined ? "id" : false } = resume
   const { headers, method, originalUrl } = yield* HttpServerRequest.HttpServerRequest
   const run = <E2, R2>(elements: Stream.Stream<A, E2, R2>, streamId: string, lastId?: string) => {
     const events = encode(elements, options, keptAs(streamId), lastId)

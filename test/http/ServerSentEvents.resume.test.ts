@@ -80,6 +80,27 @@ describe("ServerSentEvents.toResponse with resume", () => {
     })
   )
 
+  it.effect.each(["", " "])("gives two tabs a stream each if their request id is blank: %j", (requestId) =>
+    Effect.gen(function* () {
+      let runs = 0
+      const run = Stream.concat(
+        Stream.sync(() => ++runs),
+        Stream.never
+      )
+      const { connect } = yield* serve(ServerSentEvents.toResponse(run, { resume: { requestId } }))
+      const tabs = yield* Effect.replicateEffect(
+        Effect.tap(connect(), (tab) => tab.receives("data: ")),
+        2
+      )
+      assert.deepStrictEqual(
+        tabs.map((tab) => dataIn(tab.received())),
+        [["1"], ["2"]]
+      )
+      // The client knows no id of its question, so the stream begins with one.
+      for (const tab of tabs) assert.match(withoutHeartbeats(tab.received()), /^id: [\w-]+\.0\n\n/)
+    })
+  )
+
   it.effect.each([
     ["of another user", { user: "alice" }, { user: "bob" }],
     ["of another person, where both run as the app", { sender: "alice" }, { sender: "bob" }]
