@@ -67,7 +67,10 @@ export interface User {
   readonly displayName?: string
   /** The SCIM id, in digits. Defaults to an id derived from `userName`. */
   readonly id?: string
-  /** Whether SCIM reports the user as active. Tokens of an inactive user are still accepted. Defaults to `true`. */
+  /**
+   * Whether the user is active. SCIM Me reports an inactive user, every other API refuses their tokens with 403, and
+   * Postgres still accepts them. Defaults to `true`.
+   */
   readonly active?: boolean
 }
 
@@ -80,7 +83,7 @@ export interface User {
 export interface UserChange {
   /** The new user name. It gets its own Postgres role; the old role remains. */
   readonly userName?: string
-  /** Whether SCIM reports the user as active. */
+  /** Whether the user is active, as in `User`. */
   readonly active?: boolean
 }
 
@@ -319,7 +322,7 @@ export class LocalWorkspace extends Context.Service<
       userName: string,
       options?: TokenOptions
     ) => Effect.Effect<Record<string, string>, UnknownUserError>
-    /** Renames or deactivates a user, or the service principal by its client id. Tokens and id stay the same. */
+    /** Renames or deactivates a user, or the service principal by its client id. The id stays the same. */
     readonly updateUser: (
       userName: string,
       change: UserChange

@@ -73,26 +73,35 @@ layer(Workspace)("LocalWorkspace", (it) => {
       })
     )
 
-    it.effect("renames and deactivates a user, whose id and tokens stay", () =>
-      Effect.gen(function* () {
-        const { headers, token, updateUser } = yield* Local.LocalWorkspace
-        const old = yield* token(carol)
-        const id = { id: "1081964970114387", active: true }
-        const me = Effect.map(call("/api/2.0/preview/scim/v2/Me", { token: old }), ({ json }) => json)
-        assert.deepInclude(yield* me, { ...id, userName: carol })
-        const renamed = "caroline@example.com"
-        yield* updateUser(carol, { userName: renamed })
-        assert.deepInclude(yield* me, { ...id, userName: renamed })
-        assert.strictEqual((yield* Effect.flip(headers(carol)))._tag, "UnknownUserError")
-        assert.match((yield* headers(renamed))["x-forwarded-user"]!, /^1081964970114387@/)
-        assert.strictEqual(yield* login(renamed, old), renamed)
-        assert.deepStrictEqual(yield* refusal(carol, old), { tag: "AuthenticationError", code: "28000" })
-        yield* updateUser(renamed, { active: false })
-        assert.deepInclude(yield* me, { ...id, active: false })
-        assert.strictEqual((yield* Effect.flip(updateUser(alice, { userName: bob })))._tag, "LocalWorkspaceError")
-        assert.deepInclude((yield* call("/api/2.0/preview/scim/v2/Me")).json, { userName: alice })
-        assert.strictEqual((yield* Effect.flip(updateUser(carol, {})))._tag, "UnknownUserError")
-      })
+    it.effect(
+      "renames and deactivates a user, whose id stays, and whose tokens are refused outside of SCIM while inactive",
+      () =>
+        Effect.gen(function* () {
+          const { headers, token, updateUser, warehouseId } = yield* Local.LocalWorkspace
+          const old = yield* token(carol)
+          const select = { warehouse_id: warehouseId, statement: "SELECT 1" }
+          const id = { id: "1081964970114387", active: true }
+          const me = Effect.map(call("/api/2.0/preview/scim/v2/Me", { token: old }), ({ json }) => json)
+          assert.deepInclude(yield* me, { ...id, userName: carol })
+          const renamed = "caroline@example.com"
+          yield* updateUser(carol, { userName: renamed })
+          assert.deepInclude(yield* me, { ...id, userName: renamed })
+          assert.strictEqual((yield* Effect.flip(headers(carol)))._tag, "UnknownUserError")
+          assert.match((yield* headers(renamed))["x-forwarded-user"]!, /^1081964970114387@/)
+          assert.strictEqual(yield* login(renamed, old), renamed)
+          assert.deepStrictEqual(yield* refusal(carol, old), { tag: "AuthenticationError", code: "28000" })
+          yield* updateUser(renamed, { active: false })
+          assert.deepInclude(yield* me, { ...id, active: false })
+          const warehouses = Effect.map(call("/api/2.0/sql/warehouses", { token: old }), ({ status }) => status)
+          const started = yield* call("/api/2.0/sql/statements", { token: old, method: "POST", body: select })
+          const rejected = { error_code: 403, message: "Invalid access token." }
+          assert.deepStrictEqual([started.status, started.json, yield* warehouses], [403, rejected, 403])
+          yield* updateUser(renamed, { active: true })
+          assert.strictEqual(yield* warehouses, 200)
+          assert.strictEqual((yield* Effect.flip(updateUser(alice, { userName: bob })))._tag, "LocalWorkspaceError")
+          assert.deepInclude((yield* call("/api/2.0/preview/scim/v2/Me")).json, { userName: alice })
+          assert.strictEqual((yield* Effect.flip(updateUser(carol, {})))._tag, "UnknownUserError")
+        })
     )
 
     it.effect("makes the Apps proxy's headers of a user, and fails for an unknown one", () =>

@@ -28,7 +28,10 @@ export const bearer = (request: HttpServerRequest.HttpServerRequest): Redacted.R
 /** Returns the request's target without the query. */
 export const pathOf = (request: HttpServerRequest.HttpServerRequest) => request.url.split("?", 1)[0] ?? request.url
 
-/** Accepts a request if its token is live and has the scope. */
+/** The scope of SCIM Me. */
+export const currentUser = "iam.current-user:read"
+
+/** Accepts a request if its token is live and has the scope, and its principal is active. */
 export const authenticated =
   (directory: Directory) =>
   <E, R>(scope: string, handle: (caller: Principal) => Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>) =>
@@ -38,6 +41,8 @@ export const authenticated =
       if (token === undefined) return yield* Replies.credentialMissing
       const grant = directory.grant(Redacted.value(token))
       if (grant === undefined) return yield* Replies.tokenRejected
+      // Inferred. SCIM Me still answers, so that an application sees `active: false`.
+      if (!grant.principal.active && scope !== currentUser) return yield* Replies.tokenRejected
       if (!grant.scopes.has(scope) && !grant.scopes.has(allScopes)) return yield* Replies.scopeMissing(scope)
       return yield* handle(grant.principal)
     })

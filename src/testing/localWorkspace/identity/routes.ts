@@ -6,7 +6,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { Directory } from "./directory.ts"
 import { allScopes, type Principal } from "./principals.ts"
 import * as Replies from "../http/replies.ts"
-import { adder, authenticated, body } from "../http/requests.ts"
+import { adder, authenticated, body, currentUser } from "../http/requests.ts"
 
 export interface Options {
   readonly directory: Directory
@@ -72,7 +72,7 @@ export const addTo = (router: HttpRouter.HttpRouter, options: Options) =>
     const { directory } = options
     const guarded = authenticated(directory)
 
-    const me = guarded("iam.current-user:read", (caller) =>
+    const me = guarded(currentUser, (caller) =>
       Effect.succeed(
         HttpServerResponse.jsonUnsafe(scimUser(caller), { headers: { "x-databricks-org-id": options.workspaceId } })
       )
