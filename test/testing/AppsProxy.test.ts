@@ -243,13 +243,25 @@ layer(Proxied, { excludeTestServices: true, timeout: "60 seconds" })("AppsProxy"
       const chooser = yield* Effect.flatMap(ask("/.apps/", { as: bob }), (_) => Effect.promise(() => _.text))
       assert.include(chooser, `href="/.apps/as/${encodeURIComponent(alice)}"`)
       assert.include(chooser, `href="/.apps/as/${encodeURIComponent(bob)}" aria-current="true"`)
-      for (const as of [undefined, "nobody", "", "%E0%A4%A", "alice@"]) {
+      const has = (name: string) =>
+        `The local workspace has no user "${name}". It has ${alice}, ${bob}, carol@example.com`
+      for (const [as, message] of [
+        [undefined, "The request has no signed-in user"],
+        ["", "The request has no signed-in user"],
+        ["nobody", has("nobody")],
+        ["no%20body", has("no body")],
+        ["%E0%A4%A", has("%E0%A4%A")],
+        ["alice@", has("alice@")]
+      ] as const) {
         const answer = yield* ask("/me", as === undefined ? {} : { as })
-        assert.strictEqual(answer.status, 401, as)
-        assert.strictEqual((yield* json(answer))._tag, "NotSignedIn")
+        const refused = yield* json(answer)
+        assert.deepStrictEqual([answer.status, refused._tag], [401, "NotSignedIn"], as)
+        assert.match(refused.message, new RegExp(`^${message}: choose one at /\\.apps/, or send the cookie`))
       }
       const unknown = yield* ask("/.apps/as/dave")
-      assert.deepStrictEqual([unknown.status, (yield* json(unknown))._tag], [404, "UnknownUser"])
+      const refused = yield* json(unknown)
+      assert.deepStrictEqual([unknown.status, refused._tag], [404, "UnknownUser"])
+      assert.include(refused.message, has("dave"))
     })
   )
 

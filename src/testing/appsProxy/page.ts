@@ -14,7 +14,8 @@ export const signInPath = "/.apps/as/"
 /** The path that signs the user out. */
 export const signOutPath = "/.apps/out"
 
-const shown = 20
+/** The most users that are listed. */
+export const shown = 20
 
 /** Returns the HTML of the page, which lists at most 20 users. */
 export const chooser = (people: ReadonlyArray<Person>, signedIn: string | undefined): string => {

@@ -7,11 +7,12 @@ import type { Duplex } from "node:stream"
 import type { LocalWorkspace } from "../LocalWorkspace.ts"
 import { StartError } from "../localWorkspace/startError.ts"
 import * as Forward from "./forward.ts"
-import { chooser, signInPath, signOutPath } from "./page.ts"
+import { chooser, shown, signInPath, signOutPath } from "./page.ts"
 
 const loopback = "127.0.0.1"
 const chooserPath = "/.apps/"
 const cookieName = "databricks-apps-user"
+const remedy = `choose one at ${chooserPath}, or send the cookie ${cookieName}`
 
 // The headers that the proxy of Databricks Apps sets. A client cannot set them. Some servers read an underscore as a hyphen.
 const owned = /^(forwarded$|x[-_]forwarded[-_]|x[-_]real[-_]ip$|x[-_]request[-_]id$)/
@@ -128,9 +129,15 @@ const handlersOf = Effect.fnUntraced(function* (
     const found = Array.from(headersOf.keys()).filter((userName) => userName.startsWith(`${name}@`))
     return found.length === 1 ? found[0] : undefined
   }
-  const signedIn = (request: IncomingMessage) => {
-    const cookie = cookiesOf(request).find(({ name }) => name === cookieName)
-    return cookie && personOf(decoded(cookie.value))
+  /** Returns the name in the proxy's cookie. */
+  const nameOf = (request: IncomingMessage) =>
+    decoded(cookiesOf(request).find(({ name }) => name === cookieName)?.value ?? "")
+  const signedIn = (request: IncomingMessage) => personOf(nameOf(request))
+
+  const unknown = (name: string) => {
+    const known = Array.from(headersOf.keys())
+    const others = known.length > shown ? ` and ${known.length - shown} others` : ""
+    return `The local workspace has no user "${name}". It has ${known.slice(0, shown).join(", ")}${others}: ${remedy}`
   }
 
   /** Returns the proxy's own response, or `undefined` for a request to forward. */
@@ -143,14 +150,15 @@ const handlersOf = Effect.fnUntraced(function* (
       )
     }
     const [path = "", ...query] = (request.url ?? "").split("?")
-    const user = signedIn(request)
+    const name = nameOf(request)
+    const user = personOf(name)
     if (path.startsWith(signInPath)) {
       const name = decoded(path.slice(signInPath.length))
       const person = personOf(name)
       // A page of another site, or of another port, cannot sign anybody in.
       if (/^(cross|same)-site$/.test(String(request.headers["sec-fetch-site"]))) return redirect(chooserPath)
       return person === undefined
-        ? refusal(404, "UnknownUser", `The local workspace has no user "${name}": choose one at ${chooserPath}`)
+        ? refusal(404, "UnknownUser", unknown(name))
         : redirect(
             pathOf(query.join("?")),
             `${cookieName}=${encodeURIComponent(person)}; Path=/; HttpOnly; SameSite=Lax`
@@ -167,11 +175,7 @@ const handlersOf = Effect.fnUntraced(function* (
     if (user !== undefined) return undefined
     return request.method === "GET" && request.headers.accept?.includes("text/html")
       ? redirect(chooserPath)
-      : refusal(
-          401,
-          "NotSignedIn",
-          `The request has no signed-in user: choose one at ${chooserPath}, or send the cookie ${cookieName}`
-        )
+      : refusal(401, "NotSignedIn", name === "" ? `The request has no signed-in user: ${remedy}` : unknown(name))
   }
 
   /** Returns the headers of the signed-in user, which replace those of the client. */
