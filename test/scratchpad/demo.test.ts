@@ -5,6 +5,7 @@ import { execFile } from "node:child_process"
 import { promisify } from "node:util"
 import manifest from "../../package.json" with { type: "json" }
 import { cookieOf, startDemo } from "../fixtures/demo.ts"
+import { eventually } from "../fixtures/eventually.ts"
 import { alice, bob, requestOf } from "../fixtures/people.ts"
 
 const tokenShape = /eyJ[\w-]+\.[\w-]+/
@@ -101,7 +102,7 @@ describe("The demo", () => {
       const mine = yield* call("POST", `${direct}/users/me/data`, {}, {})
       assert.deepStrictEqual(mine.json, system.json)
       assert.strictEqual((yield* call("GET", `${direct}/api/whoami`)).json.context, "service")
-      assert.include(output.text, "this call runs as the service principal")
+      yield* eventually(() => output.text.includes("this call runs as the service principal"))
       assert.include((yield* call("GET", `${direct}/demo/spans`)).text, `"execution.obo_dev_fallback":"true"`)
       assert.strictEqual(yield* stop, 0)
     })
