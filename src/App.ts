@@ -94,7 +94,8 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
   })
   const runFork = Effect.runForkWith(yield* Effect.context<never>())
   ClientError.answer(node, (line) => void runFork(Effect.logWarning(line)))
-  const close = yield* Effect.cached(closer(node))
+  const closing = closer(node)
+  const close = yield* Effect.cached(closing.close)
   // The server listens before its routes are built: requests in between wait for them.
   const early: Array<[Http.IncomingMessage, Http.ServerResponse]> = []
   const hold = (...request: (typeof early)[number]) => void early.push(request)
@@ -122,7 +123,7 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
       Effect.andThen(
         Effect.gen(function* () {
           const logging = yield* Requests.Requests
-          const around = logging === undefined ? middleware : logging(middleware)
+          const around = logging === undefined ? middleware : logging(middleware, closing.isClosing)
           const served = UnreadBody.closing(app)
           const serving = around === undefined ? server.serve(served) : server.serve(served, around)
           yield* Effect.updateContext(serving, roomy<Effect.Services<typeof serving>>)
@@ -143,7 +144,7 @@ const roomy = <R>(context: Context.Context<R>): Context.Context<R> =>
   Context.makeUnsafe(context.mapUnsafe, { maxDepth: 32 })
 
 // Node's close ends idle connections, but not those that have sent nothing yet, and not those that become idle later.
-const closer = (node: Http.Server): Effect.Effect<void> => {
+const closer = (node: Http.Server) => {
   const connections = new Set<Socket>()
   // The last pipelined response of each connection; Node itself tracks only the current one.
   const pipelined = new WeakMap<Socket, Http.ServerResponse>()
@@ -162,7 +163,7 @@ const closer = (node: Http.Server): Effect.Effect<void> => {
     else if (answerOn(socket) !== answer) pipelined.set(socket, answer)
   }
   node.on("request", track).on("checkContinue", track)
-  return Effect.callback<void>((resume) => {
+  const close = Effect.callback<void>((resume) => {
     closing = true
     for (const socket of connections) {
       const later = pipelined.get(socket)
@@ -183,6 +184,7 @@ const closer = (node: Http.Server): Effect.Effect<void> => {
       shut()
     })
   })
+  return { close, isClosing: () => closing }
 }
 
 // Node has no public name for it. Keeping responses in a map instead would delay the collection of their requests.

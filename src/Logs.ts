@@ -32,6 +32,7 @@ export interface Options {
  * `x-request-id`, or a new one), `trace_id` and `span_id`. Under `AsUser` and `AsService` it also has `execution.context`,
  * `caller.id` and `enduser.id`. A failed request has `error`, `reason`, `operation.name`, `db.query.text` and `cause`, without
  * the values of its statement. A 5xx and an incomplete body are errors. A client that disconnects is a 499, not an error.
+ * A body that the closing server cuts off is not an error either.
  *
  * It replaces Effect's request log, even if that is disabled. `HttpMiddleware.withLoggerDisabled` excludes a route, as
  * `exclude` does. Query strings, headers, bodies and tokens are never logged.

@@ -3,41 +3,8 @@ import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect } from "effect"
 import { connection, get, run } from "./fixtures/child.ts"
 import { eventually } from "./fixtures/eventually.ts"
+import { type Line, linesOf, start } from "./fixtures/logged.ts"
 import { otlpReceiver } from "./fixtures/otlpReceiver.ts"
-import { alice } from "./fixtures/people.ts"
-
-type Line = Readonly<Record<string, unknown>>
-
-const linesOf = (text: string): ReadonlyArray<Line> =>
-  text
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => JSON.parse(line) as Line)
-
-/** The application of fixtures/logging.ts, in the local workspace. */
-const start = Effect.fnUntraced(function* (mode = "usual", env: Record<string, string> = {}) {
-  const workspace = yield* LocalWorkspace.LocalWorkspace
-  const app = yield* run("logging.ts", [mode], { ...workspace.env, ...env })
-  const port = yield* app.port
-  const call = (path: string, headers: Readonly<Record<string, string>> = {}) =>
-    Effect.promise(() =>
-      fetch(`http://127.0.0.1:${port}${path}`, { headers }).then(
-        async (response) => `${response.status} ${await response.text()}`,
-        () => "cut off"
-      )
-    )
-  /** As alice. */
-  const callAs = (path: string, headers: Readonly<Record<string, string>> = {}) =>
-    Effect.flatMap(workspace.headers(alice), (own) => call(path, { ...own, ...headers }))
-  const lines = () => linesOf(app.output.stdout.slice(0, app.output.stdout.lastIndexOf("\n") + 1))
-  /** The line of a request, once it is there. */
-  const line = (message: string) =>
-    eventually(
-      () => lines().find((line) => line["message"] === message),
-      (line) => line !== undefined
-    ).pipe(Effect.map((line) => line!))
-  return { ...app, port, call, callAs, lines, line }
-})
 
 layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true })("Logs", (it) => {
   describe("of a request", () => {
