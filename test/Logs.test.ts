@@ -138,6 +138,25 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
       })
     )
 
+    it.effect("have its id in the lines of a stream with resume, also after the client has left", () =>
+      Effect.gen(function* () {
+        const app = yield* start()
+        const client = yield* connection(app.port)
+        client.send("GET /events/kept HTTP/1.1\r\nhost: x\r\nx-request-id: r-1\r\n\r\n")
+        yield* app.printed("kept begun")
+        client.destroy()
+        yield* app.line("GET /events/kept 499")
+        yield* app.kill("SIGUSR2")
+        const failed = yield* app.line("500 InternalServerError: half way")
+        assert.strictEqual(failed["level"], "ERROR")
+        const [, ...lines] = app.lines()
+        assert.deepStrictEqual(
+          lines.map((line) => line["request_id"]),
+          ["r-1", "r-1", "r-1", "r-1"]
+        )
+      })
+    )
+
     it.effect("say that of a defect with its stack, where its logger is disabled too", () =>
       Effect.gen(function* () {
         const app = yield* start()
