@@ -197,11 +197,20 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
       })
     )
 
-    it.effect("have a request for a WebSocket without an upgrade as a 426", () =>
+    it.effect("name the error of a 415 and a 426, which no handler sends", () =>
       Effect.gen(function* () {
         const app = yield* start()
         assert.match(yield* app.call("/socket"), /^426 .*"UpgradeRequired".*needs a connection upgrade/)
-        yield* app.line("GET /socket 426")
+        assert.deepInclude(yield* app.line("GET /socket 426"), { level: "INFO", error: "UpgradeRequired" })
+        assert.match(
+          yield* app.callAs("/orders", { "content-type": "text/plain" }, "text"),
+          /^415 .*"UnsupportedMediaType"/
+        )
+        assert.deepInclude(yield* app.line("POST /orders 415"), {
+          level: "INFO",
+          error: "UnsupportedMediaType",
+          reason: "This route does not accept a body of that content type"
+        })
       })
     )
   })
