@@ -25,6 +25,7 @@ import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpServer from "effect/http/HttpServer"
 import type * as Http from "node:http"
 import type { Socket } from "node:net"
+import type { Duplex } from "node:stream"
 import * as ClientError from "./internal/app/clientError.ts"
 import * as UnreadBody from "./internal/app/unreadBody.ts"
 import * as Bounds from "./internal/bounds.ts"
@@ -95,7 +96,16 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
   const runFork = Effect.runForkWith(yield* Effect.context<never>())
   ClientError.answer(node, (line) => void runFork(Effect.logWarning(line)))
   const closing = closer(node)
-  const close = yield* Effect.cached(closing.close)
+  const gracePeriod = Duration.fromInputUnsafe(options.gracePeriod ?? "8 seconds")
+  const close = yield* Effect.cached(
+    Effect.suspend(() => {
+      const limit = `gracePeriod: ${Duration.format(gracePeriod)}`
+      return Effect.andThen(
+        Effect.logInfo(`The server closes (requests in flight: ${closing.inFlight()}, ${limit})`),
+        closing.close
+      )
+    })
+  )
   // The server listens before its routes are built: requests in between wait for them.
   const early: Array<[Http.IncomingMessage, Http.ServerResponse]> = []
   const hold = (...request: (typeof early)[number]) => void early.push(request)
@@ -127,10 +137,12 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
           const served = UnreadBody.closing(app)
           const serving = around === undefined ? server.serve(served) : server.serve(served, around)
           yield* Effect.updateContext(serving, roomy<Effect.Services<typeof serving>>)
+          // Earlier, Node would leave an upgrade that comes before the routes without a response.
+          node.on("upgrade", closing.upgrade)
           node.off("request", hold)
           for (const request of early.splice(0)) node.emit("request", ...request)
         }),
-        Effect.addFinalizer(() => Effect.timeoutOption(close, options.gracePeriod ?? "8 seconds"))
+        Effect.addFinalizer(() => Effect.timeoutOption(close, gracePeriod))
       ).pipe(
         Effect.provideService(HttpIncomingMessage.MaxBodySize, maxBodySize),
         // Keeps the token out of logs and traces of a request, as `authorization` is.
@@ -148,6 +160,8 @@ const closer = (node: Http.Server) => {
   const connections = new Set<Socket>()
   // The last pipelined response of each connection; Node itself tracks only the current one.
   const pipelined = new WeakMap<Socket, Http.ServerResponse>()
+  const upgraded = new WeakSet<Duplex>()
+  const upgrade = (_: Http.IncomingMessage, socket: Duplex) => void upgraded.add(socket)
   let closing = false
   node.on("connection", (socket) => {
     connections.add(socket)
@@ -165,6 +179,8 @@ const closer = (node: Http.Server) => {
   node.on("request", track).on("checkContinue", track)
   const close = Effect.callback<void>((resume) => {
     closing = true
+    // Without another listener, Node gives an upgrade a response.
+    node.off("upgrade", upgrade)
     for (const socket of connections) {
       const later = pipelined.get(socket)
       const answer = later === undefined || later.writableFinished ? answerOn(socket) : later
@@ -184,7 +200,13 @@ const closer = (node: Http.Server) => {
       shut()
     })
   })
-  return { close, isClosing: () => closing }
+  return {
+    close,
+    isClosing: () => closing,
+    /** Requests that are pipelined on one connection count once, and each WebSocket counts. */
+    inFlight: () => [...connections].filter((socket) => answerOn(socket) || upgraded.has(socket)).length,
+    upgrade
+  }
 }
 
 // Node has no public name for it. Keeping responses in a map instead would delay the collection of their requests.

@@ -30,4 +30,24 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
       })
     })
   )
+
+  it.effect("say how many requests the server waits for, and how long at most", () =>
+    Effect.gen(function* () {
+      const app = yield* start()
+      const idle = yield* connection(app.port)
+      idle.send(get("/health"))
+      yield* eventually(() => idle.state.received.endsWith("here"))
+      const stream = yield* connection(app.port)
+      stream.send(get("/ticks"))
+      yield* eventually(() => stream.state.received.includes("text/event-stream"))
+      const socket = new WebSocket(`ws://127.0.0.1:${app.port}/socket/open`)
+      yield* eventually(() => socket.readyState === WebSocket.OPEN)
+      yield* app.kill("SIGTERM")
+      assert.strictEqual(yield* app.exit, 0)
+      assert.deepInclude(
+        app.lines().find(({ message }) => String(message).startsWith("The server closes")),
+        { level: "INFO", message: "The server closes (requests in flight: 2, gracePeriod: 1s)" }
+      )
+    })
+  )
 })

@@ -358,7 +358,7 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
       yield* told.call("/flood/500")
       yield* told.kill("SIGTERM")
       assert.strictEqual(yield* told.exit, 0)
-      assert.lengthOf(told.lines(), 502)
+      assert.lengthOf(told.lines(), 503)
     })
   )
 
