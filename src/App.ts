@@ -58,9 +58,9 @@ export interface HttpServerOptions {
 /**
  * Provides a Node HTTP server, and the platform services for serving. It lets requests in flight finish when it closes.
  *
- * When it closes, the server accepts requests for another half second, with `Connection: close` in each response. Then
- * it stops listening and closes idle connections. After the grace period, it interrupts the requests that still run and
- * closes their connections.
+ * When it closes, the server accepts requests for another half second if a connection is open, with `Connection: close`
+ * in each response. Then it stops listening and closes idle connections. After the grace period, it interrupts the
+ * requests that still run and closes their connections. One line of the log says how many requests are in flight.
  *
  * The headers of a request may take 15 seconds and 64 KiB, and the body 120 seconds. Longer headers are a 431, a slower
  * request a 408, and a request that is not HTTP a 400, each with `{ _tag, message }` and one line in the log.
@@ -218,10 +218,11 @@ const onItsWay = 500
 /**
  * Runs an application as the main program: a layer until the process is stopped, an effect until it ends.
  *
- * SIGTERM or Ctrl-C interrupts the application, closes its layers and exits with 0; a second Ctrl-C exits at once. If
- * closing takes longer than `closeTimeout`, the process exits with 1. `closeTimeout` defaults to 14 seconds, because
- * Databricks Apps kills the process after 15. A failure prints its message as one line on stderr, a defect its stack;
- * both exit with 1. If `Logs` have the format `json`, the line is JSON with the level `FATAL`.
+ * SIGTERM or Ctrl-C interrupts the application, closes its layers and exits with 0. Another Ctrl-C exits at once with
+ * 130, unless it comes within half a second. If closing takes longer than `closeTimeout`, the process says so on stderr
+ * and exits with 1. `closeTimeout` defaults to 14 seconds, because Databricks Apps kills the process after 15. A failure
+ * prints its message as one line on stderr, a defect its stack; both exit with 1. If `Logs` have the format `json`, the
+ * line is JSON with the level `FATAL`.
  *
  * @since 0.1.0
  * @category running

@@ -288,14 +288,21 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
     })
   )
 
-  it.effect("fail the start and name a LOG_LEVEL or LOG_FORMAT that is none", () =>
+  it.effect("fail the start with one line in their format given a wrong LOG_LEVEL or LOG_FORMAT", () =>
     Effect.gen(function* () {
       const workspace = yield* LocalWorkspace.LocalWorkspace
-      for (const name of ["LOG_LEVEL", "LOG_FORMAT"]) {
-        const app = yield* run("logging.ts", [], { ...workspace.env, [name]: "loud" })
+      const said = Effect.fnUntraced(function* (env: Record<string, string>) {
+        const app = yield* run("logging.ts", ["beside"], { ...workspace.env, ...env })
         assert.strictEqual(yield* app.exit, 1)
-        assert.include(app.output.stderr, name)
+        return app.output.stderr
+      })
+      for (const name of ["LOG_LEVEL", "LOG_FORMAT"]) {
+        const [line, ...more] = linesOf(yield* said({ [name]: "loud" }))
+        assert.strictEqual(line?.["level"], "FATAL")
+        assert.match(String(line?.["message"]), new RegExp(`^${name} is not one of .*: loud$`))
+        assert.deepStrictEqual(more, [])
       }
+      assert.match(yield* said({ LOG_FORMAT: "pretty", LOG_LEVEL: "loud" }), /^LOG_LEVEL is not one of /)
     })
   )
 
