@@ -11,7 +11,7 @@ import { measure } from "./harness.ts"
 const main = Effect.gen(function* () {
   const writer = yield* Writer.make(openSync("/dev/null", "w"), () => "")
   const json = Format.json()
-  const line = Requests.make((entry) => writer.write(json(entry)), new Set())(undefined)
+  const line = Requests.make((entry) => writer.write(json(entry)), new Set())(undefined, () => false)
   const answer = Effect.succeed(HttpServerResponse.text("here"))
   const toDevNull = Logger.make((entry) => writer.write(Logger.formatSimple.log(entry)))
   // Each run has a request of its own, as in a server: what is kept by request costs more for a new one.

@@ -25,6 +25,7 @@ import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpServer from "effect/http/HttpServer"
 import type * as Http from "node:http"
 import type { Socket } from "node:net"
+import type { Duplex } from "node:stream"
 import * as ClientError from "./internal/app/clientError.ts"
 import * as UnreadBody from "./internal/app/unreadBody.ts"
 import * as Bounds from "./internal/bounds.ts"
@@ -57,9 +58,9 @@ export interface HttpServerOptions {
 /**
  * Provides a Node HTTP server, and the platform services for serving. It lets requests in flight finish when it closes.
  *
- * When it closes, the server accepts requests for another half second, with `Connection: close` in each response. Then
- * it stops listening and closes idle connections. After the grace period, it interrupts the requests that still run and
- * closes their connections.
+ * When it closes, the server accepts requests for another half second if a connection is open, with `Connection: close`
+ * in each response. Then it stops listening and closes idle connections. After the grace period, it interrupts the
+ * requests that still run and closes their connections. One line of the log says how many requests are in flight.
  *
  * The headers of a request may take 15 seconds and 64 KiB, and the body 120 seconds. Longer headers are a 431, a slower
  * request a 408, and a request that is not HTTP a 400, each with `{ _tag, message }` and one line in the log.
@@ -94,7 +95,17 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
   })
   const runFork = Effect.runForkWith(yield* Effect.context<never>())
   ClientError.answer(node, (line) => void runFork(Effect.logWarning(line)))
-  const close = yield* Effect.cached(closer(node))
+  const closing = closer(node)
+  const gracePeriod = Duration.fromInputUnsafe(options.gracePeriod ?? "8 seconds")
+  const close = yield* Effect.cached(
+    Effect.suspend(() => {
+      const limit = `gracePeriod: ${Duration.format(gracePeriod)}`
+      return Effect.andThen(
+        Effect.logInfo(`The server closes (requests in flight: ${closing.inFlight()}, ${limit})`),
+        closing.close
+      )
+    })
+  )
   // The server listens before its routes are built: requests in between wait for them.
   const early: Array<[Http.IncomingMessage, Http.ServerResponse]> = []
   const hold = (...request: (typeof early)[number]) => void early.push(request)
@@ -122,14 +133,16 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
       Effect.andThen(
         Effect.gen(function* () {
           const logging = yield* Requests.Requests
-          const around = logging === undefined ? middleware : logging(middleware)
+          const around = logging === undefined ? middleware : logging(middleware, closing.isClosing)
           const served = UnreadBody.closing(app)
           const serving = around === undefined ? server.serve(served) : server.serve(served, around)
           yield* Effect.updateContext(serving, roomy<Effect.Services<typeof serving>>)
+          // Earlier, Node would leave an upgrade that comes before the routes without a response.
+          node.on("upgrade", closing.upgrade)
           node.off("request", hold)
           for (const request of early.splice(0)) node.emit("request", ...request)
         }),
-        Effect.addFinalizer(() => Effect.timeoutOption(close, options.gracePeriod ?? "8 seconds"))
+        Effect.addFinalizer(() => Effect.timeoutOption(close, gracePeriod))
       ).pipe(
         Effect.provideService(HttpIncomingMessage.MaxBodySize, maxBodySize),
         // Keeps the token out of logs and traces of a request, as `authorization` is.
@@ -143,10 +156,12 @@ const roomy = <R>(context: Context.Context<R>): Context.Context<R> =>
   Context.makeUnsafe(context.mapUnsafe, { maxDepth: 32 })
 
 // Node's close ends idle connections, but not those that have sent nothing yet, and not those that become idle later.
-const closer = (node: Http.Server): Effect.Effect<void> => {
+const closer = (node: Http.Server) => {
   const connections = new Set<Socket>()
   // The last pipelined response of each connection; Node itself tracks only the current one.
   const pipelined = new WeakMap<Socket, Http.ServerResponse>()
+  const upgraded = new WeakSet<Duplex>()
+  const upgrade = (_: Http.IncomingMessage, socket: Duplex) => void upgraded.add(socket)
   let closing = false
   node.on("connection", (socket) => {
     connections.add(socket)
@@ -162,8 +177,10 @@ const closer = (node: Http.Server): Effect.Effect<void> => {
     else if (answerOn(socket) !== answer) pipelined.set(socket, answer)
   }
   node.on("request", track).on("checkContinue", track)
-  return Effect.callback<void>((resume) => {
+  const close = Effect.callback<void>((resume) => {
     closing = true
+    // Without another listener, Node gives an upgrade a response.
+    node.off("upgrade", upgrade)
     for (const socket of connections) {
       const later = pipelined.get(socket)
       const answer = later === undefined || later.writableFinished ? answerOn(socket) : later
@@ -183,6 +200,13 @@ const closer = (node: Http.Server): Effect.Effect<void> => {
       shut()
     })
   })
+  return {
+    close,
+    isClosing: () => closing,
+    /** Requests that are pipelined on one connection count once, and each WebSocket counts. */
+    inFlight: () => [...connections].filter((socket) => answerOn(socket) || upgraded.has(socket)).length,
+    upgrade
+  }
 }
 
 // Node has no public name for it. Keeping responses in a map instead would delay the collection of their requests.
@@ -194,10 +218,11 @@ const onItsWay = 500
 /**
  * Runs an application as the main program: a layer until the process is stopped, an effect until it ends.
  *
- * SIGTERM or Ctrl-C interrupts the application, closes its layers and exits with 0; a second Ctrl-C exits at once. If
- * closing takes longer than `closeTimeout`, the process exits with 1. `closeTimeout` defaults to 14 seconds, because
- * Databricks Apps kills the process after 15. A failure prints its message as one line on stderr, a defect its stack;
- * both exit with 1. If `Logs` have the format `json`, the line is JSON with the level `FATAL`.
+ * SIGTERM or Ctrl-C interrupts the application, closes its layers and exits with 0. Another Ctrl-C exits at once with
+ * 130, unless it comes within half a second. If closing takes longer than `closeTimeout`, the process says so on stderr
+ * and exits with 1. `closeTimeout` defaults to 14 seconds, because Databricks Apps kills the process after 15. A failure
+ * prints its message as one line on stderr, a defect its stack; both exit with 1. If `Logs` have the format `json`, the
+ * line is JSON with the level `FATAL`.
  *
  * @since 0.1.0
  * @category running

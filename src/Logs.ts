@@ -32,6 +32,7 @@ export interface Options {
  * `x-request-id`, or a new one), `trace_id` and `span_id`. Under `AsUser` and `AsService` it also has `execution.context`,
  * `caller.id` and `enduser.id`. A failed request has `error`, `reason`, `operation.name`, `db.query.text` and `cause`, without
  * the values of its statement. A 5xx and an incomplete body are errors. A client that disconnects is a 499, not an error.
+ * A body that the closing server cuts off is not an error either.
  *
  * It replaces Effect's request log, even if that is disabled. `HttpMiddleware.withLoggerDisabled` excludes a route, as
  * `exclude` does. Query strings, headers, bodies and tokens are never logged.
@@ -53,13 +54,12 @@ export const layer = (options: Options = {}): Layer.Layer<never, Config.ConfigEr
       })
       // Reading `stdout` makes its pipe non-blocking, so that a slow reader cannot block the process.
       const { isTTY } = process.stdout
-      const name = options.format ?? (isTTY ? "pretty" : "json")
+      const name = nameOf(options.format)
       const format = name === "json" ? Format.json() : Format.pretty(isTTY)
       const writer = yield* Writer.make(1, Format.droppedLine(name))
       const write = (entry: Format.Entry) => writer.write(format(entry))
       const log = yield* Loggers.ApplicationLog
-      const last = yield* Loggers.LastLine
-      if (last !== undefined && name === "json") last.format = format
+      yield* setLastLine(options.format)
       return Layer.mergeAll(
         Loggers.layer({ prints: true }),
         Layer.succeed(
@@ -84,19 +84,27 @@ export const layer = (options: Options = {}): Layer.Layer<never, Config.ConfigEr
 export const layerConfig = (overrides: Partial<Options> = {}): Layer.Layer<never, Config.ConfigError> =>
   Layer.unwrap(
     Effect.gen(function* () {
+      // Before a wrong variable can fail the start.
+      yield* setLastLine(overrides.format)
+      const format =
+        overrides.format ??
+        (yield* Bounds.variable("LOG_FORMAT", (name) => Config.Literals(formats, name), `one of ${formats.join(", ")}`))
+      yield* setLastLine(format)
       return layer({
-        format:
-          overrides.format ??
-          (yield* Bounds.variable(
-            "LOG_FORMAT",
-            (name) => Config.Literals(formats, name),
-            `one of ${formats.join(", ")}`
-          )),
+        format,
         level: overrides.level ?? (yield* Bounds.variable("LOG_LEVEL", (name) => Config.schema(Level, name), levels)),
         exclude: overrides.exclude
       })
     })
   )
+
+const nameOf = (format: Options["format"]) => format ?? (process.stdout.isTTY ? "pretty" : "json")
+
+/** Sets the format of the line with which a failed start ends. */
+const setLastLine = (format: Options["format"]) =>
+  Effect.map(Loggers.LastLine, (last) => {
+    if (last !== undefined) last.format = nameOf(format) === "json" ? Format.json() : undefined
+  })
 
 /** A level in either case. */
 const Level = Schema.String.pipe(

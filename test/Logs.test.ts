@@ -3,41 +3,8 @@ import { LocalWorkspace } from "effect-databricks/testing"
 import { Effect } from "effect"
 import { connection, get, run } from "./fixtures/child.ts"
 import { eventually } from "./fixtures/eventually.ts"
+import { type Line, linesOf, start } from "./fixtures/logged.ts"
 import { otlpReceiver } from "./fixtures/otlpReceiver.ts"
-import { alice } from "./fixtures/people.ts"
-
-type Line = Readonly<Record<string, unknown>>
-
-const linesOf = (text: string): ReadonlyArray<Line> =>
-  text
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => JSON.parse(line) as Line)
-
-/** The application of fixtures/logging.ts, in the local workspace. */
-const start = Effect.fnUntraced(function* (mode = "usual", env: Record<string, string> = {}) {
-  const workspace = yield* LocalWorkspace.LocalWorkspace
-  const app = yield* run("logging.ts", [mode], { ...workspace.env, ...env })
-  const port = yield* app.port
-  const call = (path: string, headers: Readonly<Record<string, string>> = {}) =>
-    Effect.promise(() =>
-      fetch(`http://127.0.0.1:${port}${path}`, { headers }).then(
-        async (response) => `${response.status} ${await response.text()}`,
-        () => "cut off"
-      )
-    )
-  /** As alice. */
-  const callAs = (path: string, headers: Readonly<Record<string, string>> = {}) =>
-    Effect.flatMap(workspace.headers(alice), (own) => call(path, { ...own, ...headers }))
-  const lines = () => linesOf(app.output.stdout.slice(0, app.output.stdout.lastIndexOf("\n") + 1))
-  /** The line of a request, once it is there. */
-  const line = (message: string) =>
-    eventually(
-      () => lines().find((line) => line["message"] === message),
-      (line) => line !== undefined
-    ).pipe(Effect.map((line) => line!))
-  return { ...app, port, call, callAs, lines, line }
-})
 
 layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true })("Logs", (it) => {
   describe("of a request", () => {
@@ -171,6 +138,25 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
       })
     )
 
+    it.effect("have its id in the lines of a stream with resume, also after the client has left", () =>
+      Effect.gen(function* () {
+        const app = yield* start()
+        const client = yield* connection(app.port)
+        client.send("GET /events/kept HTTP/1.1\r\nhost: x\r\nx-request-id: r-1\r\n\r\n")
+        yield* app.printed("kept begun")
+        client.destroy()
+        yield* app.line("GET /events/kept 499")
+        yield* app.kill("SIGUSR2")
+        const failed = yield* app.line("500 InternalServerError: half way")
+        assert.strictEqual(failed["level"], "ERROR")
+        const [, ...lines] = app.lines()
+        assert.deepStrictEqual(
+          lines.map((line) => line["request_id"]),
+          ["r-1", "r-1", "r-1", "r-1"]
+        )
+      })
+    )
+
     it.effect("say that of a defect with its stack, where its logger is disabled too", () =>
       Effect.gen(function* () {
         const app = yield* start()
@@ -211,11 +197,20 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
       })
     )
 
-    it.effect("have a request for a WebSocket without an upgrade as a 426", () =>
+    it.effect("name the error of a 415 and a 426, which no handler sends", () =>
       Effect.gen(function* () {
         const app = yield* start()
         assert.match(yield* app.call("/socket"), /^426 .*"UpgradeRequired".*needs a connection upgrade/)
-        yield* app.line("GET /socket 426")
+        assert.deepInclude(yield* app.line("GET /socket 426"), { level: "INFO", error: "UpgradeRequired" })
+        assert.match(
+          yield* app.callAs("/orders", { "content-type": "text/plain" }, "text"),
+          /^415 .*"UnsupportedMediaType"/
+        )
+        assert.deepInclude(yield* app.line("POST /orders 415"), {
+          level: "INFO",
+          error: "UnsupportedMediaType",
+          reason: "This route does not accept a body of that content type"
+        })
       })
     )
   })
@@ -293,14 +288,21 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
     })
   )
 
-  it.effect("fail the start and name a LOG_LEVEL or LOG_FORMAT that is none", () =>
+  it.effect("fail the start with one line in their format given a wrong LOG_LEVEL or LOG_FORMAT", () =>
     Effect.gen(function* () {
       const workspace = yield* LocalWorkspace.LocalWorkspace
-      for (const name of ["LOG_LEVEL", "LOG_FORMAT"]) {
-        const app = yield* run("logging.ts", [], { ...workspace.env, [name]: "loud" })
+      const said = Effect.fnUntraced(function* (env: Record<string, string>) {
+        const app = yield* run("logging.ts", ["beside"], { ...workspace.env, ...env })
         assert.strictEqual(yield* app.exit, 1)
-        assert.include(app.output.stderr, name)
+        return app.output.stderr
+      })
+      for (const name of ["LOG_LEVEL", "LOG_FORMAT"]) {
+        const [line, ...more] = linesOf(yield* said({ [name]: "loud" }))
+        assert.strictEqual(line?.["level"], "FATAL")
+        assert.match(String(line?.["message"]), new RegExp(`^${name} is not one of .*: loud$`))
+        assert.deepStrictEqual(more, [])
       }
+      assert.match(yield* said({ LOG_FORMAT: "pretty", LOG_LEVEL: "loud" }), /^LOG_LEVEL is not one of /)
     })
   )
 
@@ -363,7 +365,7 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
       yield* told.call("/flood/500")
       yield* told.kill("SIGTERM")
       assert.strictEqual(yield* told.exit, 0)
-      assert.lengthOf(told.lines(), 502)
+      assert.lengthOf(told.lines(), 503)
     })
   )
 

@@ -260,7 +260,7 @@ export const layerFailures = Layer.merge(
       ServiceContext,
       (service) => (routes) =>
         routes.pipe(
-          Effect.map(withBody),
+          Effect.flatMap(withBody),
           Effect.catchCauseIf(
             (cause) => !HttpFailure.answersItself(cause),
             (cause) => answer(cause, service)
@@ -322,11 +322,21 @@ const declares = ({ error }: HttpApiEndpoint.Top, value: unknown) =>
 
 // HttpApi sends some responses itself, without a body or with plain text.
 const withBody = (response: HttpServerResponse.HttpServerResponse) => {
-  if (response.body._tag === "Stream" && !reported.has(response.body.stream)) return withStream(response, broken)
-  const body = bodies[response.status]
-  return body === undefined || (response.body._tag !== "Empty" && response.status !== 415)
-    ? response
-    : HttpServerResponse.setBody(response, HttpBody.jsonUnsafe(body))
+  const { body, status } = response
+  if (body._tag === "Stream" && !reported.has(body.stream)) return Effect.succeed(withStream(response, broken))
+  const own = bodies[status]
+  if (own === undefined || (body._tag !== "Empty" && status !== 415)) return Effect.succeed(response)
+  return Effect.as(
+    Line.failed({
+      status,
+      tag: own._tag,
+      message: own.message,
+      brokeOff: false,
+      cause: Cause.empty,
+      annotations: {}
+    }),
+    HttpServerResponse.setBody(response, HttpBody.jsonUnsafe(own))
+  )
 }
 
 const bodies: { readonly [status: number]: typeof HttpFailure.Body.Type } = {

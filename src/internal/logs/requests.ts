@@ -10,17 +10,23 @@ import type { Entry } from "./format.ts"
 import { CurrentLine, type Failure, isServerError, type Line, lineIn, pathOf, routeIn } from "./line.ts"
 import * as Loggers from "./loggers.ts"
 
-/** Adds the line of a request to the middleware of a server. `Logs` sets it, and the server reads it when it serves. */
-export const Requests = Context.Reference<
-  ((middleware: HttpMiddleware.HttpMiddleware | undefined) => HttpMiddleware.HttpMiddleware) | undefined
->("effect-databricks/logs/Requests", { defaultValue: () => undefined })
+/** Adds the line of a request to the middleware of a server, which says whether it is closing. */
+type Logging = (
+  middleware: HttpMiddleware.HttpMiddleware | undefined,
+  isClosing: () => boolean
+) => HttpMiddleware.HttpMiddleware
+
+/** `Logs` sets it, and the server reads it when it serves. */
+export const Requests = Context.Reference<Logging | undefined>("effect-databricks/logs/Requests", {
+  defaultValue: () => undefined
+})
 
 type App<E, R> = Effect.Effect<HttpServerResponse.HttpServerResponse, E, R | HttpServerRequest.HttpServerRequest>
 type Outcome = Exit.Exit<HttpServerResponse.HttpServerResponse, unknown>
 
 /** `exclude` holds the paths whose requests have no line, unless they fail with a 5xx. */
-export const make = (write: (entry: Entry) => void, exclude: ReadonlySet<string>) => {
-  const logged = <E, R>(app: App<E, R>): App<E, R> =>
+export const make = (write: (entry: Entry) => void, exclude: ReadonlySet<string>): Logging => {
+  const logged = <E, R>(app: App<E, R>, isClosing: () => boolean): App<E, R> =>
     Effect.withFiber((fiber) => {
       const outside = fiber.context
       const request = Context.getUnsafe(outside, HttpServerRequest.HttpServerRequest)
@@ -34,7 +40,7 @@ export const make = (write: (entry: Entry) => void, exclude: ReadonlySet<string>
       }
       fiber.setContext(Context.add(outside, CurrentLine, line))
       return Effect.onExitPrimitive(app, (exit) => {
-        const entry = entryOf(line, request, performance.now() - began, exit, exclude, fiber)
+        const entry = entryOf(line, request, performance.now() - began, exit, exclude, isClosing, fiber)
         if (entry !== undefined) {
           for (const logger of fiber.getRef(Logger.CurrentLoggers)) {
             if (logger === Loggers.printed) write(entry)
@@ -49,10 +55,10 @@ export const make = (write: (entry: Entry) => void, exclude: ReadonlySet<string>
         return undefined
       })
     })
-  return (middleware: HttpMiddleware.HttpMiddleware | undefined): HttpMiddleware.HttpMiddleware =>
+  return (middleware, isClosing) =>
     middleware === undefined || middleware === HttpMiddleware.logger
-      ? logged
-      : (app) => logged(middleware(withoutLogger(app)))
+      ? (app) => logged(app, isClosing)
+      : (app) => logged(middleware(withoutLogger(app)), isClosing)
 }
 
 /** Logs it for the collector, or for a logger of the application, which read the annotations of the fiber. */
@@ -98,10 +104,13 @@ const entryOf = (
   millis: number,
   exit: Outcome,
   exclude: ReadonlySet<string>,
+  isClosing: () => boolean,
   fiber: Fiber.Fiber<unknown, unknown>
 ): Entry | undefined => {
   const { cause, status } = outcomeOf(exit)
-  const failure = line.failure ?? (cause && unreported(fiber.context, cause, status))
+  const isClosed = cause !== undefined && Cause.hasInterruptsOnly(cause) && isClosing()
+  const failure =
+    line.failure ?? (cause && (isClosed ? closed(cause, status) : unreported(fiber.context, cause, status)))
   const isError = status !== 499 && (status >= 500 || (failure !== undefined && isServerError(failure)))
   const logLevel = isError ? "Error" : "Info"
   if (LogLevel.isGreaterThan(fiber.cache.minimumLogLevel, logLevel)) return undefined
@@ -129,7 +138,7 @@ const entryOf = (
   return {
     date: new Date(),
     logLevel,
-    message: `${method} ${route} ${status}${failure !== undefined && status < 400 ? endOf(failure) : ""}`,
+    message: `${method} ${route} ${status}${status < 400 ? endOf(failure, isClosed) : ""}`,
     annotations,
     span: fiber.cache.span,
     cause: isError ? (failure?.cause ?? Cause.empty) : Cause.empty
@@ -140,8 +149,10 @@ const entryOf = (
 const isSafe = ({ status }: Failure) => status !== 400 && status !== 404
 
 /** How a response ended whose status tells of no failure. */
-const endOf = ({ brokeOff }: Failure) =>
-  brokeOff ? ": the response broke off" : ": the stream ended with an error event"
+const endOf = (failure: Failure | undefined, isClosed: boolean) => {
+  if (failure === undefined) return isClosed ? ": the server closed" : ""
+  return failure.brokeOff ? ": the response broke off" : ": the stream ended with an error event"
+}
 
 /** Returns the status that the client saw, and the rest of the cause. A client that disconnects is a 499. */
 const outcomeOf = (exit: Outcome) => {
@@ -150,6 +161,19 @@ const outcomeOf = (exit: Outcome) => {
   const [{ status }, rest] = HttpServerError.causeResponseStripped(exit.cause)
   return { status, cause: Option.getOrUndefined(rest) }
 }
+
+/** A request that the closing server interrupted. The end of a stream that had begun is no failure. */
+const closed = (cause: Cause.Cause<unknown>, status: number): Failure | undefined =>
+  status < 400
+    ? undefined
+    : {
+        status,
+        tag: "ServerClosed",
+        message: "The server closed before the response was complete",
+        brokeOff: false,
+        cause,
+        annotations: {}
+      }
 
 /** A failure that `Failures` has not answered. After a status below 400 it broke off the body of the response. */
 const unreported = (context: Context.Context<never>, found: Cause.Cause<unknown>, status: number): Failure => {

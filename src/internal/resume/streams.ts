@@ -1,6 +1,6 @@
 /** Streams that outlive the connections of their clients. */
 import type { Fiber } from "effect"
-import { ByteSize, Cause, Context, Effect, Exit, Scope, Stream } from "effect"
+import { ByteSize, Cause, Context, Effect, Exit, References, Scope, Stream } from "effect"
 import { randomBytes } from "node:crypto"
 import * as Caller from "../../Caller.ts"
 import * as ExecutionContext from "../../ExecutionContext.ts"
@@ -238,9 +238,16 @@ const ownerOf = (context: Context.Context<ServiceContext>, sender: string | unde
   ])
 }
 
-/** The context without what ends with the request: its transaction, and its line of the log. */
-const lasting = <R>(context: Context.Context<R>): Context.Context<R> =>
-  Context.omit(Line.CurrentLine)(Transaction.without(context)) as Context.Context<R> // R has no line of the log
+/** The context without what ends with the request: its transaction, and its line of the log, of which the id stays. */
+const lasting = <R>(context: Context.Context<R>): Context.Context<R> => {
+  const line = Line.lineIn(context)
+  const rest = Transaction.without(context)
+  if (line === undefined) return rest
+  const annotations = { ...Context.get(context, References.CurrentLogAnnotations), request_id: line.requestId }
+  return Context.omit(Line.CurrentLine)(
+    Context.add(rest, References.CurrentLogAnnotations, annotations)
+  ) as Context.Context<R> // R has no line of the log
+}
 
 const gone = new StreamGoneError({
   message:
