@@ -25,7 +25,6 @@ import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpServer from "effect/http/HttpServer"
 import type * as Http from "node:http"
 import type { Socket } from "node:net"
-import type { Duplex } from "node:stream"
 import * as ClientError from "./internal/app/clientError.ts"
 import * as UnreadBody from "./internal/app/unreadBody.ts"
 import * as Bounds from "./internal/bounds.ts"
@@ -137,8 +136,6 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
           const served = UnreadBody.closing(app)
           const serving = around === undefined ? server.serve(served) : server.serve(served, around)
           yield* Effect.updateContext(serving, roomy<Effect.Services<typeof serving>>)
-          // Earlier, Node would leave an upgrade that comes before the routes without a response.
-          node.on("upgrade", closing.upgrade)
           node.off("request", hold)
           for (const request of early.splice(0)) node.emit("request", ...request)
         }),
@@ -160,8 +157,6 @@ const closer = (node: Http.Server) => {
   const connections = new Set<Socket>()
   // The last pipelined response of each connection; Node itself tracks only the current one.
   const pipelined = new WeakMap<Socket, Http.ServerResponse>()
-  const upgraded = new WeakSet<Duplex>()
-  const upgrade = (_: Http.IncomingMessage, socket: Duplex) => void upgraded.add(socket)
   let closing = false
   node.on("connection", (socket) => {
     connections.add(socket)
@@ -179,8 +174,6 @@ const closer = (node: Http.Server) => {
   node.on("request", track).on("checkContinue", track)
   const close = Effect.callback<void>((resume) => {
     closing = true
-    // Without another listener, Node gives an upgrade a response.
-    node.off("upgrade", upgrade)
     for (const socket of connections) {
       const later = pipelined.get(socket)
       const answer = later === undefined || later.writableFinished ? answerOn(socket) : later
@@ -203,9 +196,8 @@ const closer = (node: Http.Server) => {
   return {
     close,
     isClosing: () => closing,
-    /** Requests that are pipelined on one connection count once, and each WebSocket counts. */
-    inFlight: () => [...connections].filter((socket) => answerOn(socket) || upgraded.has(socket)).length,
-    upgrade
+    /** Requests that are pipelined on one connection count once. */
+    inFlight: () => [...connections].filter(answerOn).length
   }
 }
 
