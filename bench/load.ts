@@ -9,6 +9,8 @@ export interface Job {
   readonly connections: number
   /** How long, at most. */
   readonly seconds?: number
+  /** Requests a second, at most. Otherwise as fast as the answers come. */
+  readonly rate?: number
   /** Each sender once, and no more. */
   readonly once?: boolean
   readonly senders: ReadonlyArray<Sender>
@@ -62,10 +64,14 @@ const run = (job: Job) =>
         socket.destroy()
         if (--open === 0) finish()
       }
+      const interval = job.rate === undefined ? 0 : (job.connections / job.rate) * 1000
+      let due = start + (number / job.connections) * interval
       const over = () => performance.now() >= end || next >= (job.once === true ? senders.length : Infinity)
       const send = () => {
         if (senders.length === 0 || over()) return done()
         sent = performance.now()
+        if (sent < due) return void setTimeout(send, due - sent)
+        due += interval
         text = ""
         socket.write(senders[next % senders.length]!.bytes)
       }
