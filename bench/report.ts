@@ -30,7 +30,7 @@ ${environment}; ${["@databricks/appkit", "pg"].map(versionOf).join("; ")}
 - Nothing is exported, except where that is measured.
 - The servers take turns. A figure is the median of all rounds [least–most]. A ratio is ours as a multiple of the other's in the same round: of CPU, time and memory less is better.
 - CPU is that of the whole process, by the kernel's account. Other work on the machine changes it less than requests/s, and the ratios least.
-- Profiles are of the bundle. Its source map gives each function its package.
+- Profiles are of the bundle, whose source map gives each function its package. A profiled server has priority over the other processes.
 `
 
 /** The documents with the table of ratios. */
