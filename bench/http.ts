@@ -28,6 +28,13 @@ export interface Setting {
   readonly maxConnections?: number
 }
 
+/** Of a Lakebase query, with few users and with many. */
+export const lakebaseGoals: ReadonlyArray<Goal> = [
+  { what: "server's CPU", peer: "AppKit", atMost: 0.5 },
+  { what: "server's CPU", peer: "by hand", atMost: 1.6 },
+  { what: "p99", peer: "by hand", atMost: 1.1 }
+]
+
 export interface Goal {
   readonly what: keyof typeof figures
   readonly peer: Bed.Peer

@@ -1,5 +1,5 @@
 import { orders } from "../data.ts"
-import { compare } from "../http.ts"
+import { compare, lakebaseGoals } from "../http.ts"
 
 compare(
   // Every server keeps a connection for each user. A fifth of the budget of ours is the service principal's.
@@ -9,11 +9,7 @@ compare(
       name: "Lakebase query, 500 users",
       path: "/orders",
       due: orders,
-      goals: [
-        { what: "server's CPU", peer: "AppKit", atMost: 0.5 },
-        { what: "server's CPU", peer: "by hand", atMost: 1.6 },
-        { what: "p99", peer: "by hand", atMost: 1.1 }
-      ]
+      goals: lakebaseGoals
     }
   ]
 )

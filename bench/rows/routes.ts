@@ -1,5 +1,5 @@
 import { health, orders, salesOf } from "../data.ts"
-import { compare, type Sample } from "../http.ts"
+import { compare, lakebaseGoals, type Sample } from "../http.ts"
 import { tell } from "../results.ts"
 
 const warehouse = "warehouse query"
@@ -12,11 +12,7 @@ compare({ users: 20, connections: 20 }, [
     name: "Lakebase query, 20 users",
     path: "/orders",
     due: orders,
-    goals: [
-      { what: "server's CPU", peer: "AppKit", atMost: 0.5 },
-      { what: "server's CPU", peer: "by hand", atMost: 1.6 },
-      { what: "p99", peer: "by hand", atMost: 1.1 }
-    ],
+    goals: lakebaseGoals,
     plain: true
   },
   {
