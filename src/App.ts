@@ -96,15 +96,11 @@ const makeHttpServer = Effect.fnUntraced(function* (options: HttpServerOptions) 
   ClientError.answer(node, (line) => void runFork(Effect.logWarning(line)))
   const closing = closer(node)
   const gracePeriod = Duration.fromInputUnsafe(options.gracePeriod ?? "8 seconds")
-  const close = yield* Effect.cached(
-    Effect.suspend(() => {
-      const limit = `gracePeriod: ${Duration.format(gracePeriod)}`
-      return Effect.andThen(
-        Effect.logInfo(`The server closes (requests in flight: ${closing.inFlight()}, ${limit})`),
-        closing.close
-      )
-    })
+  const limit = `gracePeriod: ${Duration.format(gracePeriod)}`
+  const announced = Effect.suspend(() =>
+    Effect.logInfo(`The server closes (requests in flight: ${closing.inFlight()}, ${limit})`)
   )
+  const close = yield* Effect.cached(Effect.andThen(announced, closing.close))
   // The server listens before its routes are built: requests in between wait for them.
   const early: Array<[Http.IncomingMessage, Http.ServerResponse]> = []
   const hold = (...request: (typeof early)[number]) => void early.push(request)

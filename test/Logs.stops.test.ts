@@ -5,13 +5,18 @@ import { connection, get } from "./fixtures/child.ts"
 import { eventually } from "./fixtures/eventually.ts"
 import { start } from "./fixtures/logged.ts"
 
+/** Opens a stream that does not end, and waits until it has begun. */
+const openStream = Effect.fnUntraced(function* (port: number) {
+  const stream = yield* connection(port)
+  stream.send(get("/ticks"))
+  yield* eventually(() => stream.state.received.includes("text/event-stream"))
+})
+
 layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true })("Logs on SIGTERM", (it) => {
   it.effect("have the end of an open stream as INFO, and a 503 of the closing server as an error with its reason", () =>
     Effect.gen(function* () {
       const app = yield* start()
-      const stream = yield* connection(app.port)
-      stream.send(get("/ticks"))
-      yield* eventually(() => stream.state.received.includes("text/event-stream"))
+      yield* openStream(app.port)
       const slow = yield* connection(app.port)
       slow.send(get("/slow"))
       yield* app.printed("slow begun")
@@ -37,9 +42,7 @@ layer(LocalWorkspace.layer(), { timeout: "2 minutes", excludeTestServices: true 
       const idle = yield* connection(app.port)
       idle.send(get("/health"))
       yield* eventually(() => idle.state.received.endsWith("here"))
-      const stream = yield* connection(app.port)
-      stream.send(get("/ticks"))
-      yield* eventually(() => stream.state.received.includes("text/event-stream"))
+      yield* openStream(app.port)
       yield* app.kill("SIGTERM")
       assert.strictEqual(yield* app.exit, 0)
       assert.deepInclude(

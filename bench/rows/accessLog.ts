@@ -3,6 +3,7 @@ import { Console, Effect } from "effect"
 import * as Bed from "../bed.ts"
 import { cpu, main } from "../child.ts"
 import { health } from "../data.ts"
+import type { Job } from "../load.ts"
 import { execArgv, profile, show } from "../profile.ts"
 import { median, spread, table, tell } from "../results.ts"
 
@@ -19,18 +20,18 @@ main(
   Effect.gen(function* () {
     const bed = yield* Bed.make(users, 104)
     const senders = yield* bed.senders(0, users, () => health)
-    const load = ({ port }: Bed.Server, seconds: number, at?: number) =>
-      bed.load({ port, path: "/health", connections: users, seconds, senders, ...(at !== undefined && { rate: at }) })
+    const load = ({ port }: Bed.Server, job: Pick<Job, "seconds" | "rate">) =>
+      bed.load({ port, path: "/health", connections: users, senders, ...job })
     const start = Effect.fnUntraced(function* (label: string, logs: boolean) {
       const server = yield* Bed.serve(bed, "ours", { env: { BENCH_LOGS: String(logs) }, execArgv })
-      yield* Bed.warm((seconds) => load(server, seconds))
+      yield* Bed.warm((seconds) => load(server, { seconds }))
       return { label, server, costs: [] as Array<number> }
     })
     const rows = [yield* start("with `Logs`", true), yield* start("without", false)] as const
     for (let round = 0; round < Bed.rounds; round++) {
       for (const { costs, server } of round % 2 === 0 ? rows : rows.toReversed()) {
         const before = cpu(server.pid)
-        const { answered } = yield* load(server, seconds, rate)
+        const { answered } = yield* load(server, { seconds, rate })
         costs.push(((cpu(server.pid) - before) / answered) * 1e6)
       }
     }
@@ -55,7 +56,7 @@ main(
       profile(
         label,
         server,
-        Effect.map(load(server, 1.5, rate), ({ answered }) => answered)
+        Effect.map(load(server, { seconds: 1.5, rate }), ({ answered }) => answered)
       )
     )
     yield* show(profiles)
